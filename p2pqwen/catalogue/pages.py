@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib import resources
+from importlib import metadata, resources
 
 import segno
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -33,6 +33,13 @@ POLICY = (
 """The Content-Security-Policy of every page."""
 _PACKAGE = "p2pqwen.catalogue"
 _SCRIPT = ("verify.js", "page.js")
+_MAKERS = (
+    *(f"catalogue/{name}.py" for name in ("beside", "card", "feeds", "pages", "places", "view")),
+    *(f"values/{name}.py" for name in ("byte_size", "model_file", "plural", "printable_text", "snapshot_id")),
+    *("values/snapshot_place.py", "values/utc_time.py", "manifest/license.py", "torrent/magnet.py"),
+)
+"""What the words and addresses of a page are made by, besides the templates."""
+_LIBRARIES = ("feedgen", "jinja2", "markdown-it-py", "nh3", "segno")
 
 
 def pages_of(rows: Sequence[Row]) -> list[Sequence[Row]]:
@@ -41,24 +48,34 @@ def pages_of(rows: Sequence[Row]) -> list[Sequence[Row]]:
     return [rows[at : at + step] for at in range(0, len(rows), max(step, 1))] or [()]
 
 
+def render_row(row: Row, place: str) -> bytes:
+    """Return a row of the list as the page at a place shows it."""
+    return str(_row_macro()(row, places.to_root(place))).encode()
+
+
 def render_list(
     site: Site,
-    pages: Sequence[Sequence[Row]],
+    rows: Sequence[bytes],
+    start: int,
     number: int,
+    count: int,
     withdrawn: Sequence[Withdrawal],
     feeds: Sequence[Feed],
     data_parts: int,
 ) -> bytes:
-    """Return page `number` (from 1) of the list; the first one also shows what was withdrawn."""
+    """Return page `number` (from 1) of `count` of the list; the first one also shows what was withdrawn.
+
+    `rows` are of `render_row` for that page, one after the other in it; `start`: how many stand on the pages before.
+    """
     place = places.list_page(number)
     return _page(
         "list.html",
         place,
         site,
-        rows=pages[number - 1],
-        start=sum(len(page) for page in pages[: number - 1]),
+        rows=Markup(b"".join(rows).decode()),  # noqa: S704 - made by the template of a row
+        start=start,
         number=number,
-        links=[places.list_page(at + 1) for at in range(len(pages))],
+        links=[places.list_page(at + 1) for at in range(count)],
         withdrawn=withdrawn if number == 1 else (),
         feeds=feeds if number == 1 else (),
         about=_catalogue(site) if number == 1 else None,
@@ -110,10 +127,8 @@ def made_by() -> str:
     """Return what changes whenever this version makes other pages of the same index."""
     files = resources.files(_PACKAGE) / "files" / "templates"
     parts = [one.read_bytes() for one in sorted(files.iterdir(), key=lambda one: one.name)]
-    parts += [
-        (resources.files(_PACKAGE) / name).read_bytes()
-        for name in ("view.py", "card.py", "pages.py", "feeds.py", "beside.py")
-    ]
+    parts += [(resources.files("p2pqwen") / name).read_bytes() for name in _MAKERS]
+    parts += [f"{name} {metadata.version(name)}".encode() for name in _LIBRARIES]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -129,6 +144,12 @@ def _page(template: str, place: str, site: Site, **values: object) -> bytes:
         .render(site=site, place=place, root=places.to_root(place), policy=POLICY, places=places, **values)
     )
     return text.encode()
+
+
+@cache
+def _row_macro() -> Callable[[Row, str], Markup]:
+    macro: Callable[[Row, str], Markup] = vars(_environment().get_template("row.html").module)["row"]
+    return macro
 
 
 @cache

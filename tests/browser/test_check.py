@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import some_models
-from tests.support.browser import Reader, needs_chromium, web_server
+from tests.support.browser import Reader, needs_chromium, plain_server, web_server
 from tests.support.catalogue import CatalogueSite, Model, many
 from tests.support.publishing import Publisher, Rules, chain, sign_index
 
@@ -40,6 +40,27 @@ def test_a_thousand_models_are_checked_in_ten_seconds(tmp_path, reader):
         reader.page.wait_for_selector("html[data-verified=yes]", state="attached", timeout=10_000)
         reader.page.click("nav.pages a[rel=next]")
         assert reader.settled() == ("yes", "")
+
+
+@pytest.mark.parametrize("page", ["index.html", PAGE])
+def test_a_server_without_validators_sends_page_script_and_style_once(site, reader, page):
+    with plain_server(site.out) as (url, sent):
+        assert reader.verdict(url + page) == ("yes", "")
+        assert "are the bytes that were signed" in (reader.page.text_content("#verdict-more") or "")
+        loaded = ("/" + page, "/p2pqwen--site/page.js", "/p2pqwen--site/style.css")
+        assert {place: sent.count(place) for place in loaded} == dict.fromkeys(loaded, 1)
+
+
+def test_where_the_browser_kept_a_style_of_an_earlier_version_the_server_is_asked(site, reader):
+    style = site.out / "p2pqwen--site/style.css"
+    signed = style.read_bytes()
+    with plain_server(site.out, max_age=3600) as (url, sent):
+        style.write_bytes(signed + b"/* earlier */")
+        assert reader.verdict(url + PAGE) == ("no", "p2pqwen--site/style.css is not the file that was signed")
+        style.write_bytes(signed)
+        sent.clear()
+        assert reader.verdict(f"{url}index.html") == ("yes", "")
+        assert sent.count("/p2pqwen--site/style.css") <= 1  # by the check alone: the page itself had the kept one
 
 
 def test_a_site_whose_magnets_name_a_mirror_turns_green(tmp_path, reader):

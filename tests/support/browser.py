@@ -31,6 +31,41 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
+class _PlainHandler(SimpleHTTPRequestHandler):
+    """Says nothing of when a file changed, so that it can never answer that it did not."""
+
+    def __init__(self, *given: Any, sent: list[str], max_age: int | None, **options: Any) -> None:
+        self.sent, self.max_age = sent, max_age
+        super().__init__(*given, **options)
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Last-Modified":
+            super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        if self.max_age is not None and self.path.endswith(".css"):
+            self.send_header("Cache-Control", f"max-age={self.max_age}")
+        super().end_headers()
+
+    def log_request(self, *_: Any) -> None:
+        self.sent.append(self.path)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def plain_server(folder: Path, *, max_age: int | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Serve a folder from a server without validators; yields its address, and the path of each answer.
+
+    `max_age`: seconds for which a browser may take a style that it has for the newest.
+    """
+    sent: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_PlainHandler, directory=folder, sent=sent, max_age=max_age))
+    with server, served_by_thread(server):
+        yield f"http://127.0.0.1:{server.server_port}/", sent
+
+
 @contextmanager
 def web_server(folder: Path, *, port: int = 0) -> Iterator[str]:
     """Serve a folder; yields its address, which ends in a slash."""

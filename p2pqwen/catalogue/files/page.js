@@ -12,8 +12,8 @@ const at = (place) => new URL(claims.root + place, location.href).href;
 
 const state = { accepted: null, sums: null, rows: [] };
 
-async function bytesOf(place) {
-  const answer = await fetch(at(place), { cache: "no-cache", credentials: "omit" });
+async function bytesOf(place, options = { cache: "no-cache", credentials: "omit" }) {
+  const answer = await fetch(at(place), options);
   if (!answer.ok) throw new Refused(`${place} cannot be read here (HTTP ${answer.status})`);
   return new Uint8Array(await answer.arrayBuffer());
 }
@@ -187,7 +187,7 @@ async function checkFiles(accepted) {
 async function checkSums(accepted) {
   if (claims.sums !== "signed") return ["The pages’ own bytes are not signed: what is not in the index, such as the model card, is not checked."];
   state.sums = await readSums(await bytesOf("SHA256SUMS"), await bytesOf("SHA256SUMS.sig"), accepted);
-  await Promise.all([claims.place, `${FOLDER}page.js`, `${FOLDER}style.css`].map((place) => checked(place)));
+  await Promise.all([claims.place, `${FOLDER}page.js`, `${FOLDER}style.css`].map(checkedAsLoaded));
   return ["This page, its script and its style are the bytes that were signed (SHA256SUMS)."];
 }
 
@@ -196,6 +196,13 @@ async function checked(place) {
   const bytes = await bytesOf(place);
   if (state.sums && state.sums.get(place) !== (await sha256(bytes))) throw new Refused(`${place} is not the file that was signed`);
   return bytes;
+}
+
+// Checks a file that this page was loaded with: the bytes that the browser got then, where it kept them. They may be
+// older than the sums; then, as where it kept none, the server is asked.
+async function checkedAsLoaded(place) {
+  const kept = await bytesOf(place, { cache: "force-cache" });
+  if (state.sums.get(place) !== (await sha256(kept))) await checked(place);
 }
 
 function readerOf(pinned) {

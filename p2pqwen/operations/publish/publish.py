@@ -230,7 +230,9 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         earlier = (last, proposal.base)
         index = write_index(keys, plan.out, data, accepted, earlier, report)
         remove_withdrawn(plan.out, document, report)
-        tree = None if pages is None else pages.write(plan.out, accepted, private, report)
+        # What was accepted says what `document` does, whose entries need not be read again.
+        said = replace(accepted, document=document)
+        tree = None if pages is None else pages.write(plan.out, said, private, report)
         return Published(accepted, difference, index, left_out, skipped, mirror_tree=tree)
 
 

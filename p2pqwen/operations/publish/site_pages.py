@@ -1,7 +1,9 @@
 """The pages of a published site, written after its index: what anybody can look at, and the sums over all of it.
 
-Only what changed is written. A home remembers, for each folder that it publishes into, what every model's page was made
-of, and which files it wrote there; those that are no longer made are removed, and nothing else ever is.
+Only what changed is made and written. A home remembers, for each folder that it publishes into, what each page of a
+model and each row of the list was made of, and how the files that it wrote there look, with their SHA-256. A file that
+looks otherwise is read, and made again where it is no longer what this home wrote. Without that memory, or with a
+damaged one, everything is made. Files that are no longer made are removed, and nothing else ever is.
 
 The README of a snapshot is put beside its torrent once it is the file that the manifest names, so that the page can be
 made again when the library holds the snapshot no more.
@@ -12,9 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from p2pqwen.catalogue import beside, pages, places
@@ -33,7 +36,7 @@ from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
-from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.publish.mirror_tree import MirrorTree, MirrorTreeAnswer, snapshot_sums, tree_sums
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
@@ -51,47 +54,54 @@ MAX_README_BESIDE = 1 << 20
 DATA_ROWS = 1000
 """Rows of one part of what is searched."""
 MAX_MEMORY = 256 << 20
+FORMAT = 2
+"""The version of what is remembered; the first was an object."""
 PROGRESS_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A model's page: what it was made of, the places of all that was written for it, the facts of each commit."""
+    """A model's page: what it was made of, the places of all that was written for it, the facts of each commit.
+
+    `wants`: the newest snapshot has a README that was not to be had.
+    """
 
     made_of: str
-    places: tuple[str, ...]
-    facts: Mapping[str, Facts]
+    places: Sequence[str]
+    facts: Mapping[str, Sequence[Sequence[str]]]
+    wants: bool
+
+    def encode(self) -> str:
+        """Return it as a text."""
+        return json.dumps([self.made_of, self.places, self.facts, self.wants], separators=(",", ":"))
+
+
+def _looks(stat: os.stat_result) -> str:
+    """Return how a file looks. Whoever changes one may set its mtime as it was, but not its ctime."""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} "
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What a home remembers of one folder.
+    """What a home remembers of one folder, in plain texts: millions of objects would be looked through all the time.
 
-    `models` and `feeds` by name, what they were made of; `hashed` files by place: size, mtime in ns, SHA-256. `tree`:
-    whether it holds a mirror tree.
+    `models` by name, as `_Made` encodes them; `feeds` by name, what they were made of; `files` by place, how they look
+    and their SHA-256. `lists`: of each page of the list by its place, where its rows begin, and of each row what it was
+    made of and its length, in bytes. `tree`: whether it holds a mirror tree.
     """
 
-    models: dict[str, _Made] = field(default_factory=dict)
-    hashed: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, tuple[int, Sequence[str], Sequence[int]]] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     feeds: dict[str, str] = field(default_factory=dict)
     tree: bool = False
 
     def encode(self) -> bytes:
-        """Return it as the file holds it."""
-        models = {
-            name: {
-                "made_of": one.made_of,
-                "places": one.places,
-                "facts": {
-                    commit: {"formats": said.formats, "quantisations": said.quantisations}
-                    for commit, said in one.facts.items()
-                },
-            }
-            for name, one in self.models.items()
-        }
-        told = {"hashed": self.hashed, "written": self.written, "feeds": self.feeds, "tree": self.tree}
-        return json.dumps({"models": models, **told}, separators=(",", ":")).encode()
+        """Return it as the file holds it, after a line with the SHA-256 of the rest."""
+        told = [self.models, self.files, self.lists, self.written, self.feeds, self.tree]
+        body = json.dumps([FORMAT, *told], separators=(",", ":")).encode()
+        return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,11 @@ class _Writing:
         self._after = _Memory(tree=self._before.tree if asked is None else asked)
         self._tree = MirrorTree(out, given.library, report)
         self._in_tree: Mapping[SnapshotId, Manifest] = {}
+        self._listed = [Row(entry, Facts(), self._copies(entry)) for entry in entries]
+        self._digests = {row.entry.id: _digest([row.entry.to_json(), str(row.copies)]) for row in self._listed}
+        self._facts: dict[SnapshotId, Facts] = {}
+        self._models_tell = _digest([pages.made_by(), site.publisher, site.name, site.sums, site.mirrors])
+        self._feeds_tell = _digest([pages.made_by(), site.publisher, site.name, site.mirrors])
         self._withdrawn: dict[RepoId, list[Withdrawal]] = {}
         for gone in accepted.document.withdrawn:
             self._withdrawn.setdefault(gone.id.repo, []).append(gone)
@@ -182,12 +197,7 @@ class _Writing:
         return answer
 
     def _rows(self) -> list[Row]:
-        found = []
-        for entry in self.entries:
-            made = self._after.models.get(str(entry.id.repo))
-            facts = Facts() if made is None else made.facts.get(str(entry.id.commit), Facts())
-            found.append(Row(entry, facts, self._copies(entry)))
-        return found
+        return [Row(row.entry, self._facts.get(row.entry.id, row.facts), row.copies) for row in self._listed]
 
     def _copies(self, entry: Entry) -> Copies | None:
         record = self._given.health.get(entry.id)
@@ -199,7 +209,7 @@ class _Writing:
     # One model after the other
 
     def _write_models(self) -> None:
-        models = by_model(Row(entry, Facts(), self._copies(entry)) for entry in self.entries)
+        models = by_model(self._listed)
         done = 0
 
         def write(model: tuple[RepoId, list[Row]]) -> None:
@@ -219,11 +229,13 @@ class _Writing:
 
     def _write_model(self, repo: RepoId, rows: list[Row]) -> None:
         place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])
-        made_of = _made_of(self._site, rows, withdrawn, [row.entry.id in self._in_tree for row in rows])
-        before = self._before.models.get(str(repo))
-        if before is not None and before.made_of == made_of and all(map(self._is_there, before.places)):
-            self._after.models[str(repo)] = before
+        made_of = self._made_of(rows, withdrawn)
+        text = self._before.models.get(str(repo))
+        before = None if text is None else _Made(*json.loads(text))
+        if text is not None and before is not None and before.made_of == made_of and self._still_stands(before, rows):
+            self._after.models[str(repo)] = text
             self._after.written += before.places
+            self._facts.update({row.entry.id: _facts_of(before, row.entry) for row in rows})
             return
         manifests = {row.entry.id: self._manifest(row.entry) for row in rows}
         facts = {one: Facts() if manifest is None else Facts.of(manifest) for one, manifest in manifests.items()}
@@ -237,14 +249,50 @@ class _Writing:
         card, readme = self._card(newest, manifests[newest])
         self._put(place, pages.render_model(self._site, revisions, card, withdrawn, readme))
         others = [self._put(*one) for row in rows for one in self._beside(row.entry, manifests[row.entry.id])]
-        self._after.models[str(repo)] = _Made(
-            made_of,
+        self._facts.update(facts)
+        made = _Made(
+            made_of if None not in manifests.values() else "",  # a torrent that could not be read is tried again
             (place, *others) if readme is None else (place, *others, readme),
-            {str(one.commit): said for one, said in facts.items()},
+            {str(one.commit): (said.formats, said.quantisations) for one, said in facts.items()},
+            wants=card is None and _readme_of(manifests[newest]) is not None,
         )
+        self._after.models[str(repo)] = made.encode()
 
-    def _is_there(self, place: str) -> bool:
-        return os.path.exists(f"{self._out}/{place}")  # noqa: PTH110 - asked of every file of a large site
+    def _made_of(self, rows: Sequence[Row], withdrawn: Sequence[Withdrawal]) -> str:
+        """Return what changes whenever a model's page has to be made again."""
+        told = [f"{self._digests[row.entry.id]}{row.entry.id in self._in_tree:d}" for row in rows]
+        return _digest([self._models_tell, told, [one.to_json() for one in withdrawn]])
+
+    def _still_stands(self, made: _Made, rows: Sequence[Row]) -> bool:
+        if made.wants and rows[0].entry.id in self._held:
+            return False
+        return all(map(self._stands, made.places))
+
+    @cached_property
+    def _held(self) -> Container[SnapshotId]:
+        """The snapshots of the library, whose READMEs may be had."""
+        return {one.id for one in self._given.library.all()}
+
+    def _stands(self, place: str) -> bool:
+        """Tell whether a file of the site is as this home wrote it; only one that looks otherwise is read."""
+        if (known := self._before.files.get(place)) is None:
+            return False
+        try:
+            if not known.startswith(_looks(os.stat(f"{self._out}/{place}"))):  # noqa: PTH116 - asked of every file
+                now = self._read(place)
+                if _digest_in(now) != _digest_in(known):
+                    return False
+                known = now
+        except OSError:
+            return False
+        self._after.files[place] = known
+        return True
+
+    def _read(self, place: str) -> str:
+        """Return how a file looks and what its bytes are; raises `OSError`."""
+        with (self._out / place).open("rb") as file:
+            looks = _looks(os.fstat(file.fileno()))
+            return looks + hashlib.file_digest(file, "sha256").hexdigest()
 
     def _beside(self, entry: Entry, manifest: Manifest | None) -> list[tuple[str, bytes]]:
         """Return the places and contents of what stands beside a torrent for other programs."""
@@ -270,8 +318,7 @@ class _Writing:
 
     def _card(self, snapshot: SnapshotId, manifest: Manifest | None) -> tuple[Card | None, str | None]:
         """Return a snapshot's card, and where its source stands in the site."""
-        row = None if manifest is None else next((one for one in manifest.files if one.path.text == README), None)
-        if row is None or row.size > MAX_README:
+        if (row := _readme_of(manifest)) is None:
             return None, None
         place, held = places.readme(snapshot), self._given.library.get(snapshot)
         for path in (self._out / place, *(() if held is None else (held.folder / README,))):
@@ -292,19 +339,44 @@ class _Writing:
         for number, part in enumerate(parts):
             text = json.dumps([row.data() for row in part], ensure_ascii=False, separators=(",", ":"))
             self._put(places.data_part(number), text.encode())
-        listed = pages.pages_of(rows)
-        for number in range(1, len(listed) + 1):
-            withdrawn = self._accepted.document.withdrawn
-            page = pages.render_list(self._site, listed, number, withdrawn, feeds, len(parts))
-            self._put(places.list_page(number), page)
+        made, listed, start = self._made_rows(), pages.pages_of(rows), 0
+        for number, shown in enumerate(listed, 1):
+            place = places.list_page(number)
+            keys = [self._row_key(row, places.to_root(place)) for row in shown]
+            drawn = [made.get(key) or pages.render_row(row, place) for key, row in zip(keys, shown, strict=True)]
+            around = (start, number, len(listed), self._accepted.document.withdrawn, feeds, len(parts))
+            page = pages.render_list(self._site, drawn, *around)
+            self._after.lists[place] = page.index(b"".join(drawn)), keys, list(map(len, drawn))
+            self._put(place, page)
+            start += len(shown)
+
+    def _row_key(self, row: Row, root: str) -> str:
+        """Return what changes whenever a row of the list has to be made again."""
+        return _digest([pages.made_by(), root, self._digests[row.entry.id], row.also])[:32]
+
+    def _made_rows(self) -> dict[str, bytes]:
+        """Return the rows of the pages that stand, by what they were made of."""
+        found = {}
+        for place, (start, keys, lengths) in self._before.lists.items():
+            try:
+                data = (self._out / place).read_bytes()
+            except OSError:
+                continue
+            if hashlib.sha256(data).hexdigest() != _digest_in(self._before.files.get(place, "")):
+                continue
+            at = start
+            for key, length in zip(keys, lengths, strict=True):
+                found[key] = data[at : at + length]
+                at += length
+        return found
 
     def _write_feeds(self, rows: Sequence[Row], feeds: Sequence[Feed]) -> None:
         for feed in feeds:
-            told = [pages.made_by(), self._site.publisher, self._site.name, self._site.mirrors, feed.title]
-            made_of = _digest([*told, [[row.entry.to_json(), str(row.copies), row.also] for row in feed.rows]])
+            told = [[self._digests[row.entry.id], row.also] for row in feed.rows]
+            made_of = _digest([self._feeds_tell, feed.title, told])
             forms = (feed.atom, feed.rss, feed.json)
             self._after.feeds[feed.name] = made_of
-            if self._before.feeds.get(feed.name) == made_of and all((self._out / one).exists() for one in forms):
+            if self._before.feeds.get(feed.name) == made_of and all(map(self._stands, forms)):
                 self._after.written += forms
                 continue
             for place, data in render_feed(self._site, feed).items():
@@ -330,25 +402,22 @@ class _Writing:
             self._put(f"{place}{places.SIGNATURE}", json.dumps(envelope, indent=1).encode() + b"\n")
 
     def _hash(self, place: str) -> str:
-        looks = os.stat(f"{self._out}/{place}")  # noqa: PTH116 - of a large site this is asked of every file
-        before = self._before.hashed.get(place)
-        if before is not None and before[:2] == (looks.st_size, looks.st_mtime_ns):
-            digest = before[2]
-        else:
-            with (self._out / place).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self._after.hashed[place] = (looks.st_size, looks.st_mtime_ns, digest)
-        return digest
+        if place not in self._after.files and not self._stands(place):  # it was written anew, by us or another step
+            self._after.files[place] = self._read(place)
+        return _digest_in(self._after.files[place])
 
     def _put(self, place: str, data: bytes) -> str:
         """Write one file of the site, unless it is there as it shall be; return its place."""
         self._after.written.append(place)
+        digest = hashlib.sha256(data).hexdigest()
+        if _digest_in(self._before.files.get(place, "")) == digest and self._stands(place):
+            return place
         path = self._out / place
         with durable.disk_errors(f"look at {path}"):
             same = path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
-        if not same:
-            self._before.hashed.pop(place, None)
-            durable.write(path, data, mode=durable.SHARED, sync=False)  # lost in a power cut, it is written again
+            if not same:
+                durable.write(path, data, mode=durable.SHARED, sync=False)  # lost in a power cut, it is written again
+            self._after.files[place] = _looks(path.stat()) + digest
         return place
 
     def _remove_others(self) -> None:
@@ -370,20 +439,23 @@ def _taken(entries: Iterable[Entry], names: Iterable[str]) -> str | None:
     return next((org for org in named if org.casefold() in ours), None)
 
 
-def _made_of(site: Site, rows: Sequence[Row], withdrawn: Sequence[Withdrawal], in_tree: Sequence[bool]) -> str:
-    """Return what changes whenever a model's page has to be made again."""
-    told = [
-        pages.made_by(),
-        site.publisher,
-        site.name,
-        site.sums,
-        site.mirrors,
-        [row.entry.to_json() for row in rows],
-        [str(row.copies) for row in rows],
-        [one.to_json() for one in withdrawn],
-        list(in_tree),
-    ]
-    return _digest(told)
+def _facts_of(made: _Made, entry: Entry) -> Facts:
+    formats, quantisations = made.facts.get(str(entry.id.commit), ((), ()))
+    return _facts(tuple(formats), tuple(quantisations))
+
+
+_facts = lru_cache(maxsize=1024)(Facts)
+
+
+def _digest_in(looks: str) -> str:
+    """Return the SHA-256 that is remembered of a file, empty where none is."""
+    return looks.rpartition(" ")[2]
+
+
+def _readme_of(manifest: Manifest | None) -> FileRow | None:
+    """Return the README of a manifest that a page shows, None without one."""
+    rows = () if manifest is None else manifest.files
+    return next((one for one in rows if one.path.text == README and one.size <= MAX_README), None)
 
 
 def _digest(told: object) -> str:
@@ -393,22 +465,10 @@ def _digest(told: object) -> str:
 def _read_memory(path: Path) -> _Memory:
     """Read what is remembered; anything odd is nothing, and costs a round."""
     try:
-        value = json.loads(durable.read(path, max_bytes=MAX_MEMORY))
-        models = {
-            name: _Made(
-                str(row["made_of"]),
-                tuple(map(str, row["places"])),
-                {
-                    commit: Facts(tuple(said["formats"]), tuple(said["quantisations"]))
-                    for commit, said in row["facts"].items()
-                },
-            )
-            for name, row in value["models"].items()
-        }
-        hashed = {name: (int(size), int(at), str(digest)) for name, (size, at, digest) in value["hashed"].items()}
-        memory = _Memory(
-            models, hashed, list(map(str, value["written"])), dict(value["feeds"]), value.get("tree") is True
-        )
-    except (NotFoundError, FormatError, ValueError, KeyError, TypeError, AttributeError):
+        seal, _, body = durable.read(path, max_bytes=MAX_MEMORY).partition(b"\n")
+        if hashlib.sha256(body).hexdigest().encode() != seal:
+            return _Memory()
+        version, *told = json.loads(body)
+        return _Memory(*told) if version == FORMAT else _Memory()
+    except (NotFoundError, FormatError, ValueError, TypeError):
         return _Memory()
-    return memory

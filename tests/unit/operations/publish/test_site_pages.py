@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import subprocess
 from dataclasses import replace
 from datetime import timedelta
@@ -11,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.catalogue import pages, places
 from p2pqwen.catalogue.sums import SUMS_TYPE
+from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
+from p2pqwen.operations.publish import site_pages
 from p2pqwen.operations.publish.site_pages import SitePages
 from p2pqwen.values.strict_json import canonical
 from tests.support.catalogue import CARD, CatalogueSite, many
@@ -132,8 +137,6 @@ def test_a_readme_comes_from_the_library_and_then_from_the_site(tmp_path):
     model = replace(MODELS[0], repo="Qwen/Held")
     entry = replace(model.entry(metainfo), license="apache-2.0")
     data = site.publisher.publish([entry])
-    from p2pqwen.index.acceptance import TrustedState, accept
-
     accepted = accept(data, TrustedState(None), NOW)
     (out / entry.torrent).parent.mkdir(parents=True)
     (out / entry.torrent).write_bytes(held.torrent_path.read_bytes())
@@ -161,3 +164,180 @@ def test_a_torrent_that_cannot_be_read_costs_its_own_files_alone(site):
     SitePages(site.home, Library(site.home), {}, NOW).write(site.out, site.accepted, (), told.append)
     assert any(str(entry.id) in getattr(one, "text", "") for one in told)
     assert "carries no manifest" in (site.out / f"{entry.id.repo}/index.html").read_text()
+
+
+EVERY_TIME = {"index.json", "index.html", "SHA256SUMS", "SHA256SUMS.sig"}
+"""What names the index's position, or is made of all the other files."""
+ALL = {"rows": len(MODELS), "models": len(MODELS), "cards": len(MODELS)}
+NOTHING = {"rows": 0, "models": 0, "cards": 0}
+ONE = {"rows": 0, "models": 1, "cards": 1}
+PAGE, METALINK = f"{MODELS[0].repo}/index.html", f"{MODELS[0].repo}/*.meta4"
+
+
+@pytest.fixture
+def made(monkeypatch) -> dict[str, int]:
+    """How many rows of the list, pages of models and cards are rendered from here on."""
+    count = dict(NOTHING)
+    for name, module, function in (
+        ("rows", pages, "render_row"),
+        ("models", pages, "render_model"),
+        ("cards", site_pages, "render_card"),
+    ):
+        monkeypatch.setattr(module, function, _counting(count, name, getattr(module, function)))
+    return count
+
+
+def _counting(count, name, real):
+    def counted(*given):
+        count[name] += 1
+        return real(*given)
+
+    return counted
+
+
+def written(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> set[str]:
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def test_where_nothing_changed_nothing_is_rendered(site, made):
+    before = looks(site.out)
+    site.publish(MODELS)
+    assert written(before, looks(site.out)) == EVERY_TIME
+    assert made == NOTHING
+
+
+def test_one_changed_model_is_one_row_one_page_and_one_card(site, made):
+    before = looks(site.out)
+    site.publish([replace(MODELS[0], seeds=9), *MODELS[1:]])
+    files = written(before, looks(site.out))
+    assert {name for name in files if not name.startswith("p2pqwen--site/")} == {*EVERY_TIME, PAGE}
+    assert made == {"rows": 1, "models": 1, "cards": 1}
+
+
+def test_of_a_long_list_the_rows_of_one_model_are_rendered_and_one_that_moves_to_another_page(tmp_path, made):
+    site, models = CatalogueSite(tmp_path), sorted(many(520, scale=1e-6), key=lambda one: one.repo)
+    site.publish(models)
+    made.update(NOTHING)
+    site.publish(models[1:])
+    # From the second page to the first: its links lead to another folder. Pages beyond have the same links.
+    assert made == {"rows": 1, "models": 0, "cards": 0}
+    site.publish(models[1:])
+    shown = "".join((site.out / page).read_text() for page in ("index.html", "p2pqwen--site/list-2.html"))
+    assert [name for name in (one.repo for one in models[1:301]) if f">{name}</a>" not in shown] == []
+    fresh = CatalogueSite(tmp_path / "fresh", site.publisher)
+    fresh.publish(models[1:])
+    told = ("index.html", "p2pqwen--site/list-2.html", "p2pqwen--site/list-4.html")
+    for page in told:
+        old, new = ((one.out / page).read_bytes().partition(b'<ul class="rows" aria-label')[2] for one in (site, fresh))
+        assert old.partition(b"</ul>")[0] == new.partition(b"</ul>")[0], page
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (PAGE, ONE),
+        (METALINK, ONE),
+        (f"{MODELS[0].repo}/*.magnet", ONE),
+        ("index.html", {**NOTHING, "rows": len(MODELS)}),
+        ("p2pqwen--site/data-0.json", NOTHING),
+        ("p2pqwen--site/style.css", NOTHING),
+        ("p2pqwen--site/feeds/new.rss.xml", NOTHING),
+    ],
+)
+@pytest.mark.parametrize("how", ["lost", "changed", "changed, and its time set back"])
+def test_a_file_that_somebody_changed_is_made_again(site, made, place, expected, how):
+    path = next(site.out.glob(place))
+    right, looked = path.read_bytes(), path.stat()
+    if how == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(right.replace(b"a", b"b", 1))
+    if how.endswith("back"):
+        os.utime(path, ns=(looked.st_atime_ns, looked.st_mtime_ns))
+    site.publish(MODELS)
+    if place != "index.html":  # which names the index anew
+        assert path.read_bytes() == right
+    assert made == expected
+    done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=site.out, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_site_that_was_copied_back_is_read_and_not_made_again(site, made):
+    for path in site.out.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            path.unlink()
+            path.write_bytes(data)
+    before = looks(site.out)
+    site.publish(MODELS)
+    assert written(before, looks(site.out)) == EVERY_TIME
+    assert made == NOTHING
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path, _: path.unlink(),
+        lambda path, data: path.write_bytes(b""),
+        lambda path, data: path.write_bytes(data[:-9]),
+        lambda path, data: path.write_bytes(data.replace(b"README", b"REBDME", 1)),
+        lambda path, data: path.write_bytes(b'{"models":{}}'),
+        lambda path, data: path.write_bytes(_sealed(b"[1,{},{},{},[],{},false]")),
+        lambda path, data: path.write_bytes(_sealed(b"[2]extra")),
+    ],
+)
+def test_with_its_memory_lost_or_damaged_everything_is_made_again(site, made, harm):
+    (path,) = (site.home.root / "sites").glob("*.json")
+    before = looks(site.out)
+    harm(path, path.read_bytes())
+    site.publish(MODELS)
+    assert made == ALL
+    assert written(before, looks(site.out)) == EVERY_TIME  # and is the same
+
+
+def _sealed(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def test_another_template_makes_everything_again(site, made, monkeypatch):
+    monkeypatch.setattr(pages, "made_by", lambda: "another version")
+    site.publish(MODELS)
+    assert made == ALL
+
+
+def test_a_readme_that_comes_into_the_library_later_is_shown(tmp_path):
+    home = Home(tmp_path / "home")
+    site = CatalogueSite(tmp_path)
+    held = hold(home, {"README.md": CARD, "config.json": b"{}\n"}, "Qwen/Held")
+    entry = replace(MODELS[0], repo="Qwen/Held").entry(held.metainfo())
+    data = site.publisher.publish([replace(entry, license="apache-2.0")])
+    accepted = accept(data, TrustedState(None), NOW)
+    (site.out / entry.torrent).parent.mkdir(parents=True)
+    (site.out / entry.torrent).write_bytes(held.torrent_path.read_bytes())
+    (site.out / "index.json").write_bytes(data)
+    page = site.out / "Qwen/Held/index.html"
+    for library, shown in ((Home(tmp_path / "empty"), False), (home, True)):
+        SitePages(home, Library(library), {}, NOW).write(site.out, accepted, ())
+        assert ("It speaks." in page.read_text()) is shown
+
+
+def test_a_long_list_opens_with_less_than_300_kb(tmp_path):
+    """Page, script and style are all that a browser loads before somebody searches or the check begins."""
+    site = CatalogueSite(tmp_path)
+    models = many(510, scale=1e-6)
+    site.publish(models)
+    text = (site.out / "index.html").read_text()
+    rows = text.split('<li class="row"')
+    # A page holds so many rows however long the list is; what grows with it are the links to the other pages.
+    assert len(rows) - 1 == pages.ROWS
+    links = len(f'<a href="{places.list_page(67)}">67</a>\n\n') * -(-10_000 // pages.ROWS)
+    named = set(
+        re.findall(r'<(?:script|link rel="(?:stylesheet|preload|modulepreload)")[^>]* (?:src|href)="([^"]+)"', text)
+    )
+    assert named == {"p2pqwen--site/page.js", "p2pqwen--site/style.css"}
+    asked = [len((site.out / place).read_bytes()) for place in ("index.html", *sorted(named))]
+    assert sum(asked) + links < 300_000, asked
+    style = (site.out / "p2pqwen--site/style.css").read_text()
+    assert "url(" not in style
+    assert "@import" not in style
+    assert not re.findall(r"<(?:img|iframe|object|embed|video|audio|source)\b", text)
