@@ -21,6 +21,8 @@ from tests.support.command import CommandLine
 from tests.support.faults.scenery import REPO, Published, Scenery, content, fetched
 
 Position = tuple[int, int]
+STORE = "blobs"
+MARKER = ".huggingface-shared-blobs"
 
 
 @dataclass(slots=True)
@@ -30,13 +32,14 @@ class Judge:
     scene: Scenery
     user: CommandLine
     bystanders: Mapping[str, object]
+    shared: Mapping[str, bytes]
     trusted: Position = (0, 0)
     published: Position = (0, 0)
 
     @classmethod
     def of(cls, scene: Scenery, user: CommandLine) -> Judge:
-        judge = cls(scene, user, {})
-        judge.bystanders = judge._bystanders()
+        judge = cls(scene, user, {}, {})
+        judge.bystanders, judge.shared = judge._bystanders(), judge._shared()
         assert not list(judge.problems())
         return judge
 
@@ -44,6 +47,7 @@ class Judge:
         """Yield what must not be."""
         yield from self._library()
         yield from self._cache()
+        yield from self._store()
         yield from self._trust()
         yield from self._site()
 
@@ -97,6 +101,20 @@ class Judge:
             if path.is_file() and path.read_bytes() not in {new.files.get(name), self.scene.spoiled_weights}:
                 yield f"the Hugging Face cache shows a wrong {name}"
 
+    def _store(self) -> Iterator[str]:
+        """Of the files that repositories share: each is right or as it was, and who leads to it is still listed."""
+        right = {*self.scene.old.files.values(), *self.scene.new.files.values()}
+        now = self._shared()
+        for path in sorted({*now, *self.shared}):
+            data, before = now.get(path), self.shared.get(path)
+            if data is None:
+                yield f"the Hugging Face cache no longer shares {path}"
+            elif path.endswith(".refs"):
+                if not set(data.splitlines()) >= set((before or b"").splitlines()):
+                    yield f"the Hugging Face cache forgot who leads to {path}"
+            elif data != before and data not in right and Path(path).name != MARKER:
+                yield f"the Hugging Face cache shares wrong content as {path}"
+
     def _trust(self) -> Iterator[str]:
         notices: list[str] = []
         store = TrustStore(Home(self.user.home))
@@ -130,6 +148,16 @@ class Judge:
     def _snapshot(self, published: Published) -> Path:
         return self.user.cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / published.commit
 
+    def _shared(self) -> dict[str, bytes]:
+        """Everything in the store that the repositories of the Hugging Face cache share, but locks."""
+        store = self.user.cache / STORE
+        paths = (path for path in store.rglob("*") if path.suffix != ".lock" and path.is_file())
+        return {
+            path.relative_to(store).as_posix(): path.read_bytes()
+            for path in paths
+            if not path.name.startswith(".p2pqwen-tmp-")
+        }
+
     def _bystanders(self) -> dict[str, object]:
         """Everything in the Hugging Face cache that is not the new snapshot's own."""
         new = self.scene.new
@@ -140,6 +168,8 @@ class Judge:
         for folder, folders, files in os.walk(self.user.cache):
             here = Path(folder)
             folders[:] = [one for one in folders if here / one not in own and one != ".locks"]
+            if here == self.user.cache and STORE in folders:
+                folders.remove(STORE)
             for path in map(here.joinpath, files):
                 if here.name == "blobs" and path.name[:40] in {etag[:40] for etag in etags}:
                     continue
