@@ -16,7 +16,11 @@ EVERY = 0.05
 
 @dataclass(slots=True)
 class Peak:
-    """Resident bytes, the most seen at one moment: of a process with all that it started, and of these alone."""
+    """Resident bytes, the most seen at one moment: of a process with all that it started, and of these alone.
+
+    What it had started before is none of these, nor is a fork of it before it runs its own program: for a moment its
+    pages are those of the process.
+    """
 
     whole: int = 0
     started: int = 0
@@ -27,10 +31,12 @@ class Peak:
 def peak_of(pid: int) -> Iterator[Peak]:
     """Watch a process while the block runs."""
     peak, done = Peak(), threading.Event()
+    before, own = _tree(pid) - {pid}, _command(pid)
 
     def watch() -> None:
         while not done.wait(EVERY):
-            taken = {one: _resident(one) for one in _tree(pid)}
+            tree = _tree(pid) - before
+            taken = {one: _resident(one) for one in tree if one == pid or _command(one) != own}
             peak.whole = max(peak.whole, sum(taken.values()))
             peak.started = max(peak.started, sum(taken.values()) - taken.get(pid, 0))
             peak.processes = max(peak.processes, len(taken))
@@ -54,6 +60,12 @@ def _tree(pid: int) -> set[int]:
         new = {one for one, parent in parents.items() if parent in new} - found
         found |= new
     return found
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _resident(pid: int) -> int:
