@@ -106,7 +106,7 @@ def test_content_of_the_hugging_face_cache_is_used(world, tmp_path):
     blob.write_bytes(LARGE)
     with hub_process(reader, "--no-upstream") as url:
         assert ask(url, weights(SECOND)).body == LARGE
-    assert rows(reader)[SECOND]["state"] == "partial"
+        wait_until(lambda: rows(reader)[SECOND]["state"] == "partial", 30, "the file is in its place, and counts")
     file = file_of(reader, SECOND)
     assert file.read_bytes() == LARGE
     assert not file.samefile(blob)  # others write there

@@ -42,7 +42,9 @@ def library_of(tmp_path: Path, folder: Path) -> Library:
     return Library(Home(tmp_path / "home"), [LibraryFolder(folder, 0)], reserve=0)
 
 
-def preserved(library: Library) -> None:
+def preserved(tmp_path: Path) -> None:
+    """Preserve the snapshot in the home's own folder, wherever there is more room."""
+    library = Library(Home(tmp_path / "home"), reserve=0)
     staged = library.stage(SNAPSHOT, files=[RepoPath(name) for name in FILES])
     write(staged, FILES)
     library.install(SNAPSHOT, TORRENT, Verified.now(TORRENT.infohash.v2, staged, [RepoPath(name) for name in FILES]))
@@ -98,7 +100,7 @@ def test_a_move_that_is_killed_at_any_step_loses_nothing_and_is_ended_by_the_nex
         home, other = tmp_path / f"{step}", folder / f"{step}"
         other.mkdir()
         library = library_of(home, other)
-        preserved(library)
+        preserved(home)
         write(library.folder(SNAPSHOT), OWN)
         going = killed_at(step, partial(moving.move, library, library.find(SNAPSHOT.repo), library.folders[1]))
         library = library_of(home, other)
@@ -118,14 +120,14 @@ def test_a_removal_that_is_killed_at_any_step_loses_nothing_of_others(tmp_path):
         step += 1
         home = tmp_path / f"{step}"
         library = library_of(home, tmp_path / "absent")
-        preserved(library)
+        preserved(home)
         write(library.folder(SNAPSHOT), OWN)
         going = killed_at(step, partial(library.remove, library.find(SNAPSHOT.repo)))
         library = library_of(home, tmp_path / "absent")
         require_nothing_lost(home, whole=None)
         for held in library.all():
             library.remove(held)
-        preserved(library)
+        preserved(home)
         require_nothing_lost(home, whole=library)
     assert step > 10
 
@@ -133,7 +135,7 @@ def test_a_removal_that_is_killed_at_any_step_loses_nothing_of_others(tmp_path):
 def test_what_changes_while_it_is_copied_does_not_count_as_verified(tmp_path):
     with other_disk(tmp_path) as folder:
         library = library_of(tmp_path, folder)
-        preserved(library)
+        preserved(tmp_path)
         assert state(library) is State.COMPLETE
         held = library.find(SNAPSHOT.repo)
 

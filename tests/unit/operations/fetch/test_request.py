@@ -53,7 +53,7 @@ def test_neither_leave_nor_files_are_shared_with_a_fetch_of_the_same_target(tmp_
 
 
 def test_a_timeout_without_end_goes_over_no_wire():
-    with pytest.raises(UsageError, match="finite"):
+    with pytest.raises(UsageError, match="number of seconds"):
         FetchRequest("Qwen/Tiny", timeout=float("inf")).to_json()
 
 
