@@ -23,18 +23,19 @@ _CHUNK = 1 << 16
 _WHOLE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII)  # RFC 3986
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pace:
-    """The time that one file may take, which its size may prolong once it is announced."""
+    """The `seconds` that one file may take, which its size may prolong once it is announced."""
 
     timeouts: Timeouts
     limit: asyncio.Timeout
+    seconds: float
 
     def announced(self, size: int | None) -> None:
-        seconds = self.timeouts.for_size(size)
-        if seconds > self.timeouts.total:
-            self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
-            self.timeouts.begun(seconds)
+        self.seconds = self.timeouts.for_size(size)
+        if self.seconds > self.timeouts.total:
+            self.limit.reschedule(asyncio.get_running_loop().time() + self.seconds)
+            self.timeouts.begun(self.seconds)
 
 
 async def read_web(
@@ -49,12 +50,12 @@ async def read_web(
 ) -> Came:
     """Do what `reading.read_into` does."""
     asked = {**unless.headers(), **({} if first is None else {"Range": f"bytes=0-{first - 1}"})}
+    pace = _Pace(timeouts, asyncio.timeout(timeouts.total), timeouts.total)
     try:
-        async with asyncio.timeout(timeouts.total) as limit:
-            pace = _Pace(timeouts, limit)
+        async with pace.limit:
             return await _read_web(_url(location), take, max_bytes, Guard(named), pace, allow, asked, first)
     except TimeoutError as error:
-        raise NetworkError(f"{location} is too slow", expected=f"an answer within {timeouts.total:.0f} s") from error
+        raise NetworkError(f"{location} is too slow", expected=f"an answer within {pace.seconds:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NetworkError(f"cannot reach {location}", got=_reason(error)) from error
 

@@ -168,6 +168,17 @@ def test_a_large_file_that_comes_steadily_has_as_long_as_its_size_takes(server: 
         go_on.set()
 
 
+def test_what_is_too_slow_for_its_size_is_told_how_long_it_had(server: MirrorServer):
+    started, go_on = threading.Event(), threading.Event()
+    server.answers["/index.json"] = held_back(b"x" * 100_000, started, go_on)
+    try:
+        with pytest.raises(NetworkError, match="too slow") as refused:
+            get(server.url + "/index.json", Timeouts(answer=60, total=1.0, slowest=0, steady=50_000))
+    finally:
+        go_on.set()
+    assert refused.value.expected == "an answer within 2 s"
+
+
 @pytest.mark.parametrize(
     ("size", "seconds"), [(None, 120.0), (0, 120.0), (25 << 20, 120.0), (100 << 20, 400.0), (4 << 30, 3600.0)]
 )
