@@ -420,18 +420,19 @@ def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
 
 def _watch(table: object, home: Home) -> WatchConfig:
     source = f"{home.config_file}: [watch]"
-    values = _read_settings(table, source, _WATCH_SETTINGS)
-    if (watchlist := values.get("watchlist")) is not None:
-        values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
-    return WatchConfig(**values)
+    return WatchConfig(**_with_path("watchlist", _read_settings(table, source, _WATCH_SETTINGS), home, source))
 
 
 def _hub_endpoint(table: object, home: Home) -> HubEndpointConfig:
     source = f"{home.config_file}: [hub_endpoint]"
     values = _read_settings(table, source, _HUB_ENDPOINT_SETTINGS)
-    if (token_file := values.get("token_file")) is not None:
-        values["token_file"] = home.root / user_path(token_file, f"{source} token_file")
-    return HubEndpointConfig(**values)
+    return HubEndpointConfig(**_with_path("token_file", values, home, source))
+
+
+def _with_path(name: str, values: Mapping[str, Any], home: Home, source: str) -> Mapping[str, Any]:
+    """Return settings with one that is a path, where it is given, taken from the home; raises `UsageError`."""
+    given = values.get(name)
+    return values if given is None else {**values, name: home.root / user_path(given, f"{source} {name}")}
 
 
 def _read_settings(table: object, source: str, known: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
@@ -471,10 +472,7 @@ def _archive(table: object, home: Home) -> ArchiveConfig:
 
 def _alerts(table: object, home: Home) -> AlertsConfig:
     source = f"{home.config_file}: [alerts]"
-    values = _read_settings(table, source, _ALERTS_SETTINGS)
-    if (to_file := values.get("to_file")) is not None:
-        values["to_file"] = home.root / user_path(to_file, f"{source} to_file")
-    return AlertsConfig(**values)
+    return AlertsConfig(**_with_path("to_file", _read_settings(table, source, _ALERTS_SETTINGS), home, source))
 
 
 def _addresses(value: object) -> tuple[str, ...]:

@@ -160,16 +160,20 @@ def _apprise(source: str) -> ModuleType:
     except ImportError as error:
         hint = "install it: `pipx inject p2pqwen apprise`, or `pip install 'p2pqwen[alerts]'`"
         raise UsageError(f"{source} needs the package apprise", hint=hint) from error
-    logging.getLogger("apprise").propagate = False  # what it logs is for us to tell, also when it comes too late
-    logging.getLogger("apprise").addHandler(logging.NullHandler())
-    _bound_answers()
+    _tame()
     return apprise
 
 
 @functools.cache
-def _bound_answers() -> None:
-    """Have requests read no more of an answer than `MAX_ANSWER`: apprise, which alone uses it here, asks for it all."""
+def _tame() -> None:
+    """Keep what apprise logs from others, and have requests read no more of an answer than `MAX_ANSWER`.
+
+    apprise alone uses requests here, and asks for the whole answer.
+    """
     import requests  # noqa: PLC0415 - apprise brings it
+
+    logging.getLogger("apprise").propagate = False  # what it logs is for us to tell, also when it comes too late
+    logging.getLogger("apprise").addHandler(logging.NullHandler())
 
     class Bounded(requests.adapters.HTTPAdapter):
         def send(self, request: Any, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - theirs

@@ -26,10 +26,8 @@ from p2pqwen.index.entry import Entry
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.operations.publish.site import listed_manifest
 from p2pqwen.portable.files import clone
-from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
-from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -151,11 +149,10 @@ class MirrorTree:
             folder = folder.parent
 
     def _manifest(self, entry: Entry) -> Manifest:
-        torrent = CheckedTorrent.read(durable.read(self.out / entry.torrent, max_bytes=MAX_TORRENT_BYTES))
-        data = torrent.metainfo.manifest
-        if torrent.manifest is None or data is None or Sha256.of(data) != entry.manifest:
+        manifest = listed_manifest(self.out, entry, self.library.torrents)
+        if manifest is None:
             raise VerificationError("its torrent holds no manifest, or another one than the index names")
-        return torrent.manifest
+        return manifest
 
     def _whole(self, entry: Entry) -> HeldSnapshot | None:
         """Return the held snapshot if it is the listed one, complete and as it was verified."""

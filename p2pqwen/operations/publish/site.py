@@ -15,7 +15,7 @@ from p2pqwen.errors import NotFoundError, UsageError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted, TrustedState
 from p2pqwen.index.document import INDEX_FILE, IndexDocument
-from p2pqwen.index.entry import torrent_location
+from p2pqwen.index.entry import Entry, torrent_location
 from p2pqwen.library import durable
 from p2pqwen.library.index_rows import (
     FileMark,
@@ -27,6 +27,8 @@ from p2pqwen.library.index_rows import (
 )
 from p2pqwen.library.index_source import FileSource, digest_of
 from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.torrent_reader import TorrentReader
+from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.publish.deltas import write_deltas
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 
@@ -35,6 +37,15 @@ def read_base(keys: KeyStore, path: Path, now: datetime) -> Accepted:
     """Return the index of this publisher that a user wants to go on from; raises `RefusedError`."""
     path = path / INDEX_FILE if path.is_dir() else path
     return accept_apart(FileSource(path), TrustedState(keys.publisher()), now)
+
+
+def listed_manifest(out: Path, entry: Entry, torrents: TorrentReader) -> Manifest | None:
+    """Return the manifest in a torrent of the site, None where it is not the one that the entry names.
+
+    Raises `NotFoundError`, `DiskError`, and as `CheckedTorrent.read` does.
+    """
+    manifest = torrents.torrent(durable.read(out / entry.torrent, max_bytes=MAX_TORRENT_BYTES)).manifest
+    return None if manifest is None or manifest.digest != entry.manifest else manifest
 
 
 def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted | None, now: datetime) -> None:

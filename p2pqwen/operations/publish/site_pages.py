@@ -38,10 +38,10 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.publish.mirror_tree import MirrorTree, MirrorTreeAnswer, snapshot_sums, tree_sums
+from p2pqwen.operations.publish.site import listed_manifest
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.stewardship.swarm_record import SwarmRecord, health_of
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -297,24 +297,17 @@ class _Writing:
     def _beside(self, entry: Entry, manifest: Manifest | None) -> list[tuple[str, bytes]]:
         """Return the places and contents of what stands beside a torrent for other programs."""
         found = [beside.magnet_file(entry)]
-        return (
-            found
-            if manifest is None
-            else [
-                *found,
-                beside.metalink(entry, manifest, self._site.mirrors, in_tree=entry.id in self._in_tree),
-            ]
-        )
+        if manifest is not None:
+            found.append(beside.metalink(entry, manifest, self._site.mirrors, in_tree=entry.id in self._in_tree))
+        return found
 
     def _manifest(self, entry: Entry) -> Manifest | None:
         """Return the manifest in a torrent of the site, if it is the one that the entry names."""
         try:
-            data = durable.read(self._out / entry.torrent, max_bytes=MAX_TORRENT_BYTES)
-            manifest = self._given.library.torrents.torrent(data).manifest
+            return listed_manifest(self._out, entry, self._given.library.torrents)
         except (NotFoundError, VerificationError) as error:
             self._report(Notice("warning", f"the page of {entry.id} shows no files: {error.message}"))
             return None
-        return None if manifest is None or manifest.digest != entry.manifest else manifest
 
     def _card(self, snapshot: SnapshotId, manifest: Manifest | None) -> tuple[Card | None, str | None]:
         """Return a snapshot's card, and where its source stands in the site."""
