@@ -77,13 +77,20 @@ def make_snapshot(save_path: Path, files: Mapping[str, bytes] | None = None, com
 
 
 def pump_until(condition: Callable[[], Any], *swarms: Swarm, seconds: float = 20.0, what: str = "") -> Any:
-    """Run sessions until something is true; fail naming what never happened."""
+    """Run sessions until something is true; fail naming what never happened, and how the sessions stood."""
     deadline = time.monotonic() + PATIENT * seconds
     while not (found := condition()):
         for swarm in swarms:
             swarm.pump(0.02)
-        assert time.monotonic() < deadline, f"not within {PATIENT * seconds:g} s: {what}"
+        if time.monotonic() >= deadline:
+            stood = "; ".join(map(_standing, swarms))
+            raise AssertionError(f"not within {PATIENT * seconds:g} s: {what} [{stood}]")
     return found
+
+
+def _standing(swarm: Swarm) -> str:
+    torrents = [(one.progress(), one.peers()) for one in swarm._torrents.values()]
+    return f"listens on {swarm.listening}, tries uTP: {swarm.tries_utp}, torrents and peers: {torrents}"
 
 
 @contextlib.contextmanager
