@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.library.hashing import READ_SIZE, Digester, FileDigests, hash_workers
+from p2pqwen.library.hashing import Digester, FileDigests, hash_workers
+from p2pqwen.library.piece_child import READ_SIZE
 from p2pqwen.portable.files import hole_after, open_no_link, sync_data
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath

@@ -15,6 +15,8 @@ STEP = 64 * 1024
 
 [measured] SHA-1 and the leaves of 4 MiB take 1.08 s for each GB in such steps, and 1.42 s one after the other.
 """
+V1_SIZE = 20
+"""Bytes of a v1 piece hash."""
 _ZEROS = memoryview(bytes(1 << 20))
 
 
@@ -31,23 +33,17 @@ class FileHashes:
     pieces_root: Sha256 | None
     piece_layer: bytes
 
-
-@dataclass(frozen=True, slots=True)
-class HashedPiece:
-    """A whole piece of a file: its v1 hash of 20 bytes, and the root of its leaves, 32 bytes of the piece layer."""
-
-    v1: bytes
-    root: bytes
-
     @classmethod
-    def of(cls, piece: bytes | bytearray | memoryview) -> HashedPiece:
-        """Hash a piece, whose length is the piece length."""
-        view = memoryview(piece)
-        v1, leaves = sha1(), list[bytes]()  # noqa: S324 - BitTorrent v1
-        for part in steps(view):
-            v1.update(part)
-            leaves += [sha256(part[at : at + BLOCK_SIZE]).digest() for at in range(0, len(part), BLOCK_SIZE)]
-        return cls(v1.digest(), merkle.root(b"".join(leaves)))
+    def of_pieces(cls, pieces: bytes, rows: bytes, piece_length: int) -> FileHashes:
+        """Return those of a file of whole pieces: 20 bytes each of `pieces`, 32 of `rows`."""
+        size = len(pieces) // V1_SIZE * piece_length
+        root = merkle.root_of_layer(rows, piece_length)
+        return cls(size, pieces, Sha256(root), rows if size > piece_length else b"")
+
+    @property
+    def rows(self) -> bytes:
+        """32 bytes for each piece, also of a file of one whole piece, where BEP 52 has no layer."""
+        return self.piece_layer or (b"" if self.pieces_root is None else self.pieces_root.raw)
 
 
 def steps(view: memoryview) -> Iterator[memoryview]:
@@ -86,13 +82,13 @@ class PieceHasher:
                 self._end_piece()
             view = view[len(part) :]
 
-    def add(self, piece: HashedPiece) -> None:
-        """Take the file's next piece, which was hashed elsewhere; only where a piece begins."""
-        if self._size % self._piece_length:
-            raise ValueError("a piece follows a whole piece")
-        self._pieces += piece.v1
-        self._layer += piece.root
-        self._size += self._piece_length
+    def add(self, hashes: FileHashes) -> None:
+        """Take the file's next whole pieces, hashed elsewhere as a file of their own; only where a piece begins."""
+        if self._size % self._piece_length or hashes.size % self._piece_length:
+            raise ValueError("whole pieces follow whole pieces")
+        self._pieces += hashes.pieces
+        self._layer += hashes.rows
+        self._size += hashes.size
 
     def finish(self) -> FileHashes:
         """Return the file's hashes; the hasher is of no use afterwards."""
