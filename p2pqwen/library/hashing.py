@@ -22,7 +22,7 @@ from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, steps
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, hash_small, steps
 from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
@@ -174,8 +174,16 @@ def hash_file(
     Memory: one read buffer and one piece's leaves. Pieces of a large file that other processes hash are read once more.
     """
     try:
-        with disk_errors(f"read {path}"), path.open("rb", buffering=0) as file:
+        with disk_errors(f"read {path}"), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - of each of many files
             before = os.fstat(file.fileno())
+            if begun is None and before.st_size <= min(READ_SIZE, MAX_KEPT, piece_length - 1):
+                data = _read(file, before.st_size)
+                after = os.fstat(file.fileno())
+                if len(data) != before.st_size or identity(before) != identity(after):
+                    raise _changed(path)
+                if data and on_bytes is not None:
+                    on_bytes(len(data))
+                return _small(data, piece_length, padded=padded, git_blob=git_blob, look=Look.of_stat(after))
             digester = begun or _digester(path, before, piece_length, padded=padded, git_blob=git_blob)
             with SPARE.reading():
                 _feed(file, digester, on_bytes)
@@ -186,6 +194,25 @@ def hash_file(
     if digester.done != before.st_size or identity(before) != identity(after):
         raise _changed(path)
     return replace(digests, look=Look.of_stat(after))
+
+
+def _read(file: FileIO, size: int) -> bytes:
+    """Read `size` bytes, or as many as there are."""
+    data = file.read(size)
+    while len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data
+
+
+def _small(data: bytes, piece_length: int, *, padded: bool, git_blob: bool, look: Look) -> FileDigests:
+    return FileDigests(
+        len(data),
+        Sha256.of(data),
+        blob_oid(data) if git_blob else None,
+        hash_small(data, piece_length, padded=padded),
+        parse_pointer(data),
+        look,
+    )
 
 
 def _digester(path: Path, stat: os.stat_result, piece_length: int, *, padded: bool, git_blob: bool) -> Digester:
@@ -234,9 +261,15 @@ def hash_files(
     large = threading.Semaphore(SPARE.most_readers)
 
     def digest(indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
-        return [_or_error(index) for index in indexes]
+        if len(indexes) == 1:
+            return [_or_error(indexes[0], counter)]
+        sizes: list[int] = []  # of many small ones the sum is told
+        found = [_or_error(index, sizes.append) for index in indexes]
+        if counter is not None:
+            counter(sum(sizes))
+        return found
 
-    def _or_error(index: int) -> FileDigests | P2pqwenError:
+    def _or_error(index: int, on_bytes: OnBytes | None) -> FileDigests | P2pqwenError:
         file = layout.files[index]
         try:
             with large if file.size >= _SPREAD_FROM else nullcontext():
@@ -245,7 +278,7 @@ def hash_files(
                     piece_length=layout.piece_length,
                     padded=layout.pad_after(index) > 0,
                     git_blob=file.path not in lfs,
-                    on_bytes=counter,
+                    on_bytes=on_bytes,
                 )
         except P2pqwenError as error:
             return error
