@@ -20,6 +20,7 @@ from p2pqwen.hub_api.file_headers import file_headers, is_unchanged
 from p2pqwen.hub_api.listing import etag
 from p2pqwen.portable.files import read_at
 from p2pqwen.server.hub_catalogue import HubSnapshot, Reading
+from p2pqwen.server.socket_feed import SocketFeed
 from p2pqwen.values.byte_range import ByteRange, parse_range
 
 IDLE_SECONDS = 600.0
@@ -92,29 +93,26 @@ async def _send(
     """Send what is wanted, verified up to `end` so far; False where it cannot be had, or nobody takes it."""
     at = wanted.start
     try:
-        # For `sendfile`, which sets the position of the open file, though it reads at offsets: nobody reads by that.
-        with os.fdopen(os.dup(reading.descriptor), "rb", buffering=0) as file:
+        # For asyncio's way, which sets the position of the open file, though it reads at offsets: nobody reads by that.
+        with os.fdopen(os.dup(reading.descriptor), "rb", buffering=0) as file, SocketFeed(_transport(request)) as feed:
             while at < wanted.stop:
                 if at >= end:
                     end = await _ready(request, reading, at)
                 count = min(end, wanted.stop, at + _BLOCK) - at
-                if await _send_block(request, response, file, at, count) < count:
-                    return False
+                async with asyncio.timeout(IDLE_SECONDS):
+                    if await _send_block(feed, response, file, at, count) < count:
+                        return False
                 at += count
     except (P2pqwenError, OSError):  # time-outs and broken connections are of the second class
         return False
     return True
 
 
-async def _send_block(request: web.Request, response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
-    transport = request.transport
-    if transport is None:
-        raise ConnectionResetError
-    async with asyncio.timeout(IDLE_SECONDS):
-        try:
-            return await asyncio.get_running_loop().sendfile(transport, file, at, count, fallback=False)
-        except asyncio.SendfileNotAvailableError:  # some file systems have none
-            return await _copy_block(response, file, at, count)
+async def _send_block(feed: SocketFeed, response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
+    try:
+        return await feed.send(file, at, count)
+    except asyncio.SendfileNotAvailableError:  # some file systems have none
+        return await _copy_block(response, file, at, count)
 
 
 async def _copy_block(response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
@@ -127,6 +125,12 @@ async def _copy_block(response: web.StreamResponse, file: FileIO, at: int, count
         await response.write(data)
         sent += len(data)
     return sent
+
+
+def _transport(request: web.Request) -> asyncio.Transport:
+    if request.transport is None:
+        raise ConnectionResetError
+    return request.transport
 
 
 def _cut(request: web.Request) -> None:
