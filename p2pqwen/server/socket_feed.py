@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from io import FileIO
 from types import TracebackType
 from typing import Self
 
@@ -21,23 +20,21 @@ class SocketFeed:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport, self._loop = transport, asyncio.get_running_loop()
-        self._socket: int | None = None
+        self._socket = transport.get_extra_info("socket")
+        self._able = hasattr(os, "sendfile") and isinstance(self._loop, asyncio.SelectorEventLoop)
+        self._watched: int | None = None
 
     def __enter__(self) -> Self:
-        # A number of its own: a selector knows the transport's, and lets nobody else ask about that.
-        socket = self._transport.get_extra_info("socket")
-        if hasattr(os, "sendfile") and socket is not None and isinstance(self._loop, asyncio.SelectorEventLoop):
-            self._socket = os.dup(socket.fileno())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._socket is not None:
-            os.close(self._socket)
+        if self._watched is not None:
+            os.close(self._watched)
 
-    async def send(self, file: FileIO, at: int, count: int) -> int:
-        """Send bytes from an offset on, and return how many there were: fewer where the file ends.
+    async def send(self, file: int, at: int, count: int) -> int:
+        """Send bytes of an open file from an offset on, and return how many there were: fewer where it ends.
 
         Raises `asyncio.SendfileNotAvailableError` where nothing was sent and only a copy goes, `ConnectionError`,
         `OSError`.
@@ -45,15 +42,15 @@ class SocketFeed:
         transport = self._transport
         if transport.is_closing():
             raise ConnectionResetError
-        if self._socket is None or transport.get_write_buffer_size():  # what was written before goes first
-            return await self._loop.sendfile(transport, file, at, count, fallback=False)
-        transport.pause_reading()  # as asyncio does: what the peer says next waits for the end of this
-        try:
-            return await self._send(self._socket, file.fileno(), at, count)
-        finally:
-            transport.resume_reading()
+        if self._able and not transport.get_write_buffer_size():
+            return await self._send(file, at, count)
+        # asyncio sends what was written before first. It sets the position of the open file, though it reads at
+        # offsets: nobody reads by that.
+        with os.fdopen(os.dup(file), "rb", buffering=0) as opened:
+            return await self._loop.sendfile(transport, opened, at, count, fallback=False)
 
-    async def _send(self, socket: int, file: int, at: int, count: int) -> int:
+    async def _send(self, file: int, at: int, count: int) -> int:
+        socket = self._socket.fileno()
         done: asyncio.Future[int] = self._loop.create_future()
         sent = 0
 
@@ -75,9 +72,13 @@ class SocketFeed:
 
         go_on()
         if not done.done():
-            self._loop.add_writer(socket, go_on)
+            if self._watched is None:  # a selector knows the transport's own number, and lets nobody ask about that
+                self._watched = os.dup(socket)
+            self._transport.pause_reading()  # as asyncio does: what the peer says next waits for the end of this
+            self._loop.add_writer(self._watched, go_on)
             try:
                 await done
             finally:
-                self._loop.remove_writer(socket)
+                self._loop.remove_writer(self._watched)
+                self._transport.resume_reading()
         return done.result()
