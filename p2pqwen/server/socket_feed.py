@@ -12,6 +12,8 @@ import os
 from types import TracebackType
 from typing import Self
 
+from p2pqwen.portable.files import send_part
+
 _NOT_BY_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 
 
@@ -21,7 +23,7 @@ class SocketFeed:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport, self._loop = transport, asyncio.get_running_loop()
         self._socket = transport.get_extra_info("socket")
-        self._able = hasattr(os, "sendfile") and isinstance(self._loop, asyncio.SelectorEventLoop)
+        self._able = isinstance(self._loop, asyncio.SelectorEventLoop)
         self._watched: int | None = None
 
     def __enter__(self) -> Self:
@@ -59,7 +61,7 @@ class SocketFeed:
             if done.done():
                 return
             try:
-                part = os.sendfile(socket, file, at + sent, count - sent)
+                part = send_part(socket, file, at + sent, count - sent)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
