@@ -185,13 +185,6 @@ def _sync_opened(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def send_part(target: int, source: int, at: int, count: int) -> int:
-    """Send bytes of an open file to a socket, from an offset on, as many as it takes; `OSError`, ENOSYS: not here."""
-    if not hasattr(os, "sendfile"):
-        raise OSError(errno.ENOSYS, "no sendfile on this system")
-    return os.sendfile(target, source, at, count)
-
-
 def allocated(path: Path, found: os.stat_result | None = None) -> int:
     """Return the bytes that a file takes on its disk: fewer than its size where it has holes. Raises `OSError`.
 

@@ -7,9 +7,11 @@ the file.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
+from io import FileIO
 
 from aiohttp import web
 
@@ -18,7 +20,6 @@ from p2pqwen.hub_api.file_headers import file_headers, is_unchanged
 from p2pqwen.hub_api.listing import etag
 from p2pqwen.portable.files import read_at
 from p2pqwen.server.hub_catalogue import HubSnapshot, Reading
-from p2pqwen.server.socket_feed import SocketFeed
 from p2pqwen.values.byte_range import ByteRange, parse_range
 
 IDLE_SECONDS = 600.0
@@ -91,43 +92,41 @@ async def _send(
     """Send what is wanted, verified up to `end` so far; False where it cannot be had, or nobody takes it."""
     at = wanted.start
     try:
-        with SocketFeed(_transport(request)) as feed:
+        # For `sendfile`, which sets the position of the open file, though it reads at offsets: nobody reads by that.
+        with os.fdopen(os.dup(reading.descriptor), "rb", buffering=0) as file:
             while at < wanted.stop:
                 if at >= end:
                     end = await _ready(request, reading, at)
                 count = min(end, wanted.stop, at + _BLOCK) - at
-                async with asyncio.timeout(IDLE_SECONDS):
-                    if await _send_block(feed, response, reading.descriptor, at, count) < count:
-                        return False
+                if await _send_block(request, response, file, at, count) < count:
+                    return False
                 at += count
     except (P2pqwenError, OSError):  # time-outs and broken connections are of the second class
         return False
     return True
 
 
-async def _send_block(feed: SocketFeed, response: web.StreamResponse, file: int, at: int, count: int) -> int:
-    try:
-        return await feed.send(file, at, count)
-    except asyncio.SendfileNotAvailableError:  # some file systems have none
-        return await _copy_block(response, file, at, count)
+async def _send_block(request: web.Request, response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    async with asyncio.timeout(IDLE_SECONDS):
+        try:
+            return await asyncio.get_running_loop().sendfile(transport, file, at, count, fallback=False)
+        except asyncio.SendfileNotAvailableError:  # some file systems have none
+            return await _copy_block(response, file, at, count)
 
 
-async def _copy_block(response: web.StreamResponse, file: int, at: int, count: int) -> int:
+async def _copy_block(response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
     """Send by reading at offsets. asyncio's own way moves the file's position, which every reader of it shares."""
     sent = 0
     while sent < count:
-        data = await asyncio.to_thread(read_at, file, min(_COPIED, count - sent), at + sent)
+        data = await asyncio.to_thread(read_at, file.fileno(), min(_COPIED, count - sent), at + sent)
         if not data:
             break
         await response.write(data)
         sent += len(data)
     return sent
-
-
-def _transport(request: web.Request) -> asyncio.Transport:
-    if request.transport is None:
-        raise ConnectionResetError
-    return request.transport
 
 
 def _cut(request: web.Request) -> None:
