@@ -3,8 +3,10 @@
 
   library     a file of the library, one reader and several: `p2pqwen hub` against nginx with sendfile, both over
               loopback, by turns; the ratio of the medians
-  peer        `hf download` of a model that only a peer has, through the endpoint, against `p2pqwen fetch` of the same
-  range       the first byte of a range in the middle of a large file that only a peer has (loopback, no delay)
+  peer        `hf download` of a model that only a peer has, through the endpoint, against `p2pqwen fetch` of the same;
+              `client` is `hf download` of the same from the library: what it takes by itself
+  range       the first byte of a range in the middle of a large file that only a peer has, whose line carries 20 MB/s
+              and takes 40 ms there and back
   head        HEAD requests with so many models listed: the median and the 99th percentile of one client's, to one
               file and to files of another repository each time; and what the endpoint holds in memory then, beside
               what it holds with one model listed
@@ -46,6 +48,7 @@ from tests.support.hub_load import begin, descriptors, memory, read_at_once  # n
 from tests.support.other_clients import free_port  # noqa: E402
 from tests.support.processes import Process, p2pqwen, running  # noqa: E402
 from tests.support.publishing import Rules, chain, make_document, make_index  # noqa: E402
+from tests.support.slow_line import slow_line  # noqa: E402
 from tests.support.swarm import QUIET, seeding  # noqa: E402
 from tests.support.waiting import wait_until  # noqa: E402
 
@@ -53,6 +56,7 @@ REPO = worlds.REPO
 FILE = "model.safetensors"
 _HEADS = 3000
 _SMALL = 1000
+_LINE_RATE, _LINE_SECONDS = 20e6, 0.04
 _NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; user root;
 events {{ worker_connections 1024; }}
@@ -74,20 +78,23 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=10_000, help="listed while HEAD is measured")
     parser.add_argument("--clients", type=int, default=64, help="that read at once under load")
     parser.add_argument("--share", type=int, default=1, help="of the file: each client reads one part of so many")
-    parser.add_argument("--only", choices=("library", "peer", "head", "load"))
+    parser.add_argument("--only", choices=("library", "peer", "range", "head", "load"))
+    parser.add_argument("--small", type=int, default=_SMALL, help="small files beside the large one")
     wanted = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-hub-"))
     try:
         with HubSimulator() as hub:
-            world = _world(folder / "world", hub, wanted.size << 20)
+            world = _world(folder / "world", hub, wanted.size << 20, wanted.small)
             if wanted.only in {None, "library"}:
                 _tell("library", library(world, wanted.rounds, wanted.readers))
             if wanted.only in {None, "peer"}:
                 _tell("peer", peer(world, wanted.rounds))
+            if wanted.only in {None, "range"}:
+                _tell("range", first_byte(world, wanted.size << 19, wanted.rounds))
             if wanted.only in {None, "head"}:
                 _tell("head", head(world, wanted.models))
             if wanted.only in {None, "load"}:
-                _tell("load", load(world, wanted.size << 20, wanted.clients, wanted.share))
+                _tell("load", load(world, wanted.size << 20, wanted.small, wanted.clients, wanted.share))
     finally:
         shutil.rmtree(folder)
 
@@ -96,12 +103,12 @@ def _tell(name: str, found: dict[str, float]) -> None:
     print(json.dumps({"measured": name} | {key: round(value, 4) for key, value in found.items()}), flush=True)
 
 
-def _world(folder: Path, hub: HubSimulator, size: int) -> worlds.World:
+def _world(folder: Path, hub: HubSimulator, size: int, small: int) -> worlds.World:
     worlds.small_model = lambda _=0: {  # type: ignore[assignment]
         ".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
         "config.json": b"{}",
         FILE: os.urandom(size),
-        **{f"small/{number:04}.json": b"%d" % number for number in range(_SMALL)},
+        **{f"small/{number:04}.json": b"%d" % number for number in range(small)},
     }
     return worlds.World(folder, hub)
 
@@ -125,15 +132,32 @@ def library(world: worlds.World, rounds: int, readers: int) -> dict[str, float]:
 
 
 def peer(world: worlds.World, rounds: int) -> dict[str, float]:
-    """Return seconds of both ways, their ratio, and of the first byte of a range."""
-    with seeding(world.publisher) as (_, where):
-        times: dict[str, list[float]] = {"fetch": [], "hub": [], "range": []}
+    """Return seconds of both ways, their ratio, and of the client by itself."""
+    with seeding(world.publisher) as (_, where), hub_process(world.publisher, "--no-upstream") as library:
+        times: dict[str, list[float]] = {"fetch": [], "hub": [], "client": []}
         for number in range(rounds):
             times["fetch"].append(_fetch(world, f"fetch-{number}", where))
             times["hub"].append(_through_hub(world, f"hub-{number}", where))
-            times["range"].append(_range(world, f"range-{number}", where))
+            times["client"].append(_download(world.user(f"client-{number}"), library))
     found = {name: statistics.median(some) for name, some in times.items()}
     return found | {"ratio": found["fetch"] / found["hub"]}
+
+
+def first_byte(world: worlds.World, at: int, rounds: int) -> dict[str, float]:
+    """Return seconds to the first byte at an offset: of an endpoint that has just begun, and of a second range."""
+    times: dict[str, list[float]] = {"first": [], "second": []}
+    with seeding(world.publisher) as (_, where):
+        for number in range(rounds):
+            user = world.trusting(f"range-{number}")
+            with (
+                slow_line(where, _LINE_RATE, _LINE_SECONDS) as line,
+                hub_process(user, "--no-upstream", "--peer", line) as url,
+            ):
+                times["first"].append(_seconds_to(url, at))
+                times["second"].append(_seconds_to(url, at // 2))
+            shutil.rmtree(user.home.parent)
+    found = {name: statistics.median(some) for name, some in times.items()}
+    return found | {"first_at_most": max(times["first"]), "second_at_most": max(times["second"])}
 
 
 def head(world: worlds.World, models: int) -> dict[str, float]:
@@ -182,7 +206,7 @@ def _hub(user: CommandLine, *options: str) -> Iterator[tuple[Process, str]]:
         yield process, process.json_line(600, containing='"hub"')["url"]
 
 
-def load(world: worlds.World, size: int, clients: int, share: int) -> dict[str, float]:
+def load(world: worlds.World, size: int, small: int, clients: int, share: int) -> dict[str, float]:
     """Return what a node takes and gives under load; bytes in MB, `least_share` of what the fastest had."""
     path, part = f"/{REPO}/resolve/main/{FILE}", size // share
     with (world.publisher.home / "config.toml").open("a") as config:
@@ -199,7 +223,7 @@ def load(world: worlds.World, size: int, clients: int, share: int) -> dict[str, 
         starts = [(size - part) * number // max(1, clients - 1) for number in range(clients)]
         started = time.monotonic()
         busy = [
-            pool.submit(_small_files, url),
+            pool.submit(_small_files, url, small),
             pool.submit(_go_away, url, path, size),
             *(pool.submit(_heads, url, [path] * _HEADS) for _ in range(4)),
             pool.submit(_fetch_small, world, "under-load", f"127.0.0.1:{port}"),
@@ -221,8 +245,8 @@ def load(world: worlds.World, size: int, clients: int, share: int) -> dict[str, 
         }
 
 
-def _small_files(url: str) -> None:
-    for number in range(_SMALL):
+def _small_files(url: str, count: int) -> None:
+    for number in range(count):
         assert ask(url, f"/{REPO}/resolve/main/small/{number:04}.json").body == b"%d" % number
 
 
@@ -250,23 +274,24 @@ def _fetch(world: worlds.World, name: str, where: str) -> float:
 def _through_hub(world: worlds.World, name: str, where: str) -> float:
     user = world.trusting(name)
     with hub_process(user, "--no-upstream", "--peer", where) as url:
-        command = [str(Path(sys.executable).with_name("hf")), "download", REPO, "--quiet"]
-        environment = {**os.environ, **user.environment, "HF_ENDPOINT": url}
-        started = time.monotonic()
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-        took = time.monotonic() - started
+        return _download(user, url)
+
+
+def _download(user: CommandLine, url: str) -> float:
+    """Return the seconds of `hf download` from an endpoint; what it brought is removed."""
+    command = [str(Path(sys.executable).with_name("hf")), "download", REPO, "--quiet"]
+    environment = {**os.environ, **user.environment, "HF_ENDPOINT": url}
+    started = time.monotonic()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    took = time.monotonic() - started
     shutil.rmtree(user.home.parent)
     return took
 
 
-def _range(world: worlds.World, name: str, where: str) -> float:
-    user = world.trusting(name)
-    with hub_process(user, "--no-upstream", "--peer", where) as url:
-        started = time.monotonic()
-        _read(f"{url}/{REPO}/resolve/main/{FILE}", lambda _: True, Range="bytes=500000000-500000099")
-        took = time.monotonic() - started
-    shutil.rmtree(user.home.parent)
-    return took
+def _seconds_to(url: str, at: int) -> float:
+    started = time.monotonic()
+    _read(f"{url}/{REPO}/resolve/main/{FILE}", lambda _: True, Range=f"bytes={at}-{at + 99}")
+    return time.monotonic() - started
 
 
 def _rate(url: str, count: int) -> float:

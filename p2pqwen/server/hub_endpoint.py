@@ -115,7 +115,7 @@ class HubEndpoint:
 
     async def _start(self, listener: socket.socket) -> None:
         app = web.Application(middlewares=[self._guard()], client_max_size=MAX_BODY)
-        app.router.add_route("*", "/{tail:.*}", self._answer)
+        app.router.add_route("*", r"/{tail:[\s\S]*}", self._answer)  # a dot takes no newline
         self._runner = web.AppRunner(app, access_log=None, logger=fault_log(), shutdown_timeout=0.2)
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()

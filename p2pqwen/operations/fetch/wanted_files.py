@@ -81,15 +81,21 @@ def check_files(
     for index, file in enumerate(layout.files):
         if file.path not in chosen:
             continue
-        found, row = digests.get(file.path), rows.get(file.path)
-        if found is None or difference(metainfo, index, row, found) is not None:
-            found = hash_file(
-                folder / file.path.text, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0
-            )
-        if (problem := difference(metainfo, index, row, found)) is not None:
-            raise problem.error(file.path)
-        good[file.path] = found
+        good[file.path] = check_file(metainfo, index, rows.get(file.path), folder, digests.get(file.path))
     return good
+
+
+def check_file(
+    metainfo: Metainfo, index: int, row: FileRow | None, folder: Path, found: FileDigests | None
+) -> FileDigests:
+    """Compare what was hashed of the torrent's file at `index` with its row of the manifest, as `check_files` does."""
+    layout = metainfo.layout
+    path = layout.files[index].path
+    if found is None or difference(metainfo, index, row, found) is not None:
+        found = hash_file(folder / path.text, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0)
+    if (problem := difference(metainfo, index, row, found)) is not None:
+        raise problem.error(path)
+    return found
 
 
 def layers_of(digests: Mapping[RepoPath, FileDigests]) -> dict[Sha256, bytes]:

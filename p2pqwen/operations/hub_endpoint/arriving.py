@@ -62,13 +62,15 @@ class Waiting:
 
 @dataclass(slots=True)
 class ArrivingFile:
-    """A file on its way. `first` is the torrent's number of its first piece; `woken` has the download look at once.
+    """A file on its way, the torrent's at `index`, which begins with its piece `first`.
 
+    `woken` has the download look at once.
     `whole`: all of it is to be had. `done`: it was hashed, and is what the manifest names. `from_disk`: its content is
     on this disk already, and `pieces` read it there.
     """
 
     pieces: PieceFile
+    index: int
     first: int
     woken: Callable[[], None]
     from_disk: bool = False
@@ -79,7 +81,7 @@ class ArrivingFile:
     readers: set[StreamReading] = field(default_factory=set)
     waiting: list[Waiting] = field(default_factory=list)
     hashing: Future[None] | None = None
-    flushed_after: int | None = None
+    awaited: tuple[int, float] | None = None  # how many bytes were hashed, and since when no more came
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -168,9 +170,9 @@ class ArrivingFile:
                 one.answer.set_exception(error)
 
     def _look_from(self, piece: int, is_here: Callable[[int], bool]) -> None:
-        for number in range(piece, min(piece + _AT_ONCE, len(self.pieces.right))):
+        for number in range(piece, min(piece + AT_ONCE, len(self.pieces.right))):
             if not is_here(self.first + number) or not self.pieces.look(number):
                 return
 
 
-_AT_ONCE = 16  # pieces checked in one go, so that other readers have their turn
+AT_ONCE = 16  # pieces checked in one go, so that other readers have their turn

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -28,15 +29,17 @@ from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.durable import LockHeldError
+from p2pqwen.library.hashing import Digester
 from p2pqwen.library.space import allocated
 from p2pqwen.library.verified import Verified
+from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.engine import DownloadedTorrent, DownloadEngine, WebSeeds
 from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.peers import PeerBook
 from p2pqwen.operations.fetch.plan import TorrentPlan
 from p2pqwen.operations.fetch.reach import relay_of, session_settings, without_inside_trackers
-from p2pqwen.operations.fetch.wanted_files import check_files, make_empty_files
-from p2pqwen.operations.hub_endpoint.arriving import ArrivingFile, StreamReading
+from p2pqwen.operations.fetch.wanted_files import check_file, make_empty_files
+from p2pqwen.operations.hub_endpoint.arriving import AT_ONCE, ArrivingFile, StreamReading
 from p2pqwen.operations.hub_endpoint.from_disk import FromDisk
 from p2pqwen.operations.hub_endpoint.reading import PieceFile
 from p2pqwen.operations.preserve.reuse import remove_links
@@ -56,10 +59,12 @@ AHEAD = 32 << 20
 """Bytes that are asked for ahead of a reader."""
 _LEAST_AHEAD = 4  # pieces
 _PUMP = 0.05
+_BATCH = 0.01  # of what arrives: hundreds of pieces a second, and each round costs the threads that bring them
 _LOOK_EVERY = 0.25
 _FOLLOW_EVERY = 0.1
 _STOP_SECONDS = 8.0
 _SETTLE_SECONDS = 4.0
+_OVERDUE_SECONDS = 10.0
 _CHECK_SECONDS = 60.0
 
 
@@ -150,8 +155,10 @@ class SnapshotDownload:
         self._chosen: tuple[str, ...] = ()
         self._may_mark = True
         self._files: dict[RepoPath, ArrivingFile] = {}
+        self._busy: dict[RepoPath, ArrivingFile] = {}  # of these files, those that may have to be looked after
         self._from_disk = FromDisk(plan, context, self._require_going_on, report)
         self._nobody: NetworkError | None = None
+        self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"bring {plan.snapshot.short}", daemon=True)
         self._hasher = ThreadPoolExecutor(1, "bring-hash")
 
@@ -166,6 +173,7 @@ class SnapshotDownload:
     def stop(self) -> None:
         """End soon; from any thread."""
         self._stopping.set()
+        self._called.set()
         self._wake()
 
     def join(self, seconds: float | None = None) -> None:
@@ -179,8 +187,18 @@ class SnapshotDownload:
             if not self._open:
                 return None
             self._asks.put(_Ask(path, wanted, answer))
+        self._called.set()
         self._wake()
         return answer
+
+    @cached_property
+    def _indexes(self) -> dict[RepoPath, int]:
+        return {file.path: number for number, file in enumerate(self._metainfo.files)}
+
+    @cached_property
+    def _rows(self) -> dict[RepoPath, FileRow]:
+        manifest = self._plan.manifest
+        return {} if manifest is None else {row.path: row for row in manifest.files}
 
     def _wake(self) -> None:
         swarm = self._swarm
@@ -200,6 +218,7 @@ class SnapshotDownload:
             for file in self._files.values():
                 file.fail(error, for_good=True)
             self._files.clear()  # so that each is closed with its last reader
+            self._busy.clear()
             with suppress(queue.Empty):
                 while True:
                     self._asks.get_nowait().answer.set_exception(error)
@@ -308,9 +327,13 @@ class SnapshotDownload:
         """Go on with what this disk has, if anything; raises `error` where it has nothing."""
         for file in [one for one in self._files.values() if not one.from_disk]:
             file.fail(error, for_good=True)
-            del self._files[file.path]
+            self._forget(file)
         if not self._files:
             raise error
+
+    def _forget(self, file: ArrivingFile) -> None:
+        del self._files[file.path]
+        self._busy.pop(file.path, None)
 
     def _look_at_disk(self, session: _Session) -> None:
         """Wait until what is on the disk was checked; what is right of it is read meanwhile."""
@@ -331,22 +354,25 @@ class SnapshotDownload:
         idle_since = time.monotonic()
         while not self._stopping.is_set():
             self._admit_all(self._require_room)
-            for file in self._active():
+            active = self._active()
+            for file in active:
                 self._serve(file, session)
             if torrent.error is not None:
                 raise torrent.error
-            session.look(self._active())
-            if any(file.active for file in self._files.values()) or not self._asks.empty():
+            session.look(active)
+            if active or not self._asks.empty():
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > self._options.idle and self._shut():
                 return
             session.swarm.pump(_PUMP)
+            self._called.wait(_BATCH)
+            self._called.clear()
 
     def _settle(self, session: _Session) -> None:
         """Finish with the files of which every piece is here, so that the next download need not read them again."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while session.torrent.error is None and time.monotonic() < deadline:
-            pending = [self._complete(file, session.torrent) for file in self._files.values()]
+            pending = [self._complete(file, session) for file in self._files.values()]
             if not any(pending):
                 return
             session.swarm.pump(_PUMP)
@@ -358,7 +384,9 @@ class SnapshotDownload:
             return not self._open
 
     def _active(self) -> list[ArrivingFile]:
-        return [file for file in self._files.values() if file.active or file.hashing is not None]
+        """Return the files that have to be looked after; one that need not be becomes active by an ask alone."""
+        self._busy = {path: file for path, file in self._busy.items() if file.active or file.hashing is not None}
+        return list(self._busy.values())
 
     def _serve(self, file: ArrivingFile, session: _Session) -> None:
         torrent = session.torrent
@@ -374,14 +402,14 @@ class SnapshotDownload:
         file.look_ahead(is_here)
         self._urge(file, session)
         session.call_peers()
-        self._complete(file, torrent)
+        self._complete(file, session)
 
     def _serve_from_disk(self, file: ArrivingFile) -> None:
         """Hand on what is right of a file that is elsewhere; a wrong one is brought once it is asked for again."""
         file.answer(lambda _: True)
         if file.misses_what_is_waited_for():
             file.fail(self._from_disk.refuse(file.path), for_good=True)
-            del self._files[file.path]
+            self._forget(file)
             return
         file.look_ahead(lambda _: True)
         if file.whole and not file.readers and self._options.abandoned == "stop" and file.hashing is None:
@@ -422,8 +450,8 @@ class SnapshotDownload:
         for reading in list(file.readers):
             session.hurry(reading)
 
-    def _complete(self, file: ArrivingFile, torrent: DownloadedTorrent) -> bool:
-        """Once every piece of a file is here: have it written out, hash it, and call it done; whether it is at that."""
+    def _complete(self, file: ArrivingFile, session: _Session) -> bool:
+        """Once every piece of a file is here: have it hashed to its end, and call it done; whether it is at that."""
         if file.from_disk:
             return self._take(file)
         if file.hashing is not None:
@@ -439,17 +467,25 @@ class SnapshotDownload:
         if file.done or file.failure is not None:
             return False
         pieces = file.numbers
-        if torrent.have.find(b"\0", pieces.start, pieces.stop) >= 0:
+        if session.torrent.have.find(b"\0", pieces.start, pieces.stop) >= 0:
             return False
-        if file.flushed_after is None:
-            file.flushed_after = torrent.flushes
-            torrent.request_flush()
-        elif torrent.flushes > file.flushed_after:
-            file.hashing = self._hasher.submit(self._hash, file.path)
+        if file.pieces.digest_on(AT_ONCE) or self._is_overdue(file, session):
+            file.hashing = self._hasher.submit(self._compare, file, file.pieces.take_digester())
         return True
 
-    def _hash(self, path: RepoPath) -> None:
-        check_files(self._metainfo, self._plan.manifest, self._folder, [path], {})
+    def _is_overdue(self, file: ArrivingFile, session: _Session) -> bool:
+        """Tell whether pieces that are said to be here have not been found on the disk for too long."""
+        done, now = file.pieces.digested, time.monotonic()
+        if file.awaited is None:
+            session.torrent.request_flush()
+        if file.awaited is None or file.awaited[0] < done:
+            file.awaited = done, now
+        return now - file.awaited[1] > _OVERDUE_SECONDS
+
+    def _compare(self, file: ArrivingFile, digester: Digester) -> None:
+        """Compare a file with the manifest; one that was not hashed to its end is read for it."""
+        found = digester.finish(self._folder / file.path.text) if digester.done == file.pieces.size else None
+        check_file(self._metainfo, file.index, self._rows.get(file.path), self._folder, found)
 
     def _admit_all(self, require_room: Callable[[ArrivingFile], None]) -> None:
         """Take what was asked for; each is told at once whether it can be had at all."""
@@ -479,23 +515,26 @@ class SnapshotDownload:
         except BaseException:
             reading.close()
             raise
-        self._files[ask.path] = file
+        self._files[ask.path] = self._busy[ask.path] = file
         return reading
 
     def _arriving(self, path: RepoPath) -> ArrivingFile:
         metainfo = self._metainfo
-        index = next(number for number, one in enumerate(metainfo.files) if one.path == path)
+        index = self._indexes[path]
         first = metainfo.layout.pieces(index).start
         elsewhere = self._from_disk.find(index, self._folder)
         if elsewhere is not None:
-            return ArrivingFile(elsewhere, first, self._wake, from_disk=True)
+            return ArrivingFile(elsewhere, index, first, self._wake, from_disk=True)
         if self._nobody is not None:
             raise self._nobody
-        return ArrivingFile(PieceFile(metainfo, index, self._folder, quick=True), first, self._wake)
+        row, size = self._rows.get(path), metainfo.files[index].size
+        digester = Digester(size, piece_length=None, padded=False, git_blob=row is None or not row.lfs)
+        pieces = PieceFile(metainfo, index, self._folder, quick=True, digester=digester)
+        return ArrivingFile(pieces, index, first, self._wake)
 
     def _require_room(self, file: ArrivingFile) -> None:
         """Refuse with `DiskError` what does not fit beside everything else that is on its way."""
-        coming = [one for one in self._files.values() if one.whole and not one.done and one is not file]
+        coming = [one for one in self._busy.values() if one.whole and not one.done and one is not file]
         missing = sum(self._lacking(one) for one in coming)
         if not file.from_disk:
             missing += self._lacking(file) if file.whole else sum(len(reading.wanted) for reading in file.readers)
