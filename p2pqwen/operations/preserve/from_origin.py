@@ -92,7 +92,7 @@ def preserve(
     """
     # A torrent that is wanted is of a name; else the origin's own name for the repository is the right one.
     listing = origin.resolve(repo, revision, renamed=options.wanted is None)
-    if listing.snapshot.repo != repo:
+    if listing.snapshot.repo.at(repo.kind.origin) != repo:  # of another origin the listing's notes tell
         where = " on the Hub" if listing.snapshot.repo.kind.origin is OriginName.HUB else ""
         report(Notice("info", f"{repo} is {listing.snapshot.repo}{where}"))
     done = preserve_listing(listing, origin=origin, cache=cache, library=library, options=options, report=report)
