@@ -7,9 +7,10 @@ The whole table, with searching and with 1,000,000 entries, is `scripts/bench_in
 
 Each command runs in turn from this tree and from COMMIT, which is unpacked into a temporary folder, over the same files
 on the same machine: `trust add`, `index verify`, `index update` that brings nothing new, `index update` that brings 100
-other entries, `adopt --dry-run`. A server on loopback is the mirror; it knows ETags and parts of files. Each is to take
-no more than a share of what it took at COMMIT (`AIMS`, for 100,000 entries), by the clock, or with `--cpu` by processor
-time, for machines that do other things too; exit 1 where one takes more. scripts/bench_search.py searches alone.
+other entries, `adopt --dry-run`, `publish` that withdraws one. A server on loopback is the mirror; it knows ETags and
+parts of files. Each is to take no more than a share of what it took at COMMIT (`AIMS`, for 100,000 entries), by the
+clock, or with `--cpu` by processor time, for machines that do other things too; exit 1 where one takes more.
+scripts/bench_search.py searches alone.
 """
 
 from __future__ import annotations
@@ -42,7 +43,12 @@ sys.path.insert(0, str(ROOT))
 from p2pqwen.index.acceptance import TrustedState, accept  # noqa: E402 - the project's root must be found first
 from p2pqwen.index.delta import delta_location, make_delta  # noqa: E402
 from p2pqwen.index.entry import Entry, entry_magnet  # noqa: E402
+from p2pqwen.library.home import Home  # noqa: E402
 from p2pqwen.library.index_rows import rows_of  # noqa: E402
+from p2pqwen.library.key_store import KeyStore  # noqa: E402
+from p2pqwen.operations.publish.keys import init_keys  # noqa: E402
+from p2pqwen.operations.publish.signed_file import signed_file  # noqa: E402
+from p2pqwen.values.snapshot_id import SnapshotId  # noqa: E402
 from tests.support.publishing import NOW, Rules, chain, make_document, make_entry, make_index  # noqa: E402
 
 BASELINE = "bf8b906"
@@ -50,6 +56,8 @@ Result = TypeVar("Result")
 MIRRORS = ("https://one.example/keep/", "https://two.example/keep/")
 CHANGED = 100
 QUIET = ("--no-dht",)
+PUBLISH = ("--reason", "a round of the benchmark", "--yes", "--no-dht")
+NO_PAGES = "--no-site-pages"
 ADOPT = ("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0", "--no-dht", "--no-trackers")
 
 
@@ -193,6 +201,7 @@ class Files:
     second: Path
     delta: Path
     location: str
+    site: Site
 
     @classmethod
     def make(cls, entries: int, folder: Path) -> Files:
@@ -213,7 +222,49 @@ class Files:
         paths = [folder / name for name in ("first.json", "second.json", "delta.json")]
         for path, data in zip(paths, (first, second, delta.encode()), strict=True):
             path.write_bytes(data)
-        return cls(str(roots[0].root.digest), *paths, delta_location(before.digest))
+        site = Site.make(listed, folder / "site")
+        return cls(str(roots[0].root.digest), *paths, delta_location(before.digest), site)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A publisher's home that has published many snapshots and holds none of them any more, and the folder of it all.
+
+    Nobody reads the torrents, so those are empty.
+    """
+
+    home: Path
+    out: Path
+    gone: SnapshotId
+
+    @classmethod
+    def make(cls, listed: list[Entry], folder: Path) -> Site:
+        """Make them."""
+        home, out = folder / "home", folder / "out"
+        keys = KeyStore(Home(home))
+        init_keys(keys, "Bench", None)
+        roots = keys.roots()
+        private = [keys.key(keyid, None) for keyid in keys.private_keys()]
+        index = [one for one in private if one.public.keyid in roots[-1].root.roles["index"].keyids]
+        document = make_document(roots, 1, listed, issued=datetime.now(UTC).replace(microsecond=0))
+        with signed_file(roots, document, index, folder) as source:
+            keys.write_published(source)
+        for one in listed:
+            torrent = out / one.torrent
+            torrent.parent.mkdir(parents=True, exist_ok=True)
+            torrent.touch()
+        return cls(home, out, listed[len(listed) // 2].id)
+
+    def publish(self, tree: Path, home: Path) -> Run:
+        """Publish the next version from a copy of the home."""
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(self.home, home)
+        (self.out / "index.json").unlink(missing_ok=True)
+        timed(tree, home, "search", "nothing")  # a home that has published has a database of what it did
+        command = ["publish", "--out", str(self.out), "--withdraw", str(self.gone), *PUBLISH]
+        if NO_PAGES in (tree / "p2pqwen" / "cli" / "publish.py").read_text():  # an older one writes none anyway
+            command.append(NO_PAGES)
+        return timed(tree, home, *command)[0]
 
 
 def measure(tree: Path, files: Files, folder: Path, server: Mirror) -> dict[str, Run]:
@@ -231,6 +282,7 @@ def measure(tree: Path, files: Files, folder: Path, server: Mirror) -> dict[str,
     run, stdout = timed(tree, home, "index", "update", *QUIET, "--json", server=server)
     assert json.loads(stdout)["version"] == 2, stdout
     found[f"update, {CHANGED} entries"] = run
+    found["publish"] = files.site.publish(tree, folder / "publisher")
     return found
 
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pqwen.app import App
 from p2pqwen.errors import InUseError, NetworkError, NotFoundError, P2pqwenError
@@ -27,18 +28,12 @@ from p2pqwen.operations.fetch.repair import repair
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.fetch.run import fetch, with_part
 from p2pqwen.operations.fetch.target import MagnetTarget, NamedTarget, parse_target
-from p2pqwen.operations.indexes.bundle import BundleNetwork
-from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
+from p2pqwen.operations.indexes.torrent_source import Bundles
 from p2pqwen.operations.node.counted_fetch import counted_fetch
 from p2pqwen.operations.node.job_answer import Ended, JobAnswer, JobLine
 from p2pqwen.operations.node.limits import Allowance, lower_rate
 from p2pqwen.operations.node.preferences import Choices
-from p2pqwen.operations.preserve.rebuild import Rebuilt, rebuild
-from p2pqwen.operations.preserve.recipe_source import RecipeSource
-from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.operations.verify.target import held_snapshot
-from p2pqwen.server.control_client import ControlClient
-from p2pqwen.server.problem import Refusal
 from p2pqwen.swarm.bootstrap import bootstrap_nodes
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
@@ -50,12 +45,22 @@ from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.snapshot_id import SnapshotId
 
+if TYPE_CHECKING:
+    from p2pqwen.operations.indexes.bundle_route import BundleRoute
+    from p2pqwen.operations.preserve.rebuild import Rebuilt
+    from p2pqwen.operations.preserve.recipe_source import RecipeSource
+    from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
+    from p2pqwen.server.control_client import ControlClient
+
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 0.0)
 """Seconds before a request that met another's fetch of the same is made again."""
 
 
 def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
     """Return the way to publishers' bundles, in a session of these settings; `peers` are asked in any case."""
+    from p2pqwen.operations.indexes.bundle import BundleNetwork
+    from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
+
     return BundleRoute(
         app.bundles,
         app.pointers,
@@ -68,6 +73,8 @@ def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tup
 
 def rebuild_from(app: App, wanted: WantedTorrent, sources: Sequence[RecipeSource], report: Report) -> Rebuilt:
     """Rebuild a torrent from its source."""
+    from p2pqwen.operations.preserve.rebuild import rebuild
+
     return rebuild(
         wanted,
         sources,
@@ -102,7 +109,7 @@ def fetch_context(
             app.library,
             publishers,
             app.vouchers.voices(),
-            bundle_route(app, network, report, peers=peers),
+            Bundles(app.bundles, cache(partial(bundle_route, app, network, report, peers=peers))),
             named,
         ),
         hub_cache=app.hub_cache,
@@ -241,6 +248,8 @@ def _is_laid_as_asked(request: FetchRequest, done: FetchAnswer) -> bool:
 
 
 def _job_of_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:
+    from p2pqwen.server.problem import Refusal
+
     number = running.call(JobAnswer, "POST", "/v1/fetches", request.to_json()).id
     for said in running.stream(JobLine, "GET", f"/v1/fetches/{number}/events"):
         if said.event is not None:

@@ -32,14 +32,15 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache_place import CachePlace
 from p2pqwen.hub.cache_refs import CachedRef, all_refs, own_ref, read_ref
 from p2pqwen.hub.cache_tree import TREE_FORMAT, names_to_mark, read_tree, tree_entry, without_xet
-from p2pqwen.hub.shared_blobs import SharedBlobs, sharing_is_on
 from p2pqwen.index.standing import Admission, NotAdmittedError, Standing
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.portable.files import sync_file, sync_folder
@@ -49,6 +50,9 @@ from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder
+
+if TYPE_CHECKING:
+    from p2pqwen.hub.shared_blobs import SharedBlobs
 
 LOCK_SECONDS = 120.0
 _TEMPORARY = ".p2pqwen-tmp"
@@ -83,8 +87,13 @@ class HubCache:
         """`xet_naming` gives the names under which other repositories find what is laid."""
         self.root = root
         self._cache = CachePlace(root)
-        self._shared = SharedBlobs(root, self._cache)
         self._xet_naming = xet_naming
+
+    @cached_property
+    def _shared(self) -> SharedBlobs:
+        from p2pqwen.hub.shared_blobs import SharedBlobs
+
+        return SharedBlobs(self.root, self._cache)
 
     def find(self, repo: RepoId, file: ListedFile | FileRow) -> Path | None:
         """Return where this file's content should be, by name and size; the caller hashes it before using it.
@@ -341,6 +350,8 @@ class _Laying:
     @property
     def shares(self) -> bool:
         """Whether a blob may be a link into the store that repositories share; `begin` was called."""
+        from p2pqwen.hub.shared_blobs import sharing_is_on
+
         return self._use_links and sharing_is_on()
 
     def _put_shared(self, row: FileRow, blob: Path) -> None:

@@ -8,8 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub.utils._runtime import is_xet_available
-
 from p2pqwen.hub.xet_job import XetFailedError
 from p2pqwen.hub.xet_process import start_child
 
@@ -22,6 +20,8 @@ class XetHashing:
 
     def __call__(self, files: Sequence[Path]) -> Sequence[str] | None:
         """Read these files; None where hf_xet is not there, is switched off, or does not do it."""
+        from huggingface_hub.utils._runtime import is_xet_available
+
         if not files:
             return ()
         if not is_xet_available():

@@ -101,11 +101,12 @@ class IndexDocument:
         """The entries, to be looked for."""
         return listing_of(self.entries)
 
-    def to_json(self) -> JsonObject:
-        """Return the `signed` object, unknown fields included."""
+    def to_json(self, rows: Iterable[Row] | None = None) -> JsonObject:
+        """Return the `signed` object, unknown fields included; `rows` None: with those that it has."""
         header = self.header_json()
         withdrawn = header.pop("withdrawn")
-        return {**header, "entries": [row.to_json() for row in self.rows()], "withdrawn": withdrawn}
+        listed = self.rows() if rows is None else rows
+        return {**header, "entries": [row.to_json() for row in listed], "withdrawn": withdrawn}
 
     def header_json(self) -> JsonObject:
         """Return the `signed` object without its entries."""
@@ -445,7 +446,28 @@ def encode_pieces(
 def encode_file(roots: Iterable[SignedRoot], signed: JsonObject, signatures: JsonValue) -> bytes:
     """Print an index file for people: indented, one trailing newline. Signatures cover the RFC 8785 form."""
     outer = {"roots": [root.to_json() for root in roots], "signed": signed, "signatures": signatures}
-    return json.dumps(outer, indent=1, ensure_ascii=False).encode() + b"\n"
+    return _indented(outer).encode() + b"\n"
+
+
+def print_pieces(roots: Iterable[SignedRoot], document: IndexDocument, signatures: JsonValue) -> Iterator[bytes]:
+    """Yield the file that `encode_file` prints of a document, an entry at a time."""
+    listed = False
+    outer = {"roots": [root.to_json() for root in roots], "signed": document.to_json(()), "signatures": signatures}
+    before, empty, after = _indented(outer).partition(_NO_ENTRIES)  # no text holds a line's end, and no other key these
+    for row in document.rows():
+        between = "," if listed else before + _NO_ENTRIES.removesuffix("]")
+        yield (between + _ROW_INDENT + _indented(row.to_json()).replace("\n", _ROW_INDENT)).encode()
+        listed = True
+    yield (f"{_ENTRIES_END}{after}\n" if listed else f"{before}{empty}{after}\n").encode()
+
+
+_NO_ENTRIES = '\n  "entries": []'
+_ROW_INDENT = "\n   "
+_ENTRIES_END = "\n  ]"
+
+
+def _indented(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 def _parse_rows(values: list[JsonValue]) -> list[Row]:

@@ -18,6 +18,7 @@ from p2pqwen.index.entry import Entry, Upstream
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
+from p2pqwen.values.utc_time import format_time
 
 Sought: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
 """What entries are looked for by: a `Sha1` is a v1 infohash, or a commit where it is a `CommitId`."""
@@ -47,6 +48,16 @@ class Columns:
         self.licenses.extend(other.licenses)
         self.upstream.extend(other.upstream)
 
+    def only(self, places: Iterable[int]) -> Columns:
+        """Return these places of it, in this order."""
+        of = tuple(places)
+        return Columns(
+            [self.names[one] for one in of],
+            [self.sizes[one] for one in of],
+            [self.licenses[one] for one in of],
+            [self.upstream[one] for one in of],
+        )
+
 
 def columns_of(entries: Iterable[Entry]) -> Columns:
     """Return entries as columns, in their order."""
@@ -57,6 +68,35 @@ def columns_of(entries: Iterable[Entry]) -> Columns:
         found.licenses.append(one.license)
         found.upstream.append(one.upstream)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What decides where several publishers list one snapshot; the places are those of `Columns`.
+
+    `added`: when, in RFC 3339, which sorts as time does. `torrents`: equal where infohashes and manifest are
+    (`claimed_torrent`).
+    """
+
+    added: list[str] = field(default_factory=list)
+    torrents: list[str] = field(default_factory=list)
+
+
+def claims_of(entries: Iterable[Entry]) -> Claims:
+    """Return what entries claim, in their order."""
+    found = Claims()
+    for one in entries:
+        found.added.append(format_time(one.added))
+        found.torrents.append(claimed_torrent(str(one.infohash.v1), str(one.infohash.v2), str(one.manifest)))
+    return found
+
+
+def claimed_torrent(v1: str, v2: str, manifest: str) -> str:
+    """Return text that is another for another torrent or manifest, given their hex digits.
+
+    It holds as much of each as nobody finds another one for.
+    """
+    return v1[:32] + v2[:32] + manifest[:32]
 
 
 class Listing(Sequence[Entry], ABC):
@@ -89,6 +129,12 @@ class Listing(Sequence[Entry], ABC):
         """Yield what a plan needs of the entries, some at a time, in their order."""
         entries = iter(self)
         while (some := columns_of(islice(entries, COLUMNS_AT_ONCE))).names:
+            yield some
+
+    def claims(self) -> Iterator[Claims]:
+        """Yield what decides between these entries and those of other indexes, as many at a time as `columns` does."""
+        entries = iter(self)
+        while (some := claims_of(islice(entries, COLUMNS_AT_ONCE))).added:
             yield some
 
     def tracked(self) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,6 +54,12 @@ def write(path: Path, data: bytes, *, mode: int = PRIVATE, sync: bool = True) ->
     """
     with replacing(path, mode=mode, sync=sync) as file:
         file.write(data)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], *, mode: int = PRIVATE) -> None:
+    """Do what `write` does for what comes in pieces; raises what they do, too."""
+    with replacing(path, mode=mode) as file:
+        file.writelines(pieces)
 
 
 @contextlib.contextmanager

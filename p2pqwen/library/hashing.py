@@ -7,29 +7,29 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.library.spare_cores import SPARE, SpareCores, SpreadPieces
+from p2pqwen.library.piece_child import READ_SIZE, OtherFileError, Run, identity
+from p2pqwen.library.spare_cores import SPARE, SpreadPieces
 from p2pqwen.library.verified import Look
 from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, steps
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, hash_small, steps
 from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
-# Small enough to stay in a core's cache while four digests pass over it, large enough to keep the calls cheap.
-READ_SIZE = 256 * 1024
 MAX_KEPT = 16 << 20
 """Bytes of a plain file that are kept in memory while it is hashed: more than the Hub takes."""
 
-_SPREAD_FROM = 4  # pieces
+_SPREAD_FROM = 128 << 20  # bytes: half a second on one core, and a process for its pieces takes a tenth to start
 _SMALL_IN_JOB = 64  # files of at most one read: handing them out one by one would cost more than to hash them
 
 NO_HASHES = FileHashes(0, b"", None, b"")
@@ -63,8 +63,8 @@ class Digester:
     """Feeds a file's bytes, in order, to every digest that is wanted.
 
     `size` in bytes as git puts it before a blob. `piece_length` None: no torrent hashes. `padded`: a pad file follows
-    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted. `spare`: the cores
-    that hash pieces if they are free; what is read then goes into `room()`.
+    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted. `spread`: what
+    hashes the pieces instead.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Digester:
         piece_length: int | None,
         padded: bool,
         git_blob: bool,
-        spare: SpareCores | None = None,
+        spread: SpreadPieces | None = None,
     ) -> None:
         self.size = size
         self.done = 0
@@ -83,32 +83,18 @@ class Digester:
         # Git's own hash takes a file whole: a small one is kept for it, a large one is read for it once more.
         self._kept = bytearray() if size <= (MAX_KEPT if git_blob else MAX_POINTER_SIZE) else None
         self._blob = blob_hasher(size) if git_blob and self._kept is None else None
-        self._pieces: PieceHasher | SpreadPieces | None = None
-        if piece_length is not None and spare is not None:
-            self._pieces = SpreadPieces(piece_length, padded=padded, spare=spare)
-        elif piece_length is not None:
+        self._pieces: PieceHasher | SpreadPieces | None = spread
+        if piece_length is not None and spread is None:
             self._pieces = PieceHasher(piece_length, padded=padded)
-        self._buffer: memoryview | None = None
-
-    def room(self) -> memoryview:
-        """Return where the next bytes may be read into."""
-        if isinstance(self._pieces, SpreadPieces):
-            return self._pieces.room(READ_SIZE)
-        if self._buffer is None:
-            # One byte more than is expected tells of a file that has grown.
-            self._buffer = memoryview(bytearray(min(READ_SIZE, self.size + 1)))
-        return self._buffer
 
     def update(self, chunk: memoryview) -> None:
-        """Take the next bytes; those of a spread file lie in `room()`."""
+        """Take the next bytes; raises `OSError` where pieces that another process hashes cannot be read again."""
         for part in steps(chunk):
             self._whole.update(part)
-            if isinstance(self._pieces, PieceHasher):
+            if self._pieces is not None:
                 self._pieces.update(part)
             if self._blob is not None:
                 self._blob.update(part)
-        if isinstance(self._pieces, SpreadPieces):
-            self._pieces.update(len(chunk))
         if self._kept is not None:
             self._kept += chunk
         self.done += len(chunk)
@@ -185,23 +171,56 @@ def hash_file(
     """Read `path` once, or what is left of it where a digester has begun; arguments as for `Digester`.
 
     Raises `FileChangedError` when its size, inode or modification time moves meanwhile, `DiskError`.
-    Memory: one read buffer and one piece's leaves; of a file of several pieces, those on spare cores too.
+    Memory: one read buffer and one piece's leaves. Pieces of a large file that other processes hash are read once more.
     """
-    with disk_errors(f"read {path}"), path.open("rb", buffering=0) as file:
-        before = os.fstat(file.fileno())
-        digester = begun or Digester(
-            before.st_size,
-            piece_length=piece_length,
-            padded=padded,
-            git_blob=git_blob,
-            spare=SPARE if before.st_size >= _SPREAD_FROM * piece_length else None,
-        )
-        with SPARE.reading():
-            _feed(file, digester, on_bytes)
-        after = os.fstat(file.fileno())
-    if digester.done != before.st_size or _identity(before) != _identity(after):
+    try:
+        with disk_errors(f"read {path}"), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - of each of many files
+            before = os.fstat(file.fileno())
+            if begun is None and before.st_size <= min(READ_SIZE, MAX_KEPT, piece_length - 1):
+                data = _read(file, before.st_size)
+                after = os.fstat(file.fileno())
+                if len(data) != before.st_size or identity(before) != identity(after):
+                    raise _changed(path)
+                if data and on_bytes is not None:
+                    on_bytes(len(data))
+                return _small(data, piece_length, padded=padded, git_blob=git_blob, look=Look.of_stat(after))
+            digester = begun or _digester(path, before, piece_length, padded=padded, git_blob=git_blob)
+            with SPARE.reading():
+                _feed(file, digester, on_bytes)
+                digests = digester.finish(path)
+            after = os.fstat(file.fileno())
+    except OtherFileError as error:
+        raise _changed(path) from error
+    if digester.done != before.st_size or identity(before) != identity(after):
         raise _changed(path)
-    return replace(digester.finish(path), look=Look.of_stat(after))
+    return replace(digests, look=Look.of_stat(after))
+
+
+def _read(file: FileIO, size: int) -> bytes:
+    """Read `size` bytes, or as many as there are."""
+    data = file.read(size)
+    while len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data
+
+
+def _small(data: bytes, piece_length: int, *, padded: bool, git_blob: bool, look: Look) -> FileDigests:
+    return FileDigests(
+        len(data),
+        Sha256.of(data),
+        blob_oid(data) if git_blob else None,
+        hash_small(data, piece_length, padded=padded),
+        parse_pointer(data),
+        look,
+    )
+
+
+def _digester(path: Path, stat: os.stat_result, piece_length: int, *, padded: bool, git_blob: bool) -> Digester:
+    spread = None
+    if stat.st_size >= max(_SPREAD_FROM, piece_length):
+        whole = Run(str(path.absolute()), identity(stat), piece_length, 0, stat.st_size)
+        spread = SpreadPieces(whole, padded=padded, spare=SPARE)
+    return Digester(stat.st_size, piece_length=piece_length, padded=padded, git_blob=git_blob, spread=spread)
 
 
 def _changed(path: Path) -> FileChangedError:
@@ -215,8 +234,9 @@ def _feed(file: FileIO, digester: Digester, on_bytes: OnBytes | None) -> None:
     """Feed what stands behind the bytes already fed, as far as the file's expected size and a little further."""
     file.seek(digester.done)
     # One that only grows would never end; a byte too many is enough to know.
-    while digester.done <= digester.size and (count := file.readinto(into := digester.room())):
-        digester.update(into[:count])
+    buffer = memoryview(bytearray(min(READ_SIZE, digester.size + 1)))
+    while digester.done <= digester.size and (count := file.readinto(buffer)):
+        digester.update(buffer[:count])
         if on_bytes is not None:
             on_bytes(count)
 
@@ -238,20 +258,28 @@ def hash_files(
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
     counter = _locked(on_bytes)
+    large = threading.Semaphore(SPARE.most_readers)
 
     def digest(indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
-        return [_or_error(index) for index in indexes]
+        if len(indexes) == 1:
+            return [_or_error(indexes[0], counter)]
+        sizes: list[int] = []  # of many small ones the sum is told
+        found = [_or_error(index, sizes.append) for index in indexes]
+        if counter is not None:
+            counter(sum(sizes))
+        return found
 
-    def _or_error(index: int) -> FileDigests | P2pqwenError:
-        path = layout.files[index].path
+    def _or_error(index: int, on_bytes: OnBytes | None) -> FileDigests | P2pqwenError:
+        file = layout.files[index]
         try:
-            return hash_file(
-                folder / path.text,
-                piece_length=layout.piece_length,
-                padded=layout.pad_after(index) > 0,
-                git_blob=path not in lfs,
-                on_bytes=counter,
-            )
+            with large if file.size >= _SPREAD_FROM else nullcontext():
+                return hash_file(
+                    folder / file.path.text,
+                    piece_length=layout.piece_length,
+                    padded=layout.pad_after(index) > 0,
+                    git_blob=file.path not in lfs,
+                    on_bytes=on_bytes,
+                )
         except P2pqwenError as error:
             return error
 
@@ -283,10 +311,6 @@ def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:
 def hash_workers() -> int:
     """Return how many files are hashed at once: one for each core we may use."""
     return usable_cores()
-
-
-def _identity(stat: os.stat_result) -> tuple[int, ...]:
-    return stat.st_ino, stat.st_dev, stat.st_size, stat.st_mtime_ns
 
 
 def _locked(on_bytes: OnBytes | None) -> OnBytes | None:

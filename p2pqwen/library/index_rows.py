@@ -43,7 +43,17 @@ from p2pqwen.index.acceptance import Accepted, TrustedState, accept_delta, accep
 from p2pqwen.index.delta import parse_delta
 from p2pqwen.index.document import document_of, encode_pieces
 from p2pqwen.index.entry import Entry, SkippedEntry, Upstream, checked_row, is_entry_row
-from p2pqwen.index.listing import COLUMNS_AT_ONCE, Columns, Listing, Sought, folded, name_filter, word_filter
+from p2pqwen.index.listing import (
+    COLUMNS_AT_ONCE,
+    Claims,
+    Columns,
+    Listing,
+    Sought,
+    claimed_torrent,
+    folded,
+    name_filter,
+    word_filter,
+)
 from p2pqwen.index.root import parse_signed_root
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
@@ -57,7 +67,7 @@ from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import JsonObject, canonical
 
-FORMAT = 3
+FORMAT = 4
 """Of the database, and of the rules by which its rows were accepted: another number is made again."""
 ROWS_IN_PART = 128
 WORDS_IN_PART = 2048
@@ -69,8 +79,8 @@ TOLD_FROM = 8 << 20
 """Bytes: reading a larger file shows progress."""
 TOLD_EVERY = 1 << 20
 _SMALL_MESSAGE = 8 << 20
-_SEAL, _LISTS, _ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER, _COLUMNS = range(12)
-_KINDS = (_ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER, _COLUMNS)
+_SEAL, _LISTS, _ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER, _COLUMNS, _CLAIMS = range(13)
+_KINDS = (_ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER, _COLUMNS, _CLAIMS)
 _HASHED = (_V1, _V2, _COMMITS, _NAMES)
 _DIGEST = 32
 _PREFIX = 10  # hex digits of a hash that a record holds, above the 24 bits of its row's number
@@ -282,6 +292,12 @@ class StoredListing(Listing):
             names, sizes, licenses, upstream = json.loads(body)
             yield Columns(names, sizes, licenses, [_UPSTREAM[one] for one in upstream])
 
+    def claims(self) -> Iterator[Claims]:
+        """Read them as they were written."""
+        for number in range(self._read(lambda parts: parts.count(_CLAIMS))):
+            body = self._read(lambda parts, number=number: parts.get(_CLAIMS, number))  # type: ignore[misc]
+            yield Claims(*json.loads(body))
+
     def tracked(self) -> Iterator[Entry]:
         """Read those that were noted."""
         numbers: Any = self._parts.sealed.get("tracked")
@@ -453,6 +469,7 @@ class RowsBuilder:
         self._hashes = {kind: array("Q") for kind in _HASHED}
         self._name = ""
         self._columns = _no_columns()
+        self._claims: tuple[list[str], list[str]] = [], []
         self._hashed = [
             (self._hashes[kind], name)
             for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit"))
@@ -492,6 +509,9 @@ class RowsBuilder:
             sizes.append(known["size"])
             licenses.append(known.get("license"))
             upstream.append(known["upstream"])
+            added, torrents = self._claims
+            added.append(known["added"])
+            torrents.append(claimed_torrent(known["infohash_v1"], known["infohash_v2"], known["manifest_sha256"]))
             if len(names) == COLUMNS_AT_ONCE:
                 self._put_columns()
             if "&tr=" in known["magnet"] and len(self._tracked) < MAX_TRACKED:
@@ -600,8 +620,9 @@ class RowsBuilder:
 
     def _put_columns(self) -> None:
         if self._columns[0]:
-            self._put(_COLUMNS, json.dumps(self._columns, separators=(",", ":")).encode())
-            self._columns = _no_columns()
+            for kind, found in ((_COLUMNS, self._columns), (_CLAIMS, self._claims)):
+                self._put(kind, json.dumps(found, separators=(",", ":")).encode())
+            self._columns, self._claims = _no_columns(), ([], [])
 
     def _put(self, kind: int, body: bytes) -> None:
         with _writing():

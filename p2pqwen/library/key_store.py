@@ -15,10 +15,11 @@ from pathlib import Path
 from p2pqwen.containment import each
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, UsageError, VerificationError
 from p2pqwen.index.acceptance import Position, TrustedState, accept_roots
-from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_ROOTS
+from p2pqwen.index.document import MAX_ROOTS
 from p2pqwen.index.root import Root, SignedRoot, parse_signed_root
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
+from p2pqwen.library.index_source import IndexSource, pieces_of
 from p2pqwen.signing.keys import MAX_PEM_SIZE, PrivateKey
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 from p2pqwen.values import json_fields
@@ -118,15 +119,9 @@ class KeyStore:
             raise FormatError(f"{self.key_path(keyid)} holds another key", expected=keyid, got=key.public.keyid)
         return key
 
-    def published(self) -> bytes | None:
-        """Return the index file published last, None before the first."""
-        if not self.published_path.exists():
-            return None
-        return durable.read(self.published_path, max_bytes=MAX_INDEX_SIZE)
-
-    def write_published(self, data: bytes) -> None:
+    def write_published(self, source: IndexSource) -> None:
         """Remember what was published."""
-        durable.write(self.published_path, data)
+        durable.write_pieces(self.published_path, pieces_of(source))
 
     def signed(self) -> tuple[Position, Sha256] | None:
         """Return which draft of an index was signed here last, None before the first; raises `VerificationError`."""

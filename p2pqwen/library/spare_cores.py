@@ -1,34 +1,45 @@
 """Cores that no reader of a file keeps busy hash pieces for those that read.
 
-Of a file's digests only the whole SHA-256 has to see its bytes in order; its pieces are independent of one another. One
-large file is therefore read and digested on one core, and its pieces are hashed on the others. Where each core has a
-file of its own there is nothing to spare, and each reader hashes its pieces itself, while they are in its core's cache.
+Of a file's digests only the whole SHA-256 has to see its bytes in order; its pieces are independent of one another. A
+large file is therefore read and digested on one core. Runs of its pieces are read once more, out of the system's cache,
+and hashed on other cores by processes (`piece_process`). While those have enough to do, the reader hashes pieces
+itself, as it reads them: whichever core is faster does more.
 """
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
+from p2pqwen.library.piece_child import Run
+from p2pqwen.library.piece_process import PieceProcesses
 from p2pqwen.portable.cores import usable_cores
-from p2pqwen.torrent.piece_hasher import FileHashes, HashedPiece, PieceHasher
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 
-MAX_WAITING = 64 << 20
-"""Bytes of pieces that wait for a core or are hashed on one, of all files together."""
-_AHEAD = 2  # pieces for each spare core: one that is hashed, one that waits
+MAX_PROCESSES = 3
+"""Each is 14 MB of memory; two keep up with one reader."""
+_AHEAD = 2  # runs for each spare core: one that is hashed, one that waits
+_RUN = 8 << 20  # bytes, at least a piece: the end of a file waits for one run, and each costs two changes of thread
 
 
 class SpareCores:
-    """How many cores are free, and the pieces given to them. Its methods may be called from several threads."""
+    """How many cores are free, and the runs given to them. Its methods may be called from several threads."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
-        self._readers = self._waiting = self._bytes = 0
+        self._readers = self._waiting = 0
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._processes = PieceProcesses()
+
+    @property
+    def most_readers(self) -> int:
+        """How many large files are best read at once: the others' cores hash their pieces."""
+        return max(1, self._cores - min(self._cores // 2, MAX_PROCESSES))
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -41,81 +52,86 @@ class SpareCores:
             with self._lock:
                 self._readers -= 1
 
-    def hash_piece(self, piece: bytearray) -> Future[HashedPiece] | None:
-        """Hash a piece on a spare core; None where there is none. The piece must stay as it is until it is done."""
+    def hash_run(self, run: Run) -> Future[FileHashes] | None:
+        """Hash a run on a spare core; None where there is none. The future raises `OSError`."""
         with self._lock:
-            free = max(0, self._cores - self._readers)
-            room = self._bytes == 0 or self._bytes + len(piece) <= MAX_WAITING
-            if self._waiting >= _AHEAD * free or not room:
+            free = min(max(0, self._cores - self._readers), MAX_PROCESSES)
+            if self._waiting >= _AHEAD * free:
                 return None
             self._waiting += 1
-            self._bytes += len(piece)
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._cores, "piece")
-        return self._pool.submit(self._hash, piece)
+                self._pool = ThreadPoolExecutor(min(max(1, self._cores - 1), MAX_PROCESSES), "piece")
+        return self._pool.submit(self._hash, run)
 
-    def _hash(self, piece: bytearray) -> HashedPiece:
+    def close(self) -> None:
+        """End the processes that have nothing to do; the next run starts others."""
+        self._processes.close()
+
+    def _hash(self, run: Run) -> FileHashes:
         try:
-            return HashedPiece.of(piece)
+            return self._processes.hash(run)
         finally:
             with self._lock:
                 self._waiting -= 1
-                self._bytes -= len(piece)
 
 
 SPARE = SpareCores(usable_cores())
+atexit.register(SPARE.close)
 
 
 class SpreadPieces:
     """Hashes the pieces of one file as `PieceHasher` does, on spare cores where there are some.
 
-    What is read goes into `room()`, then `update` says how much came.
+    `file`: the whole file as a run. Raises `OSError` where a run cannot be read again.
     """
 
-    def __init__(self, piece_length: int, *, padded: bool, spare: SpareCores) -> None:
-        self._hasher = PieceHasher(piece_length, padded=padded)
-        self._piece_length, self._spare = piece_length, spare
-        self._filled = 0
-        self._done: deque[HashedPiece | tuple[bytearray, Future[HashedPiece]]] = deque()  # in the file's order
-        self._unused: list[bytearray] = []
-        self._piece = bytearray(piece_length)
+    def __init__(self, file: Run, *, padded: bool, spare: SpareCores) -> None:
+        self._file, self._spare = file, spare
+        self._whole = PieceHasher(file.piece_length, padded=padded)
+        self._waiting: deque[Future[FileHashes] | FileHashes] = deque()  # in the file's order, before `_at`
+        self._here: PieceHasher | None = None  # of the piece, or the end, that is hashed here
+        self._at = self._until = file.start  # `_until`: the end of what is given away, or hashed here
 
-    def room(self, at_most: int) -> memoryview:
-        """Return where the file's next bytes go."""
-        return memoryview(self._piece)[self._filled : self._filled + at_most]
-
-    def update(self, count: int) -> None:
-        """Take the next `count` bytes, which lie in `room()`."""
-        self._filled += count
-        if self._filled == self._piece_length:
-            self._end_piece()
+    def update(self, chunk: memoryview) -> None:
+        """Take the file's next bytes."""
+        while chunk:
+            if self._at == self._until:
+                self._begin()
+            part = chunk[: self._until - self._at]
+            if self._here is not None:
+                self._here.update(part)
+            self._at += len(part)
+            if self._at == self._until and self._here is not None and self._here is not self._whole:
+                self._waiting.append(self._here.finish())
+            chunk = chunk[len(part) :]
 
     def finish(self) -> FileHashes:
         """Return the file's hashes; the hasher is of no use afterwards."""
-        while self._done:
-            self._take()
-        self._hasher.update(memoryview(self._piece)[: self._filled])
-        return self._hasher.finish()
+        self._settle(wait=True)
+        return self._whole.finish()
 
-    def _end_piece(self) -> None:
-        self._filled = 0
-        while self._done and self._is_hashed(self._done[0]):
-            self._take()
-        future = self._spare.hash_piece(self._piece)
-        if future is None:
-            self._done.append(HashedPiece.of(self._piece))
+    def _begin(self) -> None:
+        """Decide who hashes what comes next: another core some pieces, or this one a piece, or the end of the file."""
+        length, left = self._file.piece_length, self._file.stop - self._at
+        self._settle(wait=left < length)
+        if left < length:
+            self._here, self._until = self._whole, self._at + max(left, length)  # a file that has grown is refused
             return
-        self._done.append((self._piece, future))
-        self._piece = self._unused.pop() if self._unused else bytearray(self._piece_length)
+        count = min(max(1, _RUN // length), left // length)
+        run = self._file._replace(start=self._at, stop=self._at + count * length)
+        if (future := self._spare.hash_run(run)) is not None:
+            self._waiting.append(future)
+            self._here, self._until = None, run.stop
+        else:
+            self._here, self._until = PieceHasher(length, padded=False), self._at + length
 
-    @staticmethod
-    def _is_hashed(one: HashedPiece | tuple[bytearray, Future[HashedPiece]]) -> bool:
-        return isinstance(one, HashedPiece) or one[1].done()
-
-    def _take(self) -> None:
-        match self._done.popleft():
-            case HashedPiece() as hashed:
-                self._hasher.add(hashed)
-            case (piece, future):
-                self._hasher.add(future.result())
-                self._unused.append(piece)
+    def _settle(self, *, wait: bool) -> None:
+        """Add what is hashed, as far as nothing before it is missing."""
+        while self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, Future):
+                if not wait and not first.done():
+                    return
+                first = first.result()
+            self._whole.add(first)
+            self._waiting.popleft()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
@@ -20,11 +20,13 @@ from typing import Self, TypeVar
 
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
-from p2pqwen.library.hashing import READ_SIZE, Digester, FileDigests, hash_workers
+from p2pqwen.library.hashing import Digester, FileDigests, hash_workers
+from p2pqwen.library.piece_child import READ_SIZE
 from p2pqwen.portable.files import hole_after
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
+_SMALL_IN_JOB = 64  # files of at most one read; each job is a lock, a future, and two changes of thread
 _LOOK_AGAIN = 0.02  # seconds, for a hole that the writer has yet to fill
 
 
@@ -64,12 +66,11 @@ class TrailingHasher:
         # The threads that move the bytes first, or on few cores the download waits for its own digests.
         self._pool = ThreadPoolExecutor(workers or hash_workers(), "trailing-hash", let_others_first)
         self._early_sync = EarlySync()
-        self._futures: dict[RepoPath, Future[FileDigests | None]] = {}
+        self._futures: list[Future[dict[RepoPath, FileDigests]]] = []
         self._hashed: dict[RepoPath, int] = {}  # each row is written by one thread
 
     def __enter__(self) -> Self:
-        for file in self._files:
-            self._futures[file.path] = self._pool.submit(self._hash, file)
+        self._futures += [self._pool.submit(self._hash_all, files) for files in _jobs(self._files)]
         return self
 
     def __exit__(
@@ -100,19 +101,23 @@ class TrailingHasher:
     @property
     def done(self) -> bool:
         """Whether every file was hashed, or failed."""
-        return all(future.done() for future in self._futures.values())
+        return all(future.done() for future in self._futures)
 
     def results(self, on_wait: Callable[[], None] = lambda: None) -> dict[RepoPath, FileDigests]:
         """Wait for the digests of every file, and for what is large to be on the disk; call after `written`.
 
         Raises `DiskError`.
         """
-        found = {}
-        for path, future in self._futures.items():
-            if (digests := _wait_for(future, on_wait)) is not None:
-                found[path] = digests
+        found: dict[RepoPath, FileDigests] = {}
+        for future in self._futures:
+            hashed = _wait_for(future, on_wait)
+            found.update(hashed)
         self._early_sync.wait(on_wait)
         return found
+
+    def _hash_all(self, files: Sequence[GrowingFile]) -> dict[RepoPath, FileDigests]:
+        """Return the digests of those that can be hashed."""
+        return {file.path: digests for file in files if (digests := self._hash(file)) is not None}
 
     def _hash(self, file: GrowingFile) -> FileDigests | None:
         digests = Digester(
@@ -133,7 +138,7 @@ class TrailingHasher:
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
         """Feed the whole file to its digests; False when stopped, or when the file is shorter than it should be."""
-        buffer = memoryview(bytearray(READ_SIZE))
+        buffer = memoryview(bytearray(min(READ_SIZE, file.size)))
         offset = synced = 0
         while offset < file.size:
             end = self._readable(file, opened.fileno(), offset)
@@ -178,6 +183,22 @@ class TrailingHasher:
                     return False
                 self._news.wait()
             return not self._stopped
+
+
+def _jobs(files: Sequence[GrowingFile]) -> Iterator[Sequence[GrowingFile]]:
+    """Yield the files in order, each alone, but small ones that follow one another many at a time."""
+    small: list[GrowingFile] = []
+    for file in files:
+        if file.size <= READ_SIZE and len(small) < _SMALL_IN_JOB:
+            small.append(file)
+            continue
+        if small:
+            yield small
+        small = [file] if file.size <= READ_SIZE else []
+        if not small:
+            yield [file]
+    if small:
+        yield small
 
 
 def _wait_for(future: Future[Result], on_wait: Callable[[], None]) -> Result:

@@ -68,7 +68,7 @@ def parse_pointer(data: bytes) -> Pointer | None:
     As generous as git-lfs (lfs/pointer.go, `decodeKVData`): blanks around the whole, blank lines, CR before LF, no last
     newline, extensions, and digits in any case are read.
     """
-    if len(data) > MAX_POINTER_SIZE:
+    if len(data) > MAX_POINTER_SIZE or b"version" not in data:  # of nearly all files that is all there is to see
         return None
     found: dict[str, str] = {}
     for line in data.decode(errors="replace").strip().split("\n"):

@@ -83,6 +83,7 @@ class Manifest:
     files: tuple[FileRow, ...]
     # The bytes it was read from, which may hold keys this version does not know.
     _raw: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -111,8 +112,13 @@ class Manifest:
 
     def encode(self) -> bytes:
         """Return the manifest's bytes (RFC 8785); those it was read from, if it was read."""
-        if self._raw is not None:
-            return self._raw
+        encoded = self._raw or self._encoded
+        if encoded is None:
+            encoded = self._encode()
+            object.__setattr__(self, "_encoded", encoded)  # it is asked for by the digest, and again by the torrent
+        return encoded
+
+    def _encode(self) -> bytes:
         commit_object = None if self.commit_object is None else base64.b64encode(self.commit_object).decode()
         return strict_json.canonical(
             {

@@ -39,12 +39,10 @@ def clone(source: Path, target: Path) -> bool:
 
     False where that cannot be had; then there is no `target`. Raises `OSError`, for a target that exists as well.
     """
-    if _fcntl is None:
+    if _fcntl is None or (source.stat().st_dev, target.parent.stat().st_dev) in _without_clones:
         return False
     with source.open("rb") as reader:
         devices = os.fstat(reader.fileno()).st_dev, target.parent.stat().st_dev
-        if devices in _without_clones:
-            return False
         with target.open("xb") as writer:
             try:
                 made = _clone_opened(reader.fileno(), writer.fileno(), devices)

@@ -48,7 +48,12 @@ def pae_before(document_type: str, size: int) -> bytes:
 
 def sign(document_type: str, payload: bytes, key: PrivateKey) -> JsonObject:
     """Return one row of an envelope's `signatures`."""
-    return signature_row(key.public.keyid, key.sign(pae(document_type, payload)))
+    return sign_message(pae(document_type, payload), key)
+
+
+def sign_message(message: Message, key: PrivateKey) -> JsonObject:
+    """Do what `sign` does, given all that the signature covers."""
+    return signature_row(key.public.keyid, key.sign(message))
 
 
 def signature_row(keyid: Sha256, signature: bytes) -> JsonObject:

@@ -134,7 +134,7 @@ class PrivateKey:
         plain = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return encrypted_pem(plain, new_passphrase(passphrase))
 
-    def sign(self, message: bytes) -> bytes:
+    def sign(self, message: Message) -> bytes:
         """Return the 64-byte signature."""
         return self._key.sign(message)
 

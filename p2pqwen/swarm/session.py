@@ -15,14 +15,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 from urllib.parse import urlsplit
 
 import libtorrent as lt
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.net.socks_gateway import SocksGateway
 from p2pqwen.swarm import alerts, dht_state, params
 from p2pqwen.swarm.address_filter import address_filter
 from p2pqwen.swarm.endpoint import Endpoint
@@ -45,6 +44,9 @@ from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.named_hosts import Guard
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.repo_path import RepoPath
+
+if TYPE_CHECKING:
+    from p2pqwen.net.socks_gateway import SocksGateway
 
 _LISTEN_SECONDS = 5.0
 _PORT_TRIES = 8
@@ -99,6 +101,8 @@ class Swarm:
 
     def __enter__(self) -> Self:
         if (proxy := self._settings.proxy) is not None:
+            from p2pqwen.net.socks_gateway import SocksGateway  # noqa: PLC0415 - few go through a proxy
+
             peers = [(one.host, one.port) for one in self._settings.named_peers]
             self._gateway = SocksGateway(proxy, Guard(self._settings.named), peers=peers).__enter__()
             try:

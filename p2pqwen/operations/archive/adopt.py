@@ -14,8 +14,6 @@ from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.license import is_licensed
 from p2pqwen.operations.archive.watched import HealthRow, WatchedSwarm
 from p2pqwen.stewardship.allocation import Allocation, Candidate, Decision, Disk, allocate
-from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.values.digest import Sha256
 from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -149,17 +147,17 @@ def _is_held(row: HealthRow) -> bool:
 
 def contradictions(publishers: Iterable[TrustedPublisher]) -> frozenset[SnapshotId]:
     """Return the snapshots for which trusted publishers name different torrents."""
-    documents = [one.document for one in publishers if one.document is not None]
-    if len(documents) < 2:
+    listings = [one.document.listing for one in publishers if one.document is not None]
+    if len(listings) < 2:
         return frozenset()  # no index names a snapshot twice
-    named: dict[SnapshotId, tuple[InfoHash, Sha256]] = {}
+    named: dict[str, str] = {}
     differing = set()
-    for document in documents:
-        for entry in document.entries:
-            torrent = entry.infohash, entry.manifest
-            if named.setdefault(entry.id, torrent) != torrent:
-                differing.add(entry.id)
-    return frozenset(differing)
+    for listing in listings:
+        for some, claims in zip(listing.columns(), listing.claims(), strict=True):
+            for name, torrent in zip(some.names, claims.torrents, strict=True):
+                if named.setdefault(name, torrent) != torrent:
+                    differing.add(name)
+    return frozenset(map(SnapshotId.parse, differing))
 
 
 def words_of(withdrawn: Iterable[Withdrawn]) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
+from itertools import count
 
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.entry import Upstream
-from p2pqwen.index.listing import Columns, columns_of
+from p2pqwen.index.listing import Columns, Listing
 from p2pqwen.index.withdrawals import Withdrawn, stops_seeding
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
@@ -28,7 +29,7 @@ from p2pqwen.operations.archive.adopt import (
     unlicensed,
     words_of,
 )
-from p2pqwen.operations.archive.watched import each_listed, each_unlisted, held_bytes
+from p2pqwen.operations.archive.watched import each_unlisted, held_bytes
 from p2pqwen.stewardship.allocation import Decision, Disk, Offers, choose, why_unobtainable
 from p2pqwen.stewardship.swarm_health import SwarmHealth
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, health_of
@@ -152,33 +153,48 @@ class Outlook:
 
 def listed_columns(publishers: Sequence[TrustedPublisher]) -> Columns:
     """Return what `each_listed` yields, ordered by snapshot."""
-    documents = [one.document for one in publishers if one.document is not None]
-    if len(documents) != 1:
-        return in_order(columns_of(each_listed(publishers)))
+    listings = [one.document.listing for one in publishers if one.document is not None]
+    if len(listings) > 1:
+        return in_order(_latest(listings), of_one=False)
     found = Columns()
-    for some in documents[0].listing.columns():
+    for some in listings[0].columns() if listings else ():
         found.extend(some)
     return in_order(found)
 
 
-def in_order(columns: Columns) -> Columns:
-    """Order columns of an index by snapshot. They are in that order where all are of one kind."""
+def _latest(listings: Sequence[Listing]) -> Columns:
+    """Return each snapshot once, in no order; where several list one, the last word counts."""
+    found, added = Columns(), list[str]()
+    places: dict[str, int] = {}
+    for listing in listings:
+        for some, claims in zip(listing.columns(), listing.claims(), strict=True):
+            known = [(at, places[name]) for at, name in enumerate(some.names) if name in places]
+            new = [at for at, name in enumerate(some.names) if name not in places]
+            places.update(zip((some.names[at] for at in new), count(len(added)), strict=False))
+            found.extend(some.only(new))
+            added += (claims.added[at] for at in new)
+            for at, place in known:
+                if claims.added[at] >= added[place]:
+                    found.sizes[place], found.licenses[place] = some.sizes[at], some.licenses[at]
+                    found.upstream[place], added[place] = some.upstream[at], claims.added[at]
+    return found
+
+
+def in_order(columns: Columns, *, of_one: bool = True) -> Columns:
+    """Order columns by snapshot. Those `of_one` index are in that order where all are of one kind."""
     names = columns.names
-    if not any(":" in name or name.startswith("datasets/") for name in names):
+    if any(":" in name or name.startswith("datasets/") for name in names):
+        parsed = lru_cache(maxsize=64)(RepoId.parse)
+
+        def order(place: int) -> tuple[str, str, str]:
+            repo, _, commit = names[place].partition("@")
+            return parsed(repo).text, parsed(repo).kind.value, commit
+
+        return columns.only(sorted(range(len(names)), key=order))
+    if of_one:
         return columns
-    parsed = lru_cache(maxsize=64)(RepoId.parse)
-
-    def order(place: int) -> tuple[str, str, str]:
-        repo, _, commit = names[place].partition("@")
-        return parsed(repo).text, parsed(repo).kind.value, commit
-
-    places = sorted(range(len(names)), key=order)
-    return Columns(
-        [names[place] for place in places],
-        [columns.sizes[place] for place in places],
-        [columns.licenses[place] for place in places],
-        [columns.upstream[place] for place in places],
-    )
+    keys = [name.replace("@", "\0") for name in names]
+    return columns.only(sorted(range(len(names)), key=keys.__getitem__))
 
 
 def kept_here(library: Library, listed: Columns, report: Report = ignore) -> list[Kept]:

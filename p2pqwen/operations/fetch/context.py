@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from p2pqwen.errors import UsageError
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.operations.fetch.plan import Sources
-from p2pqwen.operations.preserve.rebuild import Rebuild
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.chosen_files import selection
@@ -19,6 +19,9 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.policy import WebSeedUse
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.preserve.rebuild import Rebuild  # the way of last resort
 
 DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""

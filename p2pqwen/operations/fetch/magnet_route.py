@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from p2pqwen.errors import NetworkError, NotFoundError
 from p2pqwen.events import Notice, Report
@@ -11,7 +12,6 @@ from p2pqwen.operations.fetch.held import HeldGuard
 from p2pqwen.operations.fetch.metadata import KeptMetadata, NoMetadataError, ask_peers
 from p2pqwen.operations.fetch.peers import PeerBook
 from p2pqwen.operations.fetch.plan import MagnetPlan, TorrentPlan, complete, plan_of
-from p2pqwen.operations.preserve.rebuild import Rebuilt
 from p2pqwen.operations.preserve.recipe_source import RecipeSource, recipe_sources
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.swarm.endpoint import Endpoint
@@ -20,6 +20,9 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.host import is_private_url
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.policy import WebSeedUse
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.preserve.rebuild import Rebuilt
 
 METADATA_SECONDS = 45.0
 """How long peers may take to give a torrent that could be rebuilt from its source instead."""

@@ -210,7 +210,8 @@ class SnapshotMaker:
     ) -> tuple[Downloaded, dict[RepoPath, FileDigests]]:
         """Download and check; where the disk holds something else than libtorrent believes, once more from zero."""
         folder = job.save_path / job.metainfo.name
-        if route is None or not any(file.size for file in job.metainfo.files if file.path in job.wanted):
+        wanted = frozenset(job.wanted)
+        if route is None or not any(file.size for file in job.metainfo.files if file.path in wanted):
             make_empty_files(folder, job.metainfo, job.files)
             return Downloaded({}, 0, 0), check_files(job.metainfo, plan.manifest, folder, job.wanted, {})
         report = self._while_here(plan.snapshot, folder)

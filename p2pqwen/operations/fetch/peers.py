@@ -50,7 +50,8 @@ class PeerBook:
         if sources.bundles is None or infohash is None or not self._options.use_peers:
             return []
         listing = {one.publisher.publisher for one in find_entries(sources.publishers, infohash)}
-        return list(dict.fromkeys(sources.bundles.followers(listing)))[:MAX_FOLLOWERS]
+        followers = sources.bundles.route().followers(listing) if listing else []
+        return list(dict.fromkeys(followers))[:MAX_FOLLOWERS]
 
     def remember(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> None:
         """Remember who was connected for this torrent."""

@@ -33,7 +33,6 @@ from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.fetch.target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
-from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.found import Found
 from p2pqwen.operations.indexes.lookup import (
     choose,
@@ -43,7 +42,7 @@ from p2pqwen.operations.indexes.lookup import (
     publisher_keys,
 )
 from p2pqwen.operations.indexes.rise import needs_more
-from p2pqwen.operations.indexes.torrent_source import ObtainedTorrent, obtain_torrent
+from p2pqwen.operations.indexes.torrent_source import Bundles, ObtainedTorrent, obtain_torrent
 from p2pqwen.operations.preserve.recipe_source import repo_of
 from p2pqwen.operations.verify.made_of_bytes import is_made_of_held
 from p2pqwen.signing.keys import PublicKey
@@ -165,7 +164,7 @@ class Sources:
     library: Library
     publishers: Sequence[TrustedPublisher]
     voices: Sequence[Voice]
-    bundles: BundleRoute | None = None
+    bundles: Bundles | None = None
     named: NamedHosts = NONE_NAMED
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from p2pqwen.library import durable
@@ -38,7 +38,8 @@ def require_room(
     cache has is copied where there are no reflinks. A cache on another file system cannot share blocks with the
     library, so everything stands there twice.
     """
-    wanted = [file for file in metainfo.files if files is None or file.path in files]
+    chosen = None if files is None else frozenset(files)
+    wanted = [file for file in metainfo.files if chosen is None or file.path in chosen]
     with durable.disk_errors(f"look at {folder}"):
         missing = sum(_to_write(folder / file.path.text, file.size) for file in wanted if file.path not in here.had)
         missing += sum(one.size for one in here.had.values() if _is_copied(one, folder))
@@ -65,7 +66,7 @@ def check_files(
     metainfo: Metainfo,
     manifest: Manifest | None,
     folder: Path,
-    wanted: Sequence[RepoPath],
+    wanted: Iterable[RepoPath],
     digests: Mapping[RepoPath, FileDigests],
 ) -> dict[RepoPath, FileDigests]:
     """Compare what was hashed with the manifest (and with the torrent, where its hashes were made too).
@@ -76,8 +77,9 @@ def check_files(
     rows = {} if manifest is None else {row.path: row for row in manifest.files}
     layout = metainfo.layout
     good: dict[RepoPath, FileDigests] = {}
+    chosen = frozenset(wanted)
     for index, file in enumerate(layout.files):
-        if file.path not in wanted:
+        if file.path not in chosen:
             continue
         found, row = digests.get(file.path), rows.get(file.path)
         if found is None or difference(metainfo, index, row, found) is not None:

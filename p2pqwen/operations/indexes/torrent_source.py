@@ -5,6 +5,7 @@ Each is bounded in time, and each must give the very torrent that the index name
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Bundles:
+    """Publishers' bundles: those in this home, and the way to those of their swarms, the same at every call."""
+
+    held: BundleStore
+    route: Callable[[], BundleRoute]
+
+
+@dataclass(frozen=True, slots=True)
 class ObtainedTorrent:
     """A torrent that is what its entry names, and in words what gave it."""
 
@@ -29,12 +38,12 @@ class ObtainedTorrent:
     origin: str
 
 
-def obtain_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> ObtainedTorrent:
+def obtain_torrent(found: Found, bundles: Bundles | None, report: Report) -> ObtainedTorrent:
     """Return an entry's torrent; `bundles` None: only mirrors are asked.
 
     Raises `VerificationError` when mirrors gave a wrong one and the swarm none, `NetworkError` when nobody has it.
     """
-    if bundles is not None and (torrent := _here(found, bundles.bundles, report)) is not None:
+    if bundles is not None and (torrent := _here(found, bundles.held, report)) is not None:
         return ObtainedTorrent(torrent, "a bundle in this home")
     try:
         return ObtainedTorrent(load_torrent(found, report=report), "a mirror")
@@ -45,7 +54,7 @@ def obtain_torrent(found: Found, bundles: BundleRoute | None, report: Report) ->
     name = found.publisher.name or str(found.publisher.publisher)
     report(Notice("info", f"{problem.message}; asking the swarm of the bundle of {name}"))
     try:
-        torrent = check_torrent(found, bundles.fetch_torrent(found.publisher, found.entry.torrent))
+        torrent = check_torrent(found, bundles.route().fetch_torrent(found.publisher, found.entry.torrent))
     except P2pqwenError as error:
         report(Notice("info", f"bundle of {name}: {error.message}"))
         raise problem from error

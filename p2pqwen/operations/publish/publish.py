@@ -27,6 +27,7 @@ from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.library import durable
 from p2pqwen.library.index_rows import accept_apart
+from p2pqwen.library.index_source import FileSource, bytes_of
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.indexes.own_index import last_published
@@ -35,6 +36,7 @@ from p2pqwen.operations.publish.list_changes import ListChanges, changes_of
 from p2pqwen.operations.publish.mirror_tree import MirrorTreeAnswer
 from p2pqwen.operations.publish.name_warnings import warn_of_cut_names
 from p2pqwen.operations.publish.plan import Plan, entries_of, license_of, prepared, publishable
+from p2pqwen.operations.publish.signed_file import signed_file
 from p2pqwen.operations.publish.site import (
     check_known,
     check_site,
@@ -215,20 +217,19 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         if plan.draft is not None:
             _remember_signing(keys, document, report)
         roots, last = keys.roots(), proposal.last
-        data = encode_file(roots, document.to_json(), _sign(document.to_json(), private))
         # What a reader would refuse is never written.
         trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
         folder = keys.published_path.parent
-        accepted = (
-            accept_draft(data, trusted, now) if plan.draft else accept_apart(data, trusted, now, report, folder=folder)
-        )
-        _write_site(library, keys, proposal, document, private, report)
         left_out, skipped = proposal.left_out, proposal.skipped
-        if plan.draft is not None:
-            durable.write(plan.draft, data, mode=durable.SHARED)
-            return Published(accepted, difference, plan.draft, left_out, skipped)
-        earlier = (last, proposal.base)
-        index = write_index(keys, plan.out, data, accepted, earlier, report)
+        with signed_file(roots, document, private, folder) as source:
+            if plan.draft is not None:
+                accepted = accept_draft(data := bytes_of(source), trusted, now)
+                _write_site(library, keys, proposal, document, private, report)
+                durable.write(plan.draft, data, mode=durable.SHARED)
+                return Published(accepted, difference, plan.draft, left_out, skipped)
+            accepted = accept_apart(source, trusted, now, report, folder=folder)
+            _write_site(library, keys, proposal, document, private, report)
+            index = write_index(keys, plan.out, source, accepted, (last, proposal.base), report)
         remove_withdrawn(plan.out, document, report)
         # What was accepted says what `document` does, whose entries need not be read again.
         said = replace(accepted, document=document)
@@ -252,9 +253,9 @@ def _publish_again(
 ) -> Published:
     """Give the site what the last index names, and that index, which still says all there is to say."""
     _write_site(library, keys, proposal, last.document, private, report)
-    if (data := keys.published()) is None:
+    if not keys.published_path.exists():
         raise NotFoundError("the index that was published last is gone from this home", hint="publish again")
-    index = write_index(keys, proposal.plan.out, data, last, None)
+    index = write_index(keys, proposal.plan.out, FileSource(keys.published_path), last, None)
     return Published(last, proposal.difference, index, proposal.left_out, proposal.skipped, unchanged=True)
 
 

@@ -25,7 +25,7 @@ from p2pqwen.library.index_rows import (
     put_beside,
     remove_others,
 )
-from p2pqwen.library.index_source import FileSource, digest_of
+from p2pqwen.library.index_source import FileSource, IndexSource, digest_of, pieces_of, size_of
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.torrent_reader import TorrentReader
 from p2pqwen.manifest.manifest import Manifest
@@ -113,7 +113,7 @@ def complete_site(keys: KeyStore, out: Path, document: IndexDocument) -> None:
 def write_index(
     keys: KeyStore,
     out: Path,
-    data: bytes,
+    source: IndexSource,
     accepted: Accepted,
     earlier: Iterable[Accepted | None] | None,
     report: Report = ignore,
@@ -123,13 +123,13 @@ def write_index(
     `earlier` are those that it may go on from; None: it is the one that was published last, and all of that stays.
     """
     if earlier is not None:
-        keys.write_published(data)
-        write_deltas(out, earlier, accepted, len(data), report)
+        keys.write_published(source)
+        write_deltas(out, earlier, accepted, size_of(source), report)
     if builder_of(accepted) is not None:
         mark = FileMark.of(keys.published_path.stat())
         put_beside(keys.published_path, mark, accepted, accepted.document.issued, report)
         remove_others(keys.published_path, file_digest(accepted))
-    durable.write(out / INDEX_FILE, data, mode=durable.SHARED)
+    durable.write_pieces(out / INDEX_FILE, pieces_of(source), mode=durable.SHARED)
     return out / INDEX_FILE
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -167,11 +169,15 @@ def _wanted(path: RepoPath, selected: tuple[str, ...] | None) -> bool:
 
 
 def _missing(file: PayloadFile, folder: Path, bad: dict[RepoPath, BadFile]) -> bool:
-    path = folder / file.path.text
-    if not path.is_file():
-        bad[file.path] = BadFile(file.path.text, f"{file.size} bytes", "missing")
-    elif (size := path.stat().st_size) != file.size:
-        bad[file.path] = BadFile(file.path.text, f"{file.size} bytes", f"{size} bytes")
+    try:
+        found = os.stat(os.path.join(folder, file.path.text))  # noqa: PTH116, PTH118 - of each of many files
+        got = f"{found.st_size} bytes" if stat.S_ISREG(found.st_mode) else "missing"
+    except (FileNotFoundError, NotADirectoryError):
+        got = "missing"
+    except OSError as error:
+        got = error.strerror or str(error)
+    if got != (expected := f"{file.size} bytes"):
+        bad[file.path] = BadFile(file.path.text, expected, got)
     return file.path in bad
 
 
@@ -205,5 +211,8 @@ def _hash(
 
 
 def _extra(folder: Path, known: set[str]) -> tuple[str, ...]:
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    found = []
+    for parent, _, names in os.walk(folder):
+        below = Path(parent).relative_to(folder).as_posix()
+        found += names if below == "." else [f"{below}/{name}" for name in names]
     return tuple(sorted(name for name in found if name not in known and not name.startswith(_NOT_PAYLOAD)))

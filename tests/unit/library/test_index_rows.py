@@ -18,7 +18,7 @@ from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice
 from p2pqwen.index import listing as listing_module
 from p2pqwen.index.acceptance import TrustedState, accept
-from p2pqwen.index.listing import Columns, EntryList, columns_of
+from p2pqwen.index.listing import Columns, EntryList, claims_of, columns_of
 from p2pqwen.library import durable, index_rows
 from p2pqwen.library.home import Home
 from p2pqwen.library.index_rows import ROWS_IN_PART, StoredListing, read_accepted, rebuild
@@ -138,6 +138,8 @@ def test_columns_say_what_the_entries_say(stored, monkeypatch):
         found.extend(some)
     assert found == columns_of(plain)
     assert len(found.names) == len(plain)
+    assert [one for some in listing.claims() for one in some.added] == claims_of(plain).added
+    assert [one for some in listing.claims() for one in some.torrents] == claims_of(plain).torrents
 
 
 def test_columns_come_in_as_many_parts_as_they_need(tmp_path: Path, monkeypatch):
@@ -148,7 +150,9 @@ def test_columns_come_in_as_many_parts_as_they_need(tmp_path: Path, monkeypatch)
     listing = rebuild(path, PUBLISHER, NOW).document.listing
     plain = EntryList(tuple(listing))
     assert list(listing.columns()) == list(plain.columns())
+    assert list(listing.claims()) == list(plain.claims())
     assert [len(some.names) for some in listing.columns()][:2] == [50, 50]
+    assert [len(some.added) for some in listing.claims()] == [len(some.names) for some in listing.columns()]
 
 
 def test_the_beginning_of_every_hash_finds_its_entry(stored):
@@ -237,7 +241,7 @@ def test_an_empty_index(tmp_path: Path):
     rebuild(path, PUBLISHER, NOW)
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
     assert (len(listing), list(listing), listing.find(RepoId("A/B")), list(listing.having(["a"]))) == (0, [], [], [])
-    assert list(listing.columns()) == []
+    assert (list(listing.columns()), list(listing.claims())) == ([], [])
 
 
 # Whatever does not fit: the file says what is right, and a new database is made of it.
@@ -366,6 +370,7 @@ def test_no_flipped_bit_is_silent(one: Path):
             list(listing.having(["apache"])),
             list(listing),
             list(listing.columns()),
+            list(listing.claims()),
             found.header,
             found.state,
         ]

@@ -1,94 +1,224 @@
-"""Pieces on spare cores: the same hashes whatever the number of cores and readers, and a bounded number in flight."""
+"""Pieces on spare cores: the same hashes whatever the number of cores and readers, by processes that may fail."""
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pqwen.library import spare_cores
-from p2pqwen.library.hashing import hash_file
-from p2pqwen.library.spare_cores import SpareCores, SpreadPieces
+from p2pqwen.errors import DiskError
+from p2pqwen.library import hashing, piece_process
+from p2pqwen.library.hashing import FileChangedError, hash_file
+from p2pqwen.library.piece_child import OtherFileError, Run, hash_run, identity
+from p2pqwen.library.piece_process import PieceProcess, PieceProcesses
+from p2pqwen.library.spare_cores import MAX_PROCESSES, SpareCores, SpreadPieces
 from p2pqwen.torrent.merkle import BLOCK_SIZE
-from p2pqwen.torrent.piece_hasher import FileHashes, HashedPiece, PieceHasher
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from tests.strategies import content, edge_sizes
 from tests.support.waiting import wait_until
 
 PIECE = 2 * BLOCK_SIZE
-CORES = {number: SpareCores(number) for number in (1, 2, 5)}
 
 
-def hashes_of(data: bytes, piece_length: int, *, padded: bool) -> FileHashes:
+class HashedHere:
+    """Stands for `PieceProcesses`: hashes what the processes would, on the same thread."""
+
+    def hash(self, run: Run) -> FileHashes:
+        return hash_run(run)
+
+
+def cores(number: int) -> SpareCores:
+    spare = SpareCores(number)
+    spare._processes = HashedHere()
+    return spare
+
+
+CORES = {number: cores(number) for number in (1, 2, 5)}
+
+
+def hashes_of(data: bytes, piece_length: int = PIECE, *, padded: bool = False) -> FileHashes:
     hasher = PieceHasher(piece_length, padded=padded)
     hasher.update(data)
     return hasher.finish()
 
 
-def spread(data: bytes, steps: list[int], spare: SpareCores, *, padded: bool) -> FileHashes:
-    hasher, at = SpreadPieces(PIECE, padded=padded, spare=spare), 0
-    while at < len(data):
-        room = hasher.room(steps[at % len(steps)])
-        part = data[at : at + len(room)]
-        room[: len(part)] = part
-        hasher.update(len(part))
-        at += len(part)
-    return hasher.finish()
+def run_of(path: Path, piece_length: int = PIECE, start: int = 0, stop: int | None = None) -> Run:
+    stat = path.stat()
+    return Run(str(path), identity(stat), piece_length, start, stat.st_size if stop is None else stop)
 
 
-@given(st.data(), st.sampled_from(sorted(CORES)), st.booleans(), st.booleans())
-def test_any_steps_on_any_cores_give_the_hashes_of_the_whole(data, cores, padded, busy):
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return tmp_path_factory.mktemp("spread")
+
+
+@given(st.data(), st.sampled_from(sorted(CORES)), st.booleans(), st.booleans(), st.sampled_from([PIECE, 3 * PIECE]))
+def test_any_steps_on_any_cores_give_the_hashes_of_the_whole(shared, data, cores, padded, busy, run):
     file = content(data.draw(edge_sizes(PIECE)), 1)
     steps = data.draw(st.lists(st.sampled_from([1000, BLOCK_SIZE, PIECE, 3 * PIECE]), min_size=1, max_size=3))
-    expected = hashes_of(file, PIECE, padded=padded)
-    if busy:
-        with CORES[cores].reading():
-            assert spread(file, steps, CORES[cores], padded=padded) == expected
-    else:
-        assert spread(file, steps, CORES[cores], padded=padded) == expected
+    (path := shared / "file").write_bytes(file)
+    spare = CORES[cores]
+    with pytest.MonkeyPatch.context() as patch, spare.reading():
+        patch.setattr("p2pqwen.library.spare_cores._RUN", run)
+        if busy:
+            patch.setattr(spare, "hash_run", lambda run: None)
+        hasher, view, turn = SpreadPieces(run_of(path), padded=padded, spare=spare), memoryview(file), 0
+        while view:
+            step, turn = steps[turn % len(steps)], turn + 1
+            hasher.update(view[:step])
+            view = view[step:]
+        assert hasher.finish() == hashes_of(file, padded=padded)
 
 
-def test_a_piece_hashed_elsewhere_is_taken_where_a_piece_begins():
-    data = content(3 * PIECE + 5, 2)
+@pytest.mark.parametrize("pieces", [1, 2, 3, 8])
+def test_hashes_of_pieces_are_those_of_a_file_of_them(pieces):
+    whole = hashes_of(content(pieces * PIECE, 4))
+    assert FileHashes.of_pieces(whole.pieces, whole.rows, PIECE) == whole
+
+
+def test_pieces_hashed_elsewhere_are_taken_where_a_piece_begins():
+    data = content(4 * PIECE + 5, 2)
     hasher = PieceHasher(PIECE, padded=False)
     hasher.update(data[:PIECE])
-    hasher.add(HashedPiece.of(data[PIECE : 2 * PIECE]))
-    hasher.update(data[2 * PIECE :])
-    with pytest.raises(ValueError, match="whole piece"):
-        hasher.add(HashedPiece.of(bytes(PIECE)))
-    assert hasher.finish() == hashes_of(data, PIECE, padded=False)
+    hasher.add(hashes_of(data[PIECE : 3 * PIECE]))
+    with pytest.raises(ValueError, match="whole pieces"):
+        hasher.add(hashes_of(data[:7]))
+    hasher.add(hashes_of(data[3 * PIECE : 4 * PIECE]))
+    hasher.update(data[4 * PIECE :])
+    with pytest.raises(ValueError, match="whole pieces"):
+        hasher.add(hashes_of(bytes(PIECE)))
+    assert hasher.finish() == hashes_of(data)
 
 
-def test_no_core_is_promised_twice(monkeypatch):
-    """With two cores and one reader two pieces are out, one at work and one waiting; with two readers none is."""
-    go, spare = threading.Event(), SpareCores(2)
-    monkeypatch.setattr(HashedPiece, "of", lambda piece: go.wait(30))
+def test_no_core_is_promised_twice(tmp_path, monkeypatch):
+    """With two cores and one reader two runs are out, one at work and one waiting; with two readers none is."""
+    (tmp_path / "file").write_bytes(bytes(PIECE))
+    run, go, spare = run_of(tmp_path / "file"), threading.Event(), cores(2)
+    monkeypatch.setattr(HashedHere, "hash", lambda self, run: go.wait(30))
     with spare.reading():
-        given_out = [spare.hash_piece(bytearray(PIECE)) for _ in range(4)]
+        given_out = [spare.hash_run(run) for _ in range(4)]
         assert [one is not None for one in given_out] == [True, True, False, False]
         with spare.reading():
-            assert spare.hash_piece(bytearray(PIECE)) is None
+            assert spare.hash_run(run) is None
         go.set()
         assert all(one.result(30) for one in given_out[:2])
-        wait_until(lambda: spare.hash_piece(bytearray(PIECE)), 30, "a core that is free again")
+        wait_until(lambda: spare.hash_run(run), 30, "a core that is free again")
 
 
-def test_waiting_pieces_are_bounded_in_bytes(monkeypatch):
-    go, spare = threading.Event(), SpareCores(64)
-    monkeypatch.setattr(HashedPiece, "of", lambda piece: go.wait(30))
-    monkeypatch.setattr(spare_cores, "MAX_WAITING", 3 * PIECE)
-    given_out = [spare.hash_piece(bytearray(PIECE)) for _ in range(5)]
+@pytest.mark.parametrize(
+    ("number", "readers", "given_out"), [(1, 1, 0), (2, 1, 2), (4, 1, 6), (4, 3, 2), (64, 1, 2 * MAX_PROCESSES)]
+)
+def test_as_many_runs_are_out_as_cores_are_free(tmp_path, monkeypatch, number, readers, given_out):
+    (tmp_path / "file").write_bytes(bytes(PIECE))
+    go, spare = threading.Event(), cores(number)
+    monkeypatch.setattr(HashedHere, "hash", lambda self, run: go.wait(30))
+    monkeypatch.setattr(spare, "_readers", readers)
+    assert sum(spare.hash_run(run_of(tmp_path / "file")) is not None for _ in range(20)) == given_out
     go.set()
-    assert [one is not None for one in given_out] == [True, True, True, False, False]
 
 
-@pytest.mark.parametrize("cores", sorted(CORES))
-def test_a_file_of_many_pieces(tmp_path, monkeypatch, cores):
-    data = content(9 * (1 << 18) + 12_345, 3)
-    (tmp_path / "file").write_bytes(data)
-    monkeypatch.setattr("p2pqwen.library.hashing.SPARE", CORES[cores])
+@pytest.mark.parametrize(("number", "readers"), [(1, 1), (2, 1), (3, 2), (4, 2), (8, 5), (64, 61)])
+def test_the_cores_that_read_and_those_that_hash_pieces_are_all(number, readers):
+    assert SpareCores(number).most_readers == readers
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Let a file of a few pieces be a large one, and a process hash its pieces; returns those processes."""
+    spare = SpareCores(2)
+    monkeypatch.setattr(hashing, "_SPREAD_FROM", 1)
+    monkeypatch.setattr(hashing, "SPARE", spare)
+    yield spare._processes
+    spare.close()
+
+
+def hash_large(path: Path, **wishes) -> hashing.FileDigests:
+    return hash_file(path, piece_length=1 << 18, padded=True, git_blob=False, **wishes)
+
+
+def test_a_file_of_many_pieces_and_a_process(tmp_path, large):
+    data = content(70 * (1 << 18) + 12_345, 3)
+    (tmp_path / "caf\udce9.bin").write_bytes(data)  # a name that is no text
     seen = []
-    got = hash_file(tmp_path / "file", piece_length=1 << 18, padded=True, git_blob=False, on_bytes=seen.append)
+    got = hash_large(tmp_path / "caf\udce9.bin", on_bytes=seen.append)
     assert got.hashes == hashes_of(data, 1 << 18, padded=True)
     assert sum(seen) == got.size == len(data)
+    (process,) = large._free
+    assert hash_large(tmp_path / "caf\udce9.bin") == got
+    assert large._free == [process]  # kept, and one is enough for one spare core
+    large.close()
+    assert process._process.returncode is not None
+    assert hash_large(tmp_path / "caf\udce9.bin") == got
+
+
+@pytest.mark.parametrize("code", ["", "input()", "print('short', flush=True); input(); input()"])
+def test_a_process_that_fails_is_done_without(tmp_path, large, monkeypatch, code):
+    data = content(40 * (1 << 18) + 1, 5)
+    (tmp_path / "file").write_bytes(data)
+    monkeypatch.setattr(piece_process, "python", lambda *given: [sys.executable, "-I", "-S", "-c", code])
+    if "short" in code:  # it would wait for more runs: it is killed
+        answer = PieceProcess.hash
+        monkeypatch.setattr(PieceProcess, "hash", lambda self, run: (self._process.kill(), answer(self, run))[1])
+    assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
+    assert large._free == []
+
+
+def test_no_process_can_be_started(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(content(3 * PIECE, 6))
+    monkeypatch.setattr(piece_process, "python", lambda *given: [str(tmp_path / "none")])
+    assert PieceProcesses().hash(run_of(tmp_path / "file")) == hashes_of(content(3 * PIECE, 6))
+
+
+def test_a_process_ends_with_its_parent(tmp_path):
+    (tmp_path / "file").write_bytes(content(2 * PIECE, 7))
+    process = PieceProcess()
+    try:
+        assert process.hash(run_of(tmp_path / "file")) == hashes_of(content(2 * PIECE, 7))
+        process._process.stdin.close()  # what the system does when we end
+        assert process._process.wait(30) == 0
+    finally:
+        process.close()
+
+
+def test_another_file_in_the_place_of_the_one_that_is_read(tmp_path, large):
+    data = content(80 * (1 << 18), 8)
+    (tmp_path / "file").write_bytes(data)
+    (tmp_path / "other").write_bytes(data[::-1])
+    with pytest.raises(FileChangedError, match="changed while it was read"):
+        hash_large(tmp_path / "file", on_bytes=lambda _: _replaced(tmp_path / "other", tmp_path / "file"))
+
+
+def _replaced(other: Path, file: Path) -> None:
+    if other.exists():
+        other.replace(file)
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "other times"])
+def test_a_run_of_a_file_that_is_not_the_same_is_not_hashed(tmp_path, change):
+    (path := tmp_path / "file").write_bytes(content(2 * PIECE, 9))
+    run = run_of(path)
+    match change:
+        case "longer":
+            path.write_bytes(bytes(3 * PIECE))
+        case "shorter":
+            path.write_bytes(b"")
+        case "other times":
+            os.utime(path, ns=(1, 1))
+    with pytest.raises(OtherFileError):
+        hash_run(run)
+
+
+def test_a_file_that_cannot_be_read_again(tmp_path, large, monkeypatch):
+    (tmp_path / "file").write_bytes(content(80 * (1 << 18), 8))
+
+    def fail(self: PieceProcesses, run: Run) -> FileHashes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(PieceProcesses, "hash", fail)
+    with pytest.raises(DiskError, match=r"cannot read .*file"):
+        hash_large(tmp_path / "file")

@@ -176,6 +176,21 @@ def test_columns_are_ordered_by_snapshot(kinds):
     assert found.sizes == [one.size for one in ordered]
 
 
+def test_of_several_publishers_no_entry_is_made():
+    """Objects for a hundred thousand entries of each of three publishers took most of a minute."""
+    first, second = entries([0, 1, 4]), entries([1, 4, 5])
+    other = replace(second[1], manifest=Sha256.of(b"another"), added=NOW - timedelta(days=1), size=1)
+    listings = [EntryList(sorted(some, key=row_order)) for some in (first, [second[0], other, second[2]])]
+    kept = [(list(one.columns()), list(one.claims())) for one in listings]
+    stored: Any = [
+        SimpleNamespace(document=SimpleNamespace(listing=SimpleNamespace(columns=lambda c=c: c, claims=lambda s=s: s)))
+        for c, s in kept
+    ]
+    listed = listed_columns(stored)
+    assert dict(zip(listed.names, listed.sizes, strict=True)) == {str(one.id): one.size for one in (*first, second[2])}
+    assert contradictions(stored) == {other.id}
+
+
 def test_a_fetch_that_was_begun_goes_first_and_needs_no_more_room():
     begun, other = entries([4, 5])
     library: Any = SimpleNamespace(all=lambda: [Held(begun.id, Path(), Path(), State.INCOMPLETE)])

@@ -1,0 +1,72 @@
+"""Hash runs of pieces for another process: `python -m p2pqwen.library.piece_child`, which `piece_process` starts.
+
+Each line on stdin is a JSON array: a `Run`, its path as text (`os.fsdecode`). The answer to each on stdout is the v1
+hashes of its pieces, 20 bytes each, then their rows of the piece layer, 32 bytes each. A run that cannot be read, or
+whose file is another by now, is answered by an end: whoever asked reads it again, and then has the error itself.
+The process ends when stdin does. It imports little, since it is started for one command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
+
+READ_SIZE = 256 * 1024
+
+
+class Run(NamedTuple):
+    """Some whole pieces of a file, which is as it was when its reader opened it: see `identity`. Bytes all."""
+
+    path: str
+    identity: tuple[int, ...]
+    piece_length: int
+    start: int
+    stop: int
+
+
+class OtherFileError(Exception):
+    """The file of a run is not the one that its reader opened, or has changed."""
+
+
+def identity(stat: os.stat_result) -> tuple[int, ...]:
+    """Return what a file that was not changed keeps: inode, device, size in bytes, modification time in ns."""
+    return stat.st_ino, stat.st_dev, stat.st_size, stat.st_mtime_ns
+
+
+def hash_run(run: Run) -> FileHashes:
+    """Read a run and return its hashes, those of a file that is only this; raises `OSError`, `OtherFileError`."""
+    hasher = PieceHasher(run.piece_length, padded=False)
+    buffer = memoryview(bytearray(READ_SIZE))
+    with Path(run.path).open("rb", buffering=0) as file:
+        if identity(os.fstat(file.fileno())) != run.identity:
+            raise OtherFileError(f"{run.path} is not the file that it was")
+        file.seek(run.start)
+        at = run.start
+        while at < run.stop:
+            count = file.readinto(buffer[: run.stop - at])
+            if not count:
+                raise OtherFileError(f"{run.path} ends before its size")
+            hasher.update(buffer[:count])
+            at += count
+    return hasher.finish()
+
+
+def main() -> None:
+    """Answer runs until stdin ends."""
+    for line in sys.stdin.buffer:
+        path, same, *numbers = json.loads(line)
+        hashes = hash_run(Run(path, tuple(same), *numbers))
+        sys.stdout.buffer.write(hashes.pieces + hashes.rows)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, OtherFileError, KeyboardInterrupt):
+        sys.exit(1)
