@@ -186,7 +186,7 @@ class App:
 
         `took` gets the bytes of every download as they come; `rate` is how many a second it lets through, 0 for all.
         """
-        from p2pqwen.hub import git_commit
+        from p2pqwen.hub import git_over_network
         from p2pqwen.hub.client import HubClient
         from p2pqwen.modelscope.client import ModelScopeClient
         from p2pqwen.operations.preserve.origins import Origins
@@ -196,7 +196,7 @@ class App:
             HubClient(
                 hub.endpoint, hub.token, named=named, took=took, rate=rate, xet_folder=self.config.home.log / "xet"
             ),
-            ModelScopeClient(modelscope.endpoint, modelscope.token, git_commit, named=named, took=took),
+            ModelScopeClient(modelscope.endpoint, modelscope.token, git_over_network, named=named, took=took),
             known=partial(self._known_commits, report=report),
             auto=self.config.origin == "auto",
             limited=lambda: bool(rate()),

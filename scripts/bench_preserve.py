@@ -1,15 +1,19 @@
 #!/usr/bin/env python
 """Preserving from a local Hub, in one run with `hf download` alone: preserve also hashes, proves, makes a torrent.
 
-    scripts/bench_preserve.py [--gigabytes 2] [--shards 4] [--rounds 5] [--hub-rate MB_PER_SECOND] [--no-xet]
+    scripts/bench_preserve.py [--gigabytes 2] [--shards 4] [--rounds 5] [--hub-rate MB_PER_SECOND] [--no-xet] [--stages]
     scripts/bench_preserve.py --memory [--gigabytes 5] [--shards 5] [--disk-rate MB_PER_SECOND]
     scripts/bench_preserve.py --repositories 500
 
 The first way times pairs: both programs, one right after the other, in turn the one and the other first, each into an
 empty place, and the ratio is that of a pair. So what else the machine does meets both alike, and what grows warm with
 time favours neither. Processor seconds (of the program and all that it starts) say where the time goes. `--hub-rate`
-limits each connection to the Hub to a line's speed; without it the Hub, which runs on the same cores, is as fast as it
-can be. `--no-xet`: over plain HTTP alone.
+is the speed of the line to the Hub, which all connections share; without it the Hub, which runs on the same cores, is
+as fast as it can be. `--no-xet`: over plain HTTP alone.
+
+`--stages`: what the medians are made of. A stage ends with what the Hub sees: the first request, the first byte of a
+large file, the last one. The cores that the program and the Hub keep busy in a stage tell whether hashing could hide
+in it, and what it costs alone is measured in the same run.
 
 `--memory`: what `preserve` and all that it starts take at most, from a Hub without a limit to a disk of `--disk-rate`.
 
@@ -19,6 +23,7 @@ can be. `--no-xet`: over plain HTTP alone.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import shutil
@@ -28,15 +33,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aiohttp import web
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.simulators.faults import FILES, Effect, Fault  # noqa: E402
-from tests.simulators.hub import HubSimulator  # noqa: E402
+from p2pqwen.demo.hub_call import Call  # noqa: E402
+from p2pqwen.demo.hub_repository import StoredFile  # noqa: E402
+from p2pqwen.library.hashing import hash_files  # noqa: E402
+from p2pqwen.torrent.layout import Layout  # noqa: E402
+from p2pqwen.values.repo_path import RepoPath  # noqa: E402
+from tests.simulators.hub import HubSimulator, Line  # noqa: E402
 from tests.support.memory import peak_of  # noqa: E402
 from tests.support.models import ATTRIBUTES, README  # noqa: E402
 from tests.support.slow_disk import slow_disk  # noqa: E402
@@ -47,12 +60,27 @@ MEMORY_AIM = 600e6
 REQUESTS_AIM = 2
 
 
+STAGES = ("start to the first request", "to a large file's first byte", "to their last byte", "to the end")
+LARGE = frozenset({"cdn", "xorb"})
+
+
 @dataclass(frozen=True, slots=True)
-class Took:
-    """Seconds by the clock, and of processors."""
+class Stage:
+    """Seconds by the clock, and of processors: of the program with all that it starts, and of the Hub."""
 
     seconds: float
     processors: float
+    hub: float
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds by the clock, and of processors; what they are made of, in the order of `STAGES`."""
+
+    seconds: float
+    processors: float
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +93,82 @@ class Pair:
     @property
     def ratio(self) -> float:
         return self.preserve.seconds / self.download.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When, and how many processor seconds and requests until then."""
+
+    at: float
+    processors: float
+    hub: float
+    requests: int
+
+
+class WatchedHub(HubSimulator):
+    """Notes when a client's first request comes, and the first and last byte of large files that it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pid = 0
+        self.moments: dict[str, Moment] = {}
+
+    def begin(self, pid: int) -> None:
+        """Watch a client from here on."""
+        self.log.clear()
+        self.moments.clear()
+        self.pid = pid
+        self.note("begun")
+
+    def note(self, what: str) -> None:
+        self.moments[what] = Moment(time.perf_counter(), processors_of(self.pid), time.process_time(), len(self.log))
+
+    async def answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        if "asked" not in self.moments:
+            self.note("asked")
+        return await super().answer(request, call)
+
+    async def write_body(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        call: Call,
+        file: StoredFile,
+        span: tuple[int, int],
+    ) -> None:
+        if call.kind in LARGE and "first" not in self.moments:
+            self.note("first")
+        await super().write_body(request, response, call, file, span)
+        if call.kind in LARGE:
+            self.note("last")
+
+    def stages(self, seconds: float, processors: float) -> tuple[Stage, ...]:
+        """Return what a client's time was made of, now that it has ended."""
+        begun = self.moments["begun"]
+        ended = Moment(begun.at + seconds, processors, time.process_time(), len(self.log))
+        marks = [begun, *(self.moments[name] for name in ("asked", "first", "last")), ended]
+        return tuple(
+            Stage(
+                later.at - earlier.at,
+                max(0.0, later.processors - earlier.processors),
+                later.hub - earlier.hub,
+                later.requests - earlier.requests,
+            )
+            for earlier, later in itertools.pairwise(marks)
+        )
+
+
+def processors_of(pid: int) -> float:
+    """Return the processor seconds of a process and of all that it has started, those that ended too."""
+    found, total = [pid], 0
+    while found:
+        one = Path(f"/proc/{found.pop()}")
+        with suppress(OSError, ValueError, IndexError):
+            total += sum(map(int, (one / "stat").read_text().rpartition(")")[2].split()[11:15]))
+            found += [
+                int(name) for task in (one / "task").iterdir() for name in (task / "children").read_text().split()
+            ]
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def make_snapshot(folder: Path, size: int, shards: int, *, sparse: bool = False) -> None:
@@ -96,25 +200,28 @@ def preserve(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "p2pqwen", "preserve", *arguments]
 
 
-def timed(arguments: list[str], environment: dict[str, str]) -> Took:
+def timed(arguments: list[str], environment: dict[str, str], hub: WatchedHub | None = None) -> Took:
     """Run a program and return what it took, with all that it started."""
     begun = time.perf_counter()
     process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if hub is not None:
+        hub.begin(process.pid)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, arguments)
-    return Took(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime)
+    seconds, processors = time.perf_counter() - begun, usage.ru_utime + usage.ru_stime
+    return Took(seconds, processors, () if hub is None else hub.stages(seconds, processors))
 
 
-def one_pair(work: Path, endpoint: str, *, preserve_first: bool) -> Pair:
+def one_pair(work: Path, hub: WatchedHub, *, preserve_first: bool) -> Pair:
     """Run both, each into an empty place and to a disk that has written out what was before."""
-    environment = environment_of(work, endpoint)
+    environment = environment_of(work, hub.endpoint)
     programs = {"hf": [str(Path(sys.executable).parent / "hf"), "download", REPO], "p2pqwen": preserve(REPO)}
     took = {}
     for name in sorted(programs, reverse=preserve_first):
         os.sync()
-        took[name] = timed(programs[name], environment)
+        took[name] = timed(programs[name], environment, hub)
         for folder in ("hf-cache", "hf-home", "home"):
             shutil.rmtree(work / folder, ignore_errors=True)
     return Pair(took["hf"], took["p2pqwen"])
@@ -126,16 +233,16 @@ def machine() -> str:
 
 
 def speed(wanted: argparse.Namespace, work: Path) -> None:
-    with HubSimulator() as hub:
+    with WatchedHub() as hub:
         hub.xet.served = not wanted.no_xet
         make_snapshot(work / "src", int((wanted.gigabytes or 2) * 1e9), wanted.shards or 4)
         hub.add(REPO, work / "src")
+        one_pair(work, hub, preserve_first=False)  # programs and files are read for the first time
         if wanted.hub_rate:
-            hub.faults.add(Fault(Effect(bytes_per_second=wanted.hub_rate * 1e6), on=FILES))
-        one_pair(work, hub.endpoint, preserve_first=False)  # programs and files are read for the first time
-        pairs = [one_pair(work, hub.endpoint, preserve_first=bool(number % 2)) for number in range(wanted.rounds)]
+            hub.line = Line(wanted.hub_rate * 1e6)
+        pairs = [one_pair(work, hub, preserve_first=bool(number % 2)) for number in range(wanted.rounds)]
     way = "plain HTTP" if wanted.no_xet else "Xet"
-    rate = f", each connection at {wanted.hub_rate:g} MB/s" if wanted.hub_rate else ", Hub unlimited on the same cores"
+    rate = f", line of {wanted.hub_rate:g} MB/s" if wanted.hub_rate else ", Hub unlimited on the same cores"
     print(f"over {way}: {wanted.gigabytes or 2:g} GB in {wanted.shards or 4} shards, {wanted.rounds} pairs{rate}")
     print("                     median      best   processors (median)")
     for name, took in (
@@ -148,6 +255,33 @@ def speed(wanted: argparse.Namespace, work: Path) -> None:
     best = min(one.preserve.seconds for one in pairs) / min(one.download.seconds for one in pairs)
     spread = f"of a pair, from {ratios[0]:.2f} to {ratios[-1]:.2f}; of the best {best:.2f}"
     print(f"ratio             {statistics.median(ratios):7.2f}   {spread}   (aim: at most {AIMS[way]:g})")
+    if wanted.stages:
+        show_stages(pairs)
+        print(f"hashing the same bytes alone: {hashing_alone(work / 'src'):.2f} processor seconds")
+
+
+def show_stages(pairs: Sequence[Pair]) -> None:
+    """Print the medians of each stage, and how many cores were busy in it with the program and with the Hub."""
+    print(f"{'':<30}{'hf download':>31}{'p2pqwen preserve':>35}")
+    print(f"{'stage':<30}" + f"{'seconds  program  Hub  requests':>33}" * 2)
+    for number, name in enumerate(STAGES):
+        cells = ""
+        for of in ([one.download.stages[number] for one in pairs], [one.preserve.stages[number] for one in pairs]):
+            seconds = statistics.median(one.seconds for one in of)
+            program = statistics.median(one.processors / one.seconds for one in of)
+            hub = statistics.median(one.hub / one.seconds for one in of)
+            asked = statistics.median(one.requests for one in of)
+            cells += f"{seconds:10.2f} {program:8.2f} {hub:4.2f} {asked:8.0f} "
+        print(f"{name:<30}{cells}")
+
+
+def hashing_alone(folder: Path) -> float:
+    """Return what it costs to make every digest of a folder's files, which lie in memory."""
+    paths = [RepoPath(path.name) for path in folder.iterdir()]
+    layout = Layout.of((path, (folder / path.text).stat().st_size) for path in paths)
+    begun = time.process_time()
+    hash_files(folder, layout, lfs=[path for path in paths if path.text.endswith(".safetensors")])
+    return time.process_time() - begun
 
 
 def memory(wanted: argparse.Namespace, work: Path) -> None:
@@ -192,7 +326,8 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float)
     parser.add_argument("--shards", type=int)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--hub-rate", type=float, help="MB/s for each connection to the Hub")
+    parser.add_argument("--hub-rate", type=float, help="MB/s of the line to the Hub")
+    parser.add_argument("--stages", action="store_true", help="show what the time is made of")
     parser.add_argument("--no-xet", action="store_true", help="large files over plain HTTP alone")
     parser.add_argument("--memory", action="store_true", help="measure memory")
     parser.add_argument("--disk-rate", type=float, default=60.0, help="with --memory: MB/s for each process")

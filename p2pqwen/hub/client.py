@@ -19,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import httpx2
 from huggingface_hub import DatasetInfo, HfApi, ModelInfo, RepoFile, hf_hub_download
@@ -37,7 +37,7 @@ from p2pqwen.errors import (
     P2pqwenError,
     VerificationError,
 )
-from p2pqwen.hub import git_commit
+from p2pqwen.hub import git_over_network
 from p2pqwen.hub.byte_counter import counted
 from p2pqwen.hub.failures import is_of_disk, translate, translated
 from p2pqwen.hub.http_session import REQUEST_TIMEOUT, only_to, quota
@@ -61,6 +61,14 @@ _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
 
 Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+
+class GitReader(Protocol[Answer_co]):
+    """`commit_object`, `tree_rows`, or `small_blobs` of some ids."""
+
+    def __call__(self, source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts) -> Answer_co:
+        """Read from a URL."""
 
 
 class _Way(enum.Enum):
@@ -233,15 +241,15 @@ class HubClient:
 
     def commit_object(self, snapshot: SnapshotId) -> bytes:
         """Fetch the raw commit object over git and check that it hashes to the commit."""
-        return self._over_git(snapshot, git_commit.commit_object)
+        return self._over_git(snapshot, git_over_network.commit_object)
 
     def tree_rows(self, snapshot: SnapshotId) -> list[tuple[RepoPath, str, GitOid]]:
         """Fetch the commit's tree over git: (path, mode, id), for modes that the API does not tell."""
-        return self._over_git(snapshot, git_commit.tree_rows)
+        return self._over_git(snapshot, git_over_network.tree_rows)
 
     def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> dict[GitOid, bytes]:
         """Fetch small blobs of a commit over git, such as LFS pointers; those that are not there are left out."""
-        return self._over_git(snapshot, partial(git_commit.small_blobs, oids))
+        return self._over_git(snapshot, partial(git_over_network.small_blobs, oids))
 
     def _by_either_way(
         self,
@@ -306,7 +314,7 @@ class HubClient:
             raise VerificationError(f"{file.path} of {snapshot} has the wrong size", expected=file.size, got=size)
         return arrived
 
-    def _over_git(self, snapshot: SnapshotId, read: git_commit.Reader[Answer]) -> Answer:
+    def _over_git(self, snapshot: SnapshotId, read: GitReader[Answer]) -> Answer:
         url = f"{self.endpoint}/{snapshot.repo}"
         try:
             return read(url, snapshot.commit, self._token, named=self._named)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from dulwich.errors import NotGitRepository
 from dulwich.object_store import BaseObjectStore
@@ -36,14 +36,6 @@ TreeRow = tuple[RepoPath, str, GitOid]
 """Path, mode (`100644`) and id of one file of a commit."""
 
 Answer = TypeVar("Answer")
-Answer_co = TypeVar("Answer_co", covariant=True)
-
-
-class Reader(Protocol[Answer_co]):
-    """`commit_object`, `tree_rows`, or `small_blobs` of some ids."""
-
-    def __call__(self, source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts) -> Answer_co:
-        """Read from a URL or a folder."""
 
 
 def commit_object(source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts = NONE_NAMED) -> bytes:

@@ -9,7 +9,6 @@ hashing the finished file once more (`library.hashing.hash_file`).
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +19,13 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
 from p2pqwen.library.hashing import Digester, FileDigests, hash_workers
 from p2pqwen.library.piece_child import READ_SIZE
-from p2pqwen.portable.files import hole_after, open_no_link, sync_data
+from p2pqwen.portable.files import hole_after
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
-_SYNC_EVERY = 32 << 20  # bytes: or all of it goes to the disk at the end, while everybody waits
 _SMALL_IN_JOB = 64  # files of at most one read; each job is a lock, a future, and two changes of thread
 _LOOK_AGAIN = 0.02  # seconds, for a hole that the writer has yet to fill
 
@@ -66,9 +65,7 @@ class TrailingHasher:
         self._stopped = False
         # The threads that move the bytes first, or on few cores the download waits for its own digests.
         self._pool = ThreadPoolExecutor(workers or hash_workers(), "trailing-hash", let_others_first)
-        # A wait for the disk keeps no core busy, so that no digest is to wait for it.
-        self._syncing = ThreadPoolExecutor(1, "trailing-sync")
-        self._syncs: list[Future[None]] = []
+        self._early_sync = EarlySync()
         self._futures: list[Future[dict[RepoPath, FileDigests]]] = []
         self._hashed: dict[RepoPath, int] = {}  # each row is written by one thread
 
@@ -83,7 +80,7 @@ class TrailingHasher:
             self._stopped = True
             self._news.notify_all()
         self._pool.shutdown(cancel_futures=True)
-        self._syncing.shutdown(cancel_futures=True)
+        self._early_sync.__exit__(kind, error, trace)
 
     def arrived(self) -> None:
         """Tell the readers that `have` may have changed."""
@@ -115,8 +112,7 @@ class TrailingHasher:
         for future in self._futures:
             hashed = _wait_for(future, on_wait)
             found.update(hashed)
-        for sync in self._syncs:
-            _wait_for(sync, on_wait)
+        self._early_sync.wait(on_wait)
         return found
 
     def _hash_all(self, files: Sequence[GrowingFile]) -> dict[RepoPath, FileDigests]:
@@ -137,7 +133,7 @@ class TrailingHasher:
                 if not self._follow(file, opened, digests):
                     return None
             if file.size > READ_SIZE:  # the small ones are synced together, before anybody calls them complete
-                self._write_out(file)
+                self._early_sync.begin(file.location)
         return digests.finish(file.location)
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
@@ -155,15 +151,10 @@ class TrailingHasher:
                 digests.update(buffer[:count])
                 offset += count
                 self._hashed[file.path] = offset
-                if offset - synced >= _SYNC_EVERY:
-                    self._write_out(file)
+                if offset - synced >= SYNC_EVERY:
+                    self._early_sync.begin(file.location)
                     synced = offset
         return True
-
-    def _write_out(self, file: GrowingFile) -> None:
-        """Have what was hashed of a file go to its disk, on a thread of its own."""
-        with contextlib.suppress(RuntimeError):  # it is over: nobody waits for it any more
-            self._syncs.append(self._syncing.submit(_sync, file.location))
 
     def _readable(self, file: GrowingFile, descriptor: int, offset: int) -> int | None:
         """Wait until bytes from `offset` on are in the file; return where they end, None when stopped."""
@@ -215,12 +206,3 @@ def _wait_for(future: Future[Result], on_wait: Callable[[], None]) -> Result:
         with contextlib.suppress(TimeoutError):
             return future.result(timeout=0.1)
         on_wait()
-
-
-def _sync(path: Path) -> None:
-    with disk_errors(f"write {path} out to its disk"):
-        descriptor = open_no_link(path)
-        try:
-            sync_data(descriptor, path)
-        finally:
-            os.close(descriptor)

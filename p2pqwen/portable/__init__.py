@@ -9,6 +9,7 @@
 | `files.read_at`, `files.write_at` | pread(2), pwrite(2) | seek and read, one thread at a time |
 | `files.sync_file_system` | syncfs(2) | none: each file is synced by itself |
 | `files.sync_data` | fdatasync(2) | F_FULLFSYNC: macOS; fsync of a file opened for writing: Windows |
+| `files.sync_growing` | fdatasync(2): Linux | nothing: what was written waits for `sync_data` |
 | `files.sync_folder` | fsync(2) of a folder | nothing |
 | `files.allocated` | `st_blocks` | what Windows calls the compressed size |
 | `files.open_beneath` | openat(2) with O_NOFOLLOW | looked at before and after it is opened |

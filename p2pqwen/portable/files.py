@@ -144,6 +144,20 @@ def sync_data(descriptor: int, path: Path) -> None:
         sync_file(path)
 
 
+def sync_growing(path: Path) -> None:
+    """Write out what a file has so far, while somebody else writes to it and may move it; raises `OSError`.
+
+    A beginning on what `sync_data` finishes: it does nothing where that costs much, or an open file cannot be moved.
+    """
+    if not hasattr(os, "fdatasync"):
+        return
+    descriptor = open_no_link(path)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_file_system(folder: Path) -> bool:
     """Write out whatever stands on the file system of a folder; False where no call does that (syncfs(2) of Linux).
 

@@ -95,6 +95,18 @@ def test_what_the_hub_lists_too_is_the_hubs_snapshot_and_what_is_besides_is_name
     assert "left out, as the Hub's commit does not have it: configuration.json" in done.stderr
     assert downloads(hub) == before
     assert downloads(modelscope) == 1
+    again = user.run("preserve", THEIRS)
+    assert "already preserved" in again.stdout
+    assert "come from" not in done.stderr + again.stderr, "nothing came the second time"
+    assert " is Qwen/Tiny on the Hub" not in done.stderr, "which the line of its files says"
+
+
+def test_who_names_no_branch_is_told_of_none(modelscope, user, tmp_path):
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model()))
+    absent, branch = user.run("preserve", "modelscope:Qwen/Absent"), user.run("preserve", f"{THEIRS}@dev")
+    assert (absent.code, branch.code) == (4, 4)
+    assert "modelscope:Qwen/Absent: not found" in absent.stderr
+    assert f"{THEIRS}@dev: not found" in branch.stderr
 
 
 @pytest.mark.parametrize("where", ["library", "index"])

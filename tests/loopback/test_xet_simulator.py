@@ -81,6 +81,18 @@ def test_what_passes_is_outlived(hub, tmp_path, kind, fault):
     assert hub.repository(REPO).lfs_file(download(hub, tmp_path)) is not None
 
 
+def test_a_small_file_comes_over_xet_too(hub, tmp_path):
+    """The real client asks no size: whatever is listed with a Xet hash it fetches there."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / ".gitattributes").write_bytes(ATTRIBUTES)
+    (folder / WEIGHTS).write_bytes(os.urandom(100_000))
+    hub.add(REPO, folder)
+    assert hub.repository(REPO).lfs_file(download(hub, tmp_path)) is not None
+    assert hub.count(kind="xorb") == 1
+    assert hub.count(kind="cdn", method="GET") == 0
+
+
 def test_a_hub_without_xet_offers_none(hub, tmp_path):
     hub.xet.served = False
     download(hub, tmp_path)

@@ -21,6 +21,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -38,8 +39,23 @@ from tests.simulators.git_http_backend import GitHttpBackend
 
 CONTROL = "/_simulator/"
 _EFFECT = web.RequestKey("effect", Effect)
-_SLOW_BLOCK = 16 * 1024
+_SLOW_BLOCK, _FAST_BLOCK = 16 * 1024, 256 * 1024
+_BLOCKS_A_SECOND = 50  # at most, so that holding a rate costs little
 _CORRUPTION_STEP = 64 * 1024
+
+
+class Line:
+    """What all connections to the simulator share: so many bytes a second in all."""
+
+    def __init__(self, bytes_per_second: float) -> None:
+        self.bytes_per_second = bytes_per_second
+        self._free_at = 0.0
+
+    def take(self, count: int) -> float:
+        """Return for how many seconds to wait after so many bytes; who asks first goes first."""
+        now = time.monotonic()
+        self._free_at = max(self._free_at, now) + count / self.bytes_per_second
+        return self._free_at - now
 
 
 class HubSimulator(LocalHub):
@@ -52,6 +68,8 @@ class HubSimulator(LocalHub):
         """`backend` answers git requests with the real `git http-backend`."""
         self.lfs_in_cache: Literal["missing", "right", "pointer", "short"] = "missing"
         """What `resolve-cache` says to a request for an LFS file."""
+        self.line: Line | None = None
+        """What bodies of large files share; None for no limit."""
         self._backends: dict[str, GitHttpBackend] = {}
 
     def fault(
@@ -133,14 +151,17 @@ class HubSimulator(LocalHub):
         file: StoredFile,
         span: tuple[int, int],
     ) -> None:
-        effect = request[_EFFECT]
+        effect, line = request[_EFFECT], self.line
         start, stop = span
-        if effect.reset_after is None and effect.bytes_per_second is None and effect.corrupt_at is None:
+        changed = (effect.reset_after, effect.bytes_per_second, effect.corrupt_at) != (None, None, None)
+        if not changed and line is None:
             await super().write_body(request, response, call, file, span)
             return
         end = stop if effect.reset_after is None else min(stop, start + effect.reset_after)
+        rate = effect.bytes_per_second or (line.bytes_per_second if line else 0.0)
+        size = int(min(max(_SLOW_BLOCK, rate / _BLOCKS_A_SECOND), _FAST_BLOCK))
         while start < end:
-            block = bytearray(_read(file, start, min(start + _SLOW_BLOCK, end)))
+            block = bytearray(_read(file, start, min(start + size, end)))
             if effect.corrupt_at is not None:
                 _spoil(block, start, effect.corrupt_at)
             await response.write(block)
@@ -148,6 +169,8 @@ class HubSimulator(LocalHub):
             call.sent += len(block)
             if effect.bytes_per_second is not None:
                 await self._wait(len(block) / effect.bytes_per_second)
+            if line is not None:
+                await self._wait(line.take(len(block)))
         if end < stop:
             _cut(request)
 

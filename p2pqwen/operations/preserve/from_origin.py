@@ -13,6 +13,7 @@ from p2pqwen.errors import DisabledError, DiskError, NetworkError, NotFoundError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
+from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
 from p2pqwen.library.linking import place
@@ -54,6 +55,7 @@ from p2pqwen.values.snapshot_id import OriginName, RepoId, SnapshotId
 
 # The Hub serves single connections at a fraction of what a line takes; huggingface_hub itself uses eight.
 DOWNLOAD_WORKERS = 8
+_FOLLOW_EVERY = 4 << 20  # bytes of a file between two looks at what has come: it is still in memory then
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def preserve(
     """
     # A torrent that is wanted is of a name; else the origin's own name for the repository is the right one.
     listing = origin.resolve(repo, revision, renamed=options.wanted is None)
-    if listing.snapshot.repo != repo:
+    if listing.snapshot.repo.at(repo.kind.origin) != repo:  # of another origin the listing's notes tell
         where = " on the Hub" if listing.snapshot.repo.kind.origin is OriginName.HUB else ""
         report(Notice("info", f"{repo} is {listing.snapshot.repo}{where}"))
     done = preserve_listing(listing, origin=origin, cache=cache, library=library, options=options, report=report)
@@ -266,6 +268,7 @@ class _Run:
             self._staged = library.stage(listing.snapshot, needed, beside=cache.root, files=names)
         self._pointers: dict[GitOid, str] = {}
         self._from_disk = 0
+        self._early_sync = EarlySync()
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
 
@@ -274,10 +277,15 @@ class _Run:
         self._require_room()
         self._show_license()
         self._pointers = odd_pointers(self._listing, self._origin)
-        with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
+        with (
+            self._early_sync,
+            _pool(DOWNLOAD_WORKERS + 1, "download") as downloads,
+            _pool(hash_workers(), "hash") as hashers,
+        ):
             commit = downloads.submit(_commit_object, self._origin, snapshot, self._report)
             digested = self._digest_all(downloads, hashers)
             commit_object = commit.result()
+            self._early_sync.wait()
         rows = [row for row, _ in digested.values()]
         manifest = make_manifest(
             snapshot,
@@ -393,20 +401,27 @@ class _Run:
         return True
 
     def _download(self, index: int, file: ListedFile) -> _Arrival:
-        """Download a file, and hash what has come while more is coming."""
+        """Download a file, hash what has come while more is coming, and have it go to the disk."""
         follower = FollowingHasher(lambda: self._digester(index, file))
         partial: Path | None = None
-        seen = 0
+        seen = followed = synced = 0
 
         def on_bytes(count: int) -> None:
-            nonlocal partial, seen
+            nonlocal partial, seen, followed, synced
             seen += count
             self._downloaded.add(count)
             if count < 0:
                 follower.restart()
                 partial = None
-            elif (partial := partial or self._origin.partial(self._staged, file)) is not None:
+                followed = synced = 0
+            elif seen - followed >= _FOLLOW_EVERY:
+                followed = seen
+                if (partial := partial or self._origin.partial(self._staged, file)) is None:
+                    return
                 follower.advance(partial, self._hashed.add)
+                if (done := follower.digester.done) - synced >= SYNC_EVERY:
+                    synced = done
+                    self._early_sync.begin(partial)
 
         def on_notice(text: str) -> None:
             self._report(Notice("warning", text))

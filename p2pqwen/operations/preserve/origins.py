@@ -349,7 +349,7 @@ class Origins:
         if unsure and not self._read_equal(unsure, theirs):
             return None
         extra = sorted(path.text for path in there.keys() - {file.path for file in listing.files})
-        notes = [f"{listing.snapshot} has the files of {theirs.snapshot}: they come from ModelScope"]
+        notes = [f"{theirs.snapshot} has the files of {listing.snapshot}"]
         if extra:
             more = f" and {len(extra) - _SHOWN} more" if len(extra) > _SHOWN else ""
             notes.append(f"left out, as the Hub's commit does not have it: {', '.join(extra[:_SHOWN])}{more}")

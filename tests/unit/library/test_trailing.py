@@ -109,7 +109,7 @@ def test_what_is_hashed_goes_to_the_disk_on_the_way(tmp_path, monkeypatch):
     layout, growing, contents = make(tmp_path)
     synced = []
     monkeypatch.setattr(trailing, "READ_SIZE", PIECE)
-    monkeypatch.setattr(trailing, "_SYNC_EVERY", 2 * PIECE)
+    monkeypatch.setattr(trailing, "SYNC_EVERY", 2 * PIECE)
     monkeypatch.setattr(os, "fdatasync", synced.append)
     for piece in range(layout.piece_count):
         write_piece(tmp_path, layout, contents, piece)
@@ -181,7 +181,7 @@ def test_no_digest_waits_for_the_disk_but_the_results_do(tmp_path, monkeypatch):
         assert disk.wait(30)
 
     monkeypatch.setattr(trailing, "READ_SIZE", PIECE)
-    monkeypatch.setattr(trailing, "_SYNC_EVERY", PIECE)
+    monkeypatch.setattr(trailing, "SYNC_EVERY", PIECE)
     monkeypatch.setattr(os, "fdatasync", slow)
     for piece in range(layout.piece_count):
         write_piece(tmp_path, layout, contents, piece)
