@@ -13,7 +13,7 @@ from p2pqwen.library.durable import disk_errors
 from p2pqwen.portable import files
 
 SYNC_EVERY = 32 << 20
-"""Bytes of one file after which it is worth while."""
+"""Bytes of one file after which that pays."""
 _TELL_EVERY = 0.1  # seconds
 
 
@@ -43,7 +43,7 @@ class EarlySync:
     def wait(self, on_wait: Callable[[], None] = lambda: None) -> None:
         """Wait for all that was begun, and call `on_wait` now and then; raises `DiskError`.
 
-        Of a lost write the system tells once, so that who syncs later would not hear of it.
+        Of a lost write the system tells once, so a later sync would not hear of it.
         """
         for one in self._begun:
             while wait([one], _TELL_EVERY).not_done:

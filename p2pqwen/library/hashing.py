@@ -1,4 +1,7 @@
-"""Read a file once and feed every digest: whole SHA-256, git blob id, v1 pieces, v2 leaves."""
+"""Read a file and feed every digest: whole SHA-256, git blob id, v1 pieces, v2 leaves.
+
+Pieces of a large file may be read once more, out of the system's cache, where another core hashes them.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
+from p2pqwen.portable.process import is_thread_idle
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, hash_small, steps
 from p2pqwen.values.digest import GitOid, Sha256
@@ -217,7 +221,8 @@ def _small(data: bytes, piece_length: int, *, padded: bool, git_blob: bool, look
 
 def _digester(path: Path, stat: os.stat_result, piece_length: int, *, padded: bool, git_blob: bool) -> Digester:
     spread = None
-    if stat.st_size >= max(_SPREAD_FROM, piece_length):
+    # What an idle thread gave to other cores would be hashed in its way, and so would what others give them later.
+    if stat.st_size >= max(_SPREAD_FROM, piece_length) and not is_thread_idle():
         whole = Run(str(path.absolute()), identity(stat), piece_length, 0, stat.st_size)
         spread = SpreadPieces(whole, padded=padded, spare=SPARE)
     return Digester(stat.st_size, piece_length=piece_length, padded=padded, git_blob=git_blob, spread=spread)
@@ -265,8 +270,11 @@ def hash_files(
             return [_or_error(indexes[0], counter)]
         sizes: list[int] = []  # of many small ones the sum is told
         found = [_or_error(index, sizes.append) for index in indexes]
-        if counter is not None:
-            counter(sum(sizes))
+        try:
+            if counter is not None:
+                counter(sum(sizes))
+        except P2pqwenError as error:
+            return [error] * len(indexes)
         return found
 
     def _or_error(index: int, on_bytes: OnBytes | None) -> FileDigests | P2pqwenError:

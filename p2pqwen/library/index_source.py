@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +38,22 @@ class FileSource:
 
 
 LINKED = "linked.json"
+_LEFT_SECONDS = 86_400.0
 """What a link of a spool is named after: its time is that of the file it stands for."""
 _IN_MEMORY = 1 << 20
 _PIECE = 1 << 18
+
+
+def remove_left(folder: Path) -> None:
+    """Delete what spools of programs that were killed left in a folder, a day later."""
+    long_ago = time.time() - _LEFT_SECONDS
+    for pattern in (".index.*.tmp", f".{LINKED}.*.tmp"):
+        for path in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                state = path.stat()
+                # A link has the time of what it leads to, but for that of its own making.
+                if (state.st_ctime if LINKED in path.name else state.st_mtime) < long_ago:
+                    path.unlink()
 
 
 class Spool:

@@ -1,7 +1,8 @@
 """Hash runs of pieces for another process: `python -m p2pqwen.library.piece_child`, which `piece_process` starts.
 
-Each line on stdin is a JSON array: a `Run`, its path as text (`os.fsdecode`). The answer to each on stdout is the v1
-hashes of its pieces, 20 bytes each, then their rows of the piece layer, 32 bytes each. A run that cannot be read, or
+Each line on stdin is a JSON array: a `Run`, its path as text (`os.fsdecode`). The answer to each on stdout is the
+SHA-256 of that line, so that nothing else is taken for an answer, then the v1 hashes of its pieces, 20 bytes each, then
+their rows of the piece layer, 32 bytes each. A run that cannot be read, or
 whose file is another by now, is answered by an end: whoever asked reads it again, and then has the error itself.
 The process ends when stdin does. It imports little, since it is started for one command.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +44,11 @@ def hash_run(run: Run) -> FileHashes:
     """Read a run and return its hashes, those of a file that is only this; raises `OSError`, `OtherFileError`."""
     hasher = PieceHasher(run.piece_length, padded=False)
     buffer = memoryview(bytearray(READ_SIZE))
-    with Path(run.path).open("rb", buffering=0) as file:
+    try:
+        file = Path(run.path).open("rb", buffering=0)  # noqa: SIM115 - below
+    except FileNotFoundError as error:
+        raise OtherFileError(f"{run.path} was moved or removed") from error
+    with file:
         if identity(os.fstat(file.fileno())) != run.identity:
             raise OtherFileError(f"{run.path} is not the file that it was")
         file.seek(run.start)
@@ -61,7 +67,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         path, same, *numbers = json.loads(line)
         hashes = hash_run(Run(path, tuple(same), *numbers))
-        sys.stdout.buffer.write(hashes.pieces + hashes.rows)
+        sys.stdout.buffer.write(sha256(line).digest() + hashes.pieces + hashes.rows)
         sys.stdout.buffer.flush()
 
 

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import sha256
 
 from p2pqwen.library.piece_child import Run, hash_run
 from p2pqwen.portable.process import python
@@ -23,6 +24,7 @@ class PieceProcess:
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         """Start it; raises `OSError`."""
+        self.has_answered = False
         self._process = subprocess.Popen(
             command or python("-m", "p2pqwen.library.piece_child"),
             stdin=subprocess.PIPE,
@@ -36,11 +38,16 @@ class PieceProcess:
         assert self._process.stdin is not None  # noqa: S101 - pipes
         assert self._process.stdout is not None  # noqa: S101
         count = (run.stop - run.start) // run.piece_length
-        self._process.stdin.write(json.dumps(run).encode() + b"\n")
+        line = json.dumps(run).encode() + b"\n"
+        self._process.stdin.write(line)
         self._process.stdin.flush()
-        answer = self._process.stdout.read(count * (V1_SIZE + HASH_SIZE))
-        if len(answer) != count * (V1_SIZE + HASH_SIZE):
-            raise BrokenPipeError("the process that hashes pieces has ended")
+        begin = sha256(line).digest()
+        size = len(begin) + count * (V1_SIZE + HASH_SIZE)
+        answer = self._process.stdout.read(size)
+        if len(answer) != size or not answer.startswith(begin):
+            raise BrokenPipeError("the process that hashes pieces has ended, or something else writes where it does")
+        answer = answer[len(begin) :]
+        self.has_answered = True
         return FileHashes.of_pieces(answer[: count * V1_SIZE], answer[count * V1_SIZE :], run.piece_length)
 
     def close(self) -> None:
@@ -69,7 +76,9 @@ class PieceProcesses:
             hashes = process.hash(run)
         except OSError:
             process.close()
-            return hash_run(run)
+            hashes = hash_run(run)  # raises what the process met, if that was the file
+            self._none_here |= not process.has_answered
+            return hashes
         except BaseException:
             process.close()
             raise

@@ -14,12 +14,10 @@ after a crash between the two the higher of both positions counts.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -49,7 +47,7 @@ from p2pqwen.library.index_rows import (
     verified_at,
     whole_file,
 )
-from p2pqwen.library.index_source import LINKED, IndexSource, Spool, bytes_of, pieces_of, size_of
+from p2pqwen.library.index_source import IndexSource, Spool, bytes_of, pieces_of, remove_left, size_of
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -62,7 +60,6 @@ VERIFY_EVERY = timedelta(days=30)
 EVIDENCE = "evidence"
 MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
-_LEFT_SECONDS = 86_400.0
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -208,12 +205,12 @@ class TrustStore:
         report: Report = ignore,
     ) -> Accepted:
         """Do what `judge` does for what comes in pieces; `size` in bytes, None while nobody knows it."""
-        self._sweep()
+        remove_left(self._home.trust)
         return accept_file(pieces, trusted, now, self._home.trust, progress(size, report))
 
     def judge_delta(self, data: bytes, base: Accepted, trusted: TrustedState, *, now: datetime) -> Accepted:
         """Judge what a delta makes of the accepted index, as `judge` does; raises `FormatError` as well."""
-        self._sweep()
+        remove_left(self._home.trust)
         return apply_delta(data, base, trusted, now, self._home.trust)
 
     def spool(self) -> Spool:
@@ -290,18 +287,6 @@ class TrustStore:
             file.flush()
             put_beside(path, FileMark.of(os.fstat(file.fileno())), accepted, now, report)
         remove_others(path, digest)
-
-    def _sweep(self) -> None:
-        """Delete what judgements that were killed left behind."""
-        long_ago = time.time() - _LEFT_SECONDS
-        for path in self._home.trust.glob(".index.*.tmp"):
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < long_ago:
-                    path.unlink()
-        for path in self._home.trust.glob(f".{LINKED}.*.tmp"):
-            with contextlib.suppress(OSError):
-                if path.stat().st_ctime < long_ago:
-                    path.unlink()
 
     def set_aside(self, publisher: Sha256) -> Spool:
         """Return the accepted index as it is now, which stays when another takes its place, until it is closed.

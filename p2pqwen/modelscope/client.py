@@ -287,7 +287,7 @@ class ModelScopeClient:
         query = {"Revision": revision, "Recursive": str(recursive), **(more or {})}
         if root:
             query["Root"] = root
-        what = str(repo) if revision == MAIN else f"{repo}@{revision}"  # who named no branch reads of none
+        what = str(repo) if revision == MAIN else f"{repo}@{revision}"  # nobody asked for this branch by its name
         call = "repo/tree" if repo.kind.holds is RepoKind.DATASET else "repo/files"
         return read_page(self._web.json(self.site.api(repo, call), query, what), what)
 

@@ -47,6 +47,14 @@ def make_thread_idle() -> None:
             ctypes.CDLL(None, use_errno=True).syscall(number, _WHO_PROCESS, 0, _IDLE_CLASS)
 
 
+def is_thread_idle() -> bool:
+    """Tell whether the calling thread was made idle; the threads and processes that it starts inherit it."""
+    if not _threads_have_priorities():
+        return False
+    first, this = (os.getpriority(os.PRIO_PROCESS, one) for one in (os.getpid(), threading.get_native_id()))
+    return first < this >= _LOWEST
+
+
 def _threads_have_priorities() -> bool:
     """Tell whether setpriority(2) takes a thread: only Linux does, elsewhere the number may be another process's."""
     return platform.system() == "Linux" and hasattr(os, "setpriority")

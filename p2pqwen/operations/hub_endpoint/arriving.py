@@ -81,7 +81,7 @@ class ArrivingFile:
     readers: set[StreamReading] = field(default_factory=set)
     waiting: list[Waiting] = field(default_factory=list)
     hashing: Future[None] | None = None
-    awaited: tuple[int, float] | None = None  # how many bytes were hashed, and since when no more came
+    flushed_after: int | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -170,9 +170,9 @@ class ArrivingFile:
                 one.answer.set_exception(error)
 
     def _look_from(self, piece: int, is_here: Callable[[int], bool]) -> None:
-        for number in range(piece, min(piece + AT_ONCE, len(self.pieces.right))):
+        for number in range(piece, min(piece + _AT_ONCE, len(self.pieces.right))):
             if not is_here(self.first + number) or not self.pieces.look(number):
                 return
 
 
-AT_ONCE = 16  # pieces checked in one go, so that other readers have their turn
+_AT_ONCE = 16  # pieces checked in one go, so that other readers have their turn

@@ -29,7 +29,6 @@ from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.durable import LockHeldError
-from p2pqwen.library.hashing import Digester
 from p2pqwen.library.space import allocated
 from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.manifest import FileRow
@@ -39,7 +38,7 @@ from p2pqwen.operations.fetch.peers import PeerBook
 from p2pqwen.operations.fetch.plan import TorrentPlan
 from p2pqwen.operations.fetch.reach import relay_of, session_settings, without_inside_trackers
 from p2pqwen.operations.fetch.wanted_files import check_file, make_empty_files
-from p2pqwen.operations.hub_endpoint.arriving import AT_ONCE, ArrivingFile, StreamReading
+from p2pqwen.operations.hub_endpoint.arriving import ArrivingFile, StreamReading
 from p2pqwen.operations.hub_endpoint.from_disk import FromDisk
 from p2pqwen.operations.hub_endpoint.reading import PieceFile
 from p2pqwen.operations.preserve.reuse import remove_links
@@ -64,7 +63,6 @@ _LOOK_EVERY = 0.25
 _FOLLOW_EVERY = 0.1
 _STOP_SECONDS = 8.0
 _SETTLE_SECONDS = 4.0
-_OVERDUE_SECONDS = 10.0
 _CHECK_SECONDS = 60.0
 
 
@@ -451,7 +449,7 @@ class SnapshotDownload:
             session.hurry(reading)
 
     def _complete(self, file: ArrivingFile, session: _Session) -> bool:
-        """Once every piece of a file is here: have it hashed to its end, and call it done; whether it is at that."""
+        """Once every piece of a file is here: have it written out, hash it, and call it done; whether it is at that."""
         if file.from_disk:
             return self._take(file)
         if file.hashing is not None:
@@ -469,23 +467,15 @@ class SnapshotDownload:
         pieces = file.numbers
         if session.torrent.have.find(b"\0", pieces.start, pieces.stop) >= 0:
             return False
-        if file.pieces.digest_on(AT_ONCE) or self._is_overdue(file, session):
-            file.hashing = self._hasher.submit(self._compare, file, file.pieces.take_digester())
+        if file.flushed_after is None:
+            file.flushed_after = session.torrent.flushes
+            session.torrent.request_flush()
+        elif session.torrent.flushes > file.flushed_after:
+            file.hashing = self._hasher.submit(self._hash, file)
         return True
 
-    def _is_overdue(self, file: ArrivingFile, session: _Session) -> bool:
-        """Tell whether pieces that are said to be here have not been found on the disk for too long."""
-        done, now = file.pieces.digested, time.monotonic()
-        if file.awaited is None:
-            session.torrent.request_flush()
-        if file.awaited is None or file.awaited[0] < done:
-            file.awaited = done, now
-        return now - file.awaited[1] > _OVERDUE_SECONDS
-
-    def _compare(self, file: ArrivingFile, digester: Digester) -> None:
-        """Compare a file with the manifest; one that was not hashed to its end is read for it."""
-        found = digester.finish(self._folder / file.path.text) if digester.done == file.pieces.size else None
-        check_file(self._metainfo, file.index, self._rows.get(file.path), self._folder, found)
+    def _hash(self, file: ArrivingFile) -> None:
+        check_file(self._metainfo, file.index, self._rows.get(file.path), self._folder, None)
 
     def _admit_all(self, require_room: Callable[[ArrivingFile], None]) -> None:
         """Take what was asked for; each is told at once whether it can be had at all."""
@@ -527,10 +517,7 @@ class SnapshotDownload:
             return ArrivingFile(elsewhere, index, first, self._wake, from_disk=True)
         if self._nobody is not None:
             raise self._nobody
-        row, size = self._rows.get(path), metainfo.files[index].size
-        digester = Digester(size, piece_length=None, padded=False, git_blob=row is None or not row.lfs)
-        pieces = PieceFile(metainfo, index, self._folder, quick=True, digester=digester)
-        return ArrivingFile(pieces, index, first, self._wake)
+        return ArrivingFile(PieceFile(metainfo, index, self._folder, quick=True), index, first, self._wake)
 
     def _require_room(self, file: ArrivingFile) -> None:
         """Refuse with `DiskError` what does not fit beside everything else that is on its way."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.errors import DiskError, VerificationError
-from p2pqwen.library.hashing import Digester
 from p2pqwen.library.verified import Look
 from p2pqwen.portable.files import has_data, open_beneath, read_at
 from p2pqwen.torrent.metainfo import Metainfo
@@ -76,18 +75,11 @@ class PieceFile:
     """One file of a torrent below a folder, and which of its pieces have been read and found right.
 
     `name`: it is there under another name. `quick`: by their v1 hashes, where something else has checked their v2
-    hashes before. `digester` is fed with the pieces that are right, as far as they are found in order.
+    hashes before.
     """
 
     def __init__(
-        self,
-        metainfo: Metainfo,
-        index: int,
-        folder: Path,
-        *,
-        name: RepoPath | None = None,
-        quick: bool = False,
-        digester: Digester | None = None,
+        self, metainfo: Metainfo, index: int, folder: Path, *, name: RepoPath | None = None, quick: bool = False
     ) -> None:
         self._check = PieceCheck(metainfo.parsed_info, None if quick else metainfo.piece_layers)
         self._index, self._folder = index, folder
@@ -95,7 +87,6 @@ class PieceFile:
         self.path, self.size = entry.path, entry.size
         self._name = entry.path if name is None else name
         self.right = bytearray(self._check.count(index))
-        self._digester = digester
         self._opened: OpenFile | None = None
         self._closed = False
 
@@ -129,39 +120,9 @@ class PieceFile:
         span = self._check.span(self._index, piece)
         if not has_data(file.number, span.start, len(span)):
             return False
-        data = memoryview(read_at(file.number, len(span), span.start))
-        self.right[piece] = self._check.holds(self._index, piece, data)
-        if self.right[piece] and self._digester is not None and self._digester.done == span.start:
-            self._digester.update(data)
+        data = read_at(file.number, len(span), span.start)
+        self.right[piece] = self._check.holds(self._index, piece, memoryview(data))
         return bool(self.right[piece])
-
-    def digest_on(self, pieces: int) -> bool:
-        """Feed the digester with so many more pieces, as far as they are right; whether it has had all.
-
-        What was found out of order is read once more for it. Then `take_digester`.
-        """
-        assert self._digester is not None  # noqa: S101 - of a file that arrives
-        for _ in range(pieces):
-            done = self._digester.done
-            if done == self.size:
-                return True
-            piece = done // self.piece_length
-            was_right, self.right[piece] = self.right[piece], 0
-            if not self.look(piece):
-                self.right[piece] = was_right
-                return False
-        return self._digester.done == self.size
-
-    @property
-    def digested(self) -> int:
-        """How many bytes the digester was fed with."""
-        return 0 if self._digester is None else self._digester.done
-
-    def take_digester(self) -> Digester:
-        """Return the digester, which is fed no more."""
-        assert self._digester is not None  # noqa: S101 - as above
-        digester, self._digester = self._digester, None
-        return digester
 
     def close(self) -> None:
         """Let go of the file, and open it no more."""

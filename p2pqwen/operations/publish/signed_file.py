@@ -11,7 +11,7 @@ from pathlib import Path
 from p2pqwen.index.document import INDEX_TYPE, IndexDocument, print_pieces, signed_parts
 from p2pqwen.index.root import SignedRoot
 from p2pqwen.library import durable
-from p2pqwen.library.index_source import IndexSource, Spool
+from p2pqwen.library.index_source import IndexSource, Spool, remove_left
 from p2pqwen.signing.envelope import pae_before, sign_message
 from p2pqwen.signing.keys import Message, PrivateKey
 from p2pqwen.values.strict_json import canonical
@@ -25,6 +25,7 @@ def signed_file(
     roots: Sequence[SignedRoot], document: IndexDocument, private: Sequence[PrivateKey], folder: Path
 ) -> Iterator[IndexSource]:
     """Sign an index and print its file, which may stand in `folder` until the block ends; raises `DiskError`."""
+    remove_left(folder)
     with _message(document, folder) as message:
         signatures = [sign_message(message, key) for key in private]
     spool = Spool(folder)

@@ -168,6 +168,32 @@ def test_a_process_that_fails_is_done_without(tmp_path, large, monkeypatch, code
     assert large._free == []
 
 
+def test_a_process_that_never_answers_is_started_once(tmp_path, large, monkeypatch):
+    started = []
+    monkeypatch.setattr(piece_process, "python", lambda *_: started.append(1) or [sys.executable, "-I", "-S", "-c", ""])
+    data = content(200 * (1 << 18), 5)
+    (tmp_path / "file").write_bytes(data)
+    assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
+    assert started == [1]
+
+
+def test_what_else_is_printed_is_no_answer(tmp_path, large, monkeypatch):
+    noisy = "print('a notice of the site', flush=True); from p2pqwen.library import piece_child; piece_child.main()"
+    monkeypatch.setattr(piece_process, "python", lambda *_: [sys.executable, "-c", noisy])
+    data = content(80 * (1 << 18), 5)
+    (tmp_path / "file").write_bytes(data)
+    assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
+    assert large._free == []
+
+
+def test_an_idle_thread_gives_nothing_to_other_cores(tmp_path, large, monkeypatch):
+    monkeypatch.setattr(hashing, "is_thread_idle", lambda: True)
+    data = content(80 * (1 << 18), 5)
+    (tmp_path / "file").write_bytes(data)
+    assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
+    assert large._free == []
+
+
 def test_no_process_can_be_started(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(content(3 * PIECE, 6))
     monkeypatch.setattr(piece_process, "python", lambda *given: [str(tmp_path / "none")])
@@ -198,7 +224,7 @@ def _replaced(other: Path, file: Path) -> None:
         other.replace(file)
 
 
-@pytest.mark.parametrize("change", ["longer", "shorter", "other times"])
+@pytest.mark.parametrize("change", ["longer", "shorter", "other times", "moved"])
 def test_a_run_of_a_file_that_is_not_the_same_is_not_hashed(tmp_path, change):
     (path := tmp_path / "file").write_bytes(content(2 * PIECE, 9))
     run = run_of(path)
@@ -209,6 +235,8 @@ def test_a_run_of_a_file_that_is_not_the_same_is_not_hashed(tmp_path, change):
             path.write_bytes(b"")
         case "other times":
             os.utime(path, ns=(1, 1))
+        case "moved":
+            path.rename(tmp_path / "elsewhere")
     with pytest.raises(OtherFileError):
         hash_run(run)
 

@@ -66,15 +66,19 @@ def in_a_thread(work):
 
 
 def test_the_priority_of_a_thread():
-    def lower():
-        before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-        process.let_others_first()
-        between = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-        process.make_thread_idle()
-        return before, between, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    def now():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), process.is_thread_idle()
 
-    before, between, after = in_a_thread(lower)
+    def lower():
+        before = now()
+        process.let_others_first()
+        between = now()
+        process.make_thread_idle()
+        return before, between, now()
+
+    (before, *_), (between, *_), (after, _) = states = in_a_thread(lower)
     assert before < between <= after == 19
+    assert [idle for _, idle in states] == [False, False, True]
 
 
 @pytest.mark.parametrize("system", ["Darwin", "Windows"])
@@ -83,7 +87,7 @@ def test_no_priority_where_the_number_may_be_another_process(monkeypatch, system
     monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.setattr(os, "setpriority", lambda *arguments: asked.append(arguments))
     in_a_thread(process.let_others_first)
-    in_a_thread(process.make_thread_idle)
+    assert not in_a_thread(lambda: (process.make_thread_idle(), process.is_thread_idle())[1])
     assert not asked
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,14 @@ def test_what_looks_like_entries_is_left_alone(extra, count):
     made = document(count, extra=extra, skipped=(UNKNOWN,) * (count > 0))
     signatures = [sign(INDEX_TYPE, canonical(made.to_json()), key("index"))]
     assert b"".join(print_pieces(ROOTS, made, signatures)) == encode_file(ROOTS, made.to_json(), signatures)
+
+
+def test_what_a_killed_publishing_left_goes(tmp_path):
+    old, fresh, other = (tmp_path / name for name in (".index.json.1.tmp", ".index.json.2.tmp", "index.json"))
+    for path in (old, fresh, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    with signed_file(ROOTS, document(1), [key("index")], tmp_path):
+        pass
+    assert sorted(tmp_path.iterdir()) == [fresh, other]
