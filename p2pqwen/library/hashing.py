@@ -271,13 +271,12 @@ def hash_files(
         sizes: list[int] = []  # of many small ones the sum is told
         found = [_or_error(index, sizes.append) for index in indexes]
         try:
-            if counter is not None:
-                counter(sum(sizes))
+            counter(sum(sizes))
         except P2pqwenError as error:
             return [error] * len(indexes)
         return found
 
-    def _or_error(index: int, on_bytes: OnBytes | None) -> FileDigests | P2pqwenError:
+    def _or_error(index: int, on_bytes: OnBytes) -> FileDigests | P2pqwenError:
         file = layout.files[index]
         try:
             with large if file.size >= _SPREAD_FROM else nullcontext():
@@ -321,9 +320,9 @@ def hash_workers() -> int:
     return usable_cores()
 
 
-def _locked(on_bytes: OnBytes | None) -> OnBytes | None:
+def _locked(on_bytes: OnBytes | None) -> OnBytes:
     if on_bytes is None:
-        return None
+        return lambda _: None
     lock = threading.Lock()
 
     def count(size: int) -> None:
