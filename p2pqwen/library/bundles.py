@@ -31,6 +31,7 @@ from p2pqwen.library.linking import place_linked
 from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.info import MAX_INFO_BYTES, FileEntry
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
+from p2pqwen.torrent.piece_hasher import V1_SIZE
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
@@ -38,7 +39,6 @@ KEPT = 2
 """Bundles kept for each publisher: the newest, and the one before, which others may still be fetching."""
 _COMING = ".coming-"
 _LEFT_SECONDS = 86_400.0
-_V1 = 20  # bytes of a v1 piece hash
 _INFO = re.compile(r"(?P<name>.+)\.(?P<infohash>[0-9a-f]{40})\.info", re.ASCII)
 
 
@@ -247,7 +247,7 @@ def _is_right(path: Path, metainfo: Metainfo, index: int) -> bool:
     except P2pqwenError:
         return False
     pieces = layout.pieces(index)
-    v1 = metainfo.pieces[pieces.start * _V1 : pieces.stop * _V1]
+    v1 = metainfo.pieces[pieces.start * V1_SIZE : pieces.stop * V1_SIZE]
     return (found.size, found.pieces, found.pieces_root) == (file.size, v1, file.pieces_root)
 
 

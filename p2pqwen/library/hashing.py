@@ -34,7 +34,8 @@ MAX_KEPT = 16 << 20
 """Bytes of a plain file that are kept in memory while it is hashed: more than the Hub takes."""
 
 _SPREAD_FROM = 128 << 20  # bytes: half a second on one core, and a process for its pieces takes a tenth to start
-_SMALL_IN_JOB = 64  # files of at most one read: handing them out one by one would cost more than to hash them
+SMALL_IN_JOB = 64
+"""Files of at most one read that are hashed in one job: handing them out one by one costs more than to hash them."""
 
 NO_HASHES = FileHashes(0, b"", None, b"")
 
@@ -312,7 +313,7 @@ def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:
     alone = [index for index in ordered if layout.files[index].size > READ_SIZE]
     yield from ([index] for index in alone)
     small = ordered[len(alone) :]
-    yield from (small[at : at + _SMALL_IN_JOB] for at in range(0, len(small), _SMALL_IN_JOB))
+    yield from (small[at : at + SMALL_IN_JOB] for at in range(0, len(small), SMALL_IN_JOB))
 
 
 def hash_workers() -> int:

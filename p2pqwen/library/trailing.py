@@ -20,13 +20,12 @@ from typing import Self, TypeVar
 
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
-from p2pqwen.library.hashing import Digester, FileDigests, hash_workers
+from p2pqwen.library.hashing import SMALL_IN_JOB, Digester, FileDigests, hash_workers
 from p2pqwen.library.piece_child import READ_SIZE
 from p2pqwen.portable.files import hole_after
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
-_SMALL_IN_JOB = 64  # files of at most one read; each job is a lock, a future, and two changes of thread
 _LOOK_AGAIN = 0.02  # seconds, for a hole that the writer has yet to fill
 
 
@@ -189,7 +188,7 @@ def _jobs(files: Sequence[GrowingFile]) -> Iterator[Sequence[GrowingFile]]:
     """Yield the files in order, each alone, but small ones that follow one another many at a time."""
     small: list[GrowingFile] = []
     for file in files:
-        if file.size <= READ_SIZE and len(small) < _SMALL_IN_JOB:
+        if file.size <= READ_SIZE and len(small) < SMALL_IN_JOB:
             small.append(file)
             continue
         if small:

@@ -17,9 +17,8 @@ from hashlib import sha1, sha256
 from p2pqwen.torrent import merkle
 from p2pqwen.torrent.info import Info
 from p2pqwen.torrent.merkle import BLOCK_SIZE, HASH_SIZE
+from p2pqwen.torrent.piece_hasher import V1_SIZE
 from p2pqwen.values.digest import Sha256
-
-_V1_SIZE = 20
 
 
 class PieceCheck:
@@ -59,7 +58,7 @@ class PieceCheck:
         digest = sha1(data)  # noqa: S324 - BitTorrent v1
         if piece == self.count(file) - 1:
             digest.update(bytes(layout.pad_after(file)))
-        return digest.digest() == self._info.pieces[number * _V1_SIZE : (number + 1) * _V1_SIZE]
+        return digest.digest() == self._info.pieces[number * V1_SIZE : (number + 1) * V1_SIZE]
 
 
 def _leaves(data: memoryview) -> bytes:

@@ -370,7 +370,7 @@ class SnapshotDownload:
         """Finish with the files of which every piece is here, so that the next download need not read them again."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while session.torrent.error is None and time.monotonic() < deadline:
-            pending = [self._complete(file, session) for file in self._files.values()]
+            pending = [self._complete(file, session.torrent) for file in self._files.values()]
             if not any(pending):
                 return
             session.swarm.pump(_PUMP)
@@ -400,7 +400,7 @@ class SnapshotDownload:
         file.look_ahead(is_here)
         self._urge(file, session)
         session.call_peers()
-        self._complete(file, session)
+        self._complete(file, torrent)
 
     def _serve_from_disk(self, file: ArrivingFile) -> None:
         """Hand on what is right of a file that is elsewhere; a wrong one is brought once it is asked for again."""
@@ -448,7 +448,7 @@ class SnapshotDownload:
         for reading in list(file.readers):
             session.hurry(reading)
 
-    def _complete(self, file: ArrivingFile, session: _Session) -> bool:
+    def _complete(self, file: ArrivingFile, torrent: DownloadedTorrent) -> bool:
         """Once every piece of a file is here: have it written out, hash it, and call it done; whether it is at that."""
         if file.from_disk:
             return self._take(file)
@@ -465,12 +465,12 @@ class SnapshotDownload:
         if file.done or file.failure is not None:
             return False
         pieces = file.numbers
-        if session.torrent.have.find(b"\0", pieces.start, pieces.stop) >= 0:
+        if torrent.have.find(b"\0", pieces.start, pieces.stop) >= 0:
             return False
         if file.flushed_after is None:
-            file.flushed_after = session.torrent.flushes
-            session.torrent.request_flush()
-        elif session.torrent.flushes > file.flushed_after:
+            file.flushed_after = torrent.flushes
+            torrent.request_flush()
+        elif torrent.flushes > file.flushed_after:
             file.hashing = self._hasher.submit(self._hash, file)
         return True
 
