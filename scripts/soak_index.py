@@ -40,6 +40,7 @@ from tests.support.publishing import Rules, chain, key, make_document  # noqa: E
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
 PATIENCE = 600.0
 GROWTH = 1.1
+DELTAS = 4
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Publisher:
     changed: dict[int, bytes] = field(default_factory=dict)
     version: int = 0
     digest: Sha256 | None = None
+    earlier: list[tuple[Sha256, dict[int, bytes]]] = field(default_factory=list)
     roots: tuple[SignedRoot, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,8 +67,8 @@ class Publisher:
         return (changed.get(number, row) for number, row in enumerate(self.rows))
 
     def publish(self, server: Mirror, changed: dict[int, bytes]) -> None:
-        """Let the next version stand on the mirror, with a delta from the one before."""
-        before, after = self.changed, {**self.changed, **changed}
+        """Let the next version stand on the mirror, with deltas from the last few."""
+        after = {**self.changed, **changed}
         self.version += 1
         header = self.header()
         first, last = signed_parts(header)
@@ -78,14 +80,17 @@ class Publisher:
         with path.with_suffix(".new").open("wb") as file:
             file.writelines(encode_pieces(self.roots, header, self.own_rows(after), signatures))
         if self.digest is not None:
+            self.earlier = [*self.earlier, (self.digest, self.changed)][-DELTAS:]
+        for older, before in self.earlier:
             delta = make_delta(
-                self.digest, self.own_rows(before), digest, self.own_rows(after), signed=header, signatures=signatures,
+                older, self.own_rows(before), digest, self.own_rows(after), signed=header, signatures=signatures,
                 roots=[root.to_json() for root in self.roots],
             )  # fmt: skip
             assert delta is not None
-            small = self.folder / f"{self.name}.delta.json"
-            small.write_bytes(delta.encode())
-            server.files[f"/{self.name}/{delta_location(self.digest)}"] = small
+            small = self.folder / f"{self.name}-{older}.json"
+            small.with_suffix(".new").write_bytes(delta.encode())
+            small.with_suffix(".new").rename(small)
+            server.files[f"/{self.name}/{delta_location(older)}"] = small
         path.with_suffix(".new").rename(path)
         server.files[f"/{self.name}/index.json"] = path
         self.changed, self.digest = after, digest
