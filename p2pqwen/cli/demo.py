@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +10,10 @@ import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.cli.stopping import InterruptOnce
 
 if TYPE_CHECKING:
-    from p2pqwen.demo.story import Kept
+    from p2pqwen.demo.story import Kept, Tell, Told
 
 
 def register(app: typer.Typer) -> None:
@@ -33,31 +31,41 @@ def demo(
     json_output: JsonFlag = False,
 ) -> None:
     """Preserve, publish and seed a tiny model, stop its Hub, and fetch it as a stranger would, all on this machine."""
-    from p2pqwen.demo.node_process import DemoStepError
-    from p2pqwen.demo.story import Told, tell_and_keep, tell_story
     from p2pqwen.errors import UsageError
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was made is removed then too
+    if keep and stay:
+        raise UsageError("--keep and --stay contradict each other", hint="--keep leaves a node that seeds on")
     with Output(as_json=json_output) as out:
+        interruption = InterruptOnce()
 
         def tell(line: str) -> None:
+            interruption.check()
             if json_output:
                 out.note(line)
             else:
                 out.lines([line])
 
-        try:
-            if keep and stay:
-                raise UsageError("--keep and --stay contradict each other", hint="--keep leaves a node that seeds on")
-            told = tell_and_keep(tell) if keep else Told(tell_story(tell, partial(_wait, tell) if stay else None))
-        except DemoStepError as error:
-            for line in error.stderr:
-                out.note(f"  | {line}")
-            raise
+        with interruption:
+            told = _told(tell, out, interruption, stay=stay, keep=keep)
         if json_output:
             out.result(told, [])
         elif told.kept is not None:
             out.lines(_kept_lines(told.kept))
+
+
+def _told(tell: Tell, out: Output, interruption: InterruptOnce, *, stay: bool, keep: bool) -> Told:
+    from p2pqwen.demo.node_process import DemoStepError
+    from p2pqwen.demo.story import Told, tell_and_keep, tell_story
+
+    try:
+        if keep:
+            return tell_and_keep(tell)
+        return Told(tell_story(tell, partial(_wait, tell, interruption) if stay else None))
+    except DemoStepError as error:
+        interruption.check()  # the terminal's Ctrl-C reaches the step's process too
+        for line in error.stderr:
+            out.note(f"  | {line}")
+        raise
 
 
 def _kept_lines(kept: Kept) -> list[str]:
@@ -70,11 +78,11 @@ def _kept_lines(kept: Kept) -> list[str]:
     ]
 
 
-def _wait(tell: Callable[[str], None], commands: Sequence[str]) -> None:
+def _wait(tell: Tell, interruption: InterruptOnce, commands: Sequence[str]) -> None:
     """Show what to type, and wait for Ctrl-C."""
     shown = ["The node goes on seeding. In another terminal, fetch the model yourself:", ""]
     shown += [f"  {command}" for command in commands]
+    interruption.expect()
     for line in ("", *shown, "", "Ctrl-C here ends the demo."):
         tell(line)
-    with suppress(KeyboardInterrupt):
-        threading.Event().wait()
+    interruption.wait()

@@ -115,7 +115,8 @@ class LocalHub:
     def close(self) -> None:
         """Stop serving: connections are cut, and new ones refused."""
         if self._thread is not None and self._loop is not None and self._stop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # it has ended: an earlier `close` was interrupted while it waited
+                self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
             self._thread = None
 
