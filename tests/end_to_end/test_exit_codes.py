@@ -150,7 +150,7 @@ def well_said(stderr: str) -> bool:
 
 
 def test_a_fetch_from_nobody_is_a_network_error(world, tmp_path):
-    user = CommandLine(tmp_path, world.hub.endpoint, processes=True)
+    user = CommandLine(tmp_path, world.hub.endpoint, cold=True)
     user.ok("trust", "add", world.identity, "--index", world.site)
     ended = user.run("fetch", REPO, *QUIET, *FETCH_FROM_NOBODY)
     assert ended.code == 5
@@ -236,7 +236,7 @@ def test_interrupting_says_so_in_one_object(world, tmp_path):
 
 
 def test_without_arguments_there_is_help(world):
-    ended = CommandLine(world.folder, processes=True).run()
+    ended = CommandLine(world.folder, cold=True).run()
     assert ended.code == 2
     assert ended.stderr.startswith("Usage: p2pqwen [OPTIONS] COMMAND")
     assert len(ended.stderr.splitlines()) > 20

@@ -28,7 +28,7 @@ def hub(tmp_path):
 
 @pytest.fixture
 def user(hub, tmp_path) -> CommandLine:
-    return CommandLine(tmp_path, hub.endpoint, processes=True)
+    return CommandLine(tmp_path, hub.endpoint, cold=True)
 
 
 def nothing_shows(token: str, user: CommandLine, *outputs: str) -> None:

@@ -46,7 +46,7 @@ def model(tmp_path_factory):
 
 
 def test_a_model_survives_its_host(model, tmp_path):
-    publisher = CommandLine(tmp_path / "publisher", processes=True)
+    publisher = CommandLine(tmp_path / "publisher", cold=True)
     site = tmp_path / "site"
     with HubSimulator() as hub:
         commit = str(hub.add(REPO, model))
@@ -68,7 +68,7 @@ def test_a_model_survives_its_host(model, tmp_path):
     with running(p2pqwen("seed", "--listen", "127.0.0.1:0", *QUIET, "--json"), publisher.environment) as seeder:
         listening = seeder.json_line(60, containing='"listening"')
         peer = f"127.0.0.1:{listening['port']}"
-        stranger = CommandLine(tmp_path / "stranger", processes=True)
+        stranger = CommandLine(tmp_path / "stranger", cold=True)
         by_magnet = stranger.ok("fetch", magnet, "--peer", peer, *QUIET, "--no-web-seeds", "--timeout", "90")
         _check_fetched(by_magnet, preserved, commit)
         # A bare magnet carries no manifest, and nobody this stranger trusts names it: the bytes stay in the library.
@@ -76,7 +76,7 @@ def test_a_model_survives_its_host(model, tmp_path):
         assert by_magnet["hf_cache"] is None
         assert not stranger.cache.exists()
 
-        follower = CommandLine(tmp_path / "follower", processes=True)
+        follower = CommandLine(tmp_path / "follower", cold=True)
         follower.ok("trust", "add", identity, "--index", site)
         by_name = follower.ok("fetch", REPO, "--peer", peer, *QUIET, "--no-web-seeds", "--timeout", "90")
         _check_fetched(by_name, preserved, commit)

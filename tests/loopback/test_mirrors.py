@@ -265,7 +265,7 @@ def test_over_https_the_servers_certificate_counts(server: MirrorServer, tmp_pat
     stranger = CommandLine(tmp_path, processes=True).run("index", "update", "--json")
     assert (stranger.code, stranger.json["version"]) == (5, 5)
     assert "certificate" in stranger.json["sources"][0]["detail"].lower()
-    believer = CommandLine(tmp_path, processes=True, SSL_CERT_FILE=str(certified.authority))
+    believer = CommandLine(tmp_path, cold=True, SSL_CERT_FILE=str(certified.authority))
     assert believer.ok("index", "update")["version"] == 6
 
 

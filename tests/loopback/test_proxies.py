@@ -83,7 +83,7 @@ def test_https_goes_through_it_and_the_certificate_is_the_servers(tmp_path, kind
     with mirror() as server:
         server.socket = certified.context.wrap_socket(server.socket, server_side=True)
         with proxy(kind, server.server_address[1]) as by:
-            user = CommandLine(tmp_path / "user", processes=True, SSL_CERT_FILE=str(certified.authority))
+            user = CommandLine(tmp_path / "user", cold=True, SSL_CERT_FILE=str(certified.authority))
             user.environment |= environment("https_proxy", kind, by)
             ended = user.run("trust", "add", "0" * 64, "--index", "https://index.example/")
             assert "no file https://index.example/index.json" in ended.stderr

@@ -37,15 +37,22 @@ class CommandLine:
     """A user with a home, a Hugging Face cache and a Hub address.
 
     Commands run in this process, which spares each of them a second of imports; with `processes=True` each runs in a
-    process of its own, as for a user.
+    process of its own that starts warm, and with `cold=True` in one that starts as it does for a user: that is for what
+    is read while modules are imported.
     """
 
     def __init__(
-        self, folder: Path, endpoint: str = "http://127.0.0.1:9", *, processes: bool = False, **extra: str
+        self,
+        folder: Path,
+        endpoint: str = "http://127.0.0.1:9",
+        *,
+        processes: bool = False,
+        cold: bool = False,
+        **extra: str,
     ) -> None:
         self.home = folder / "home"
         self.cache = folder / "hf-cache"
-        self.processes = processes
+        self._processes, self._cold = processes, cold
         self.environment = {
             "P2PQWEN_HOME": str(self.home),
             "HF_HOME": str(folder / "hf-home"),
@@ -57,8 +64,9 @@ class CommandLine:
 
     def run(self, *arguments: str | Path, **extra: str) -> Ended:
         """Run one command to its end."""
-        environment = _environment({**self.environment, **extra})
-        ended = (_in_process if self.processes else _here)([str(one) for one in arguments], environment)
+        environment = surroundings({**self.environment, **extra})
+        words = [str(one) for one in arguments]
+        ended = (_cold if self._cold else _warm if self._processes else _here)(words, environment)
         assert "Traceback" not in ended.stderr, ended.stderr
         return ended
 
@@ -81,7 +89,14 @@ def _here(arguments: list[str], environment: Mapping[str, str]) -> Ended:
     return Ended(code, stdout.getvalue(), stderr.getvalue())
 
 
-def _in_process(arguments: list[str], environment: Mapping[str, str]) -> Ended:
+def _warm(arguments: list[str], environment: Mapping[str, str]) -> Ended:
+    from tests.support.warm import WarmCommand
+
+    with WarmCommand(environment, arguments) as command:
+        return command.wait()
+
+
+def _cold(arguments: list[str], environment: Mapping[str, str]) -> Ended:
     done = subprocess.run(
         p2pqwen(*arguments),
         capture_output=True,
@@ -95,6 +110,6 @@ def _in_process(arguments: list[str], environment: Mapping[str, str]) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+def surroundings(extra: Mapping[str, str]) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "P2PQWEN_"))}
     return {**inherited, **extra}

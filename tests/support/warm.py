@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.command import DEADLINE, CommandLine, Ended, _environment
+from tests.support.command import DEADLINE, CommandLine, Ended, surroundings
 from tests.support.faults.shim import Strike, changes
 from tests.support.forks import LOCK, ROOT, context
 
@@ -30,13 +30,13 @@ class WarmCommand:
 
     def __init__(
         self,
-        user: CommandLine,
+        user: CommandLine | Mapping[str, str],
         arguments: Sequence[str | Path],
         strike: Strike | None = None,
         folder: Path | None = None,
     ) -> None:
         self._output = Path(tempfile.mkdtemp(prefix="p2pqwen-warm-"))
-        environment = _environment(user.environment)
+        environment = surroundings(user.environment if isinstance(user, CommandLine) else user)
         words = [str(one) for one in arguments]
         self._process: ForkServerProcess = context().Process(
             target=_child, args=(words, environment, self._output, strike, folder), daemon=True
