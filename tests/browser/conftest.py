@@ -34,8 +34,14 @@ def some_models() -> list[Model]:
     return [*models, older]
 
 
-@pytest.fixture
-def site(tmp_path) -> CatalogueSite:
-    made = CatalogueSite(tmp_path)
+@pytest.fixture(scope="package")
+def honest_site(tmp_path_factory) -> CatalogueSite:
+    """What `site` is a copy of."""
+    made = CatalogueSite(tmp_path_factory.mktemp("honest"))
     made.publish(some_models())
     return made
+
+
+@pytest.fixture
+def site(tmp_path, honest_site) -> CatalogueSite:
+    return honest_site.copy(tmp_path)

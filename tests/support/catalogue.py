@@ -7,11 +7,13 @@ real, and a library folder stands in for the one that would hold them.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept
 from p2pqwen.index.entry import Entry, Upstream, entry_magnet
@@ -159,12 +161,20 @@ class CatalogueSite:
         self.out, self.home = folder / "site", Home(folder / "home")
         self.publisher = publisher or Publisher()
         self.accepted: Accepted | None = None
-        self._made: dict[Model, tuple[Entry, bytes]] = {}
+
+    def copy(self, folder: Path) -> Self:
+        """The same site and publisher in another folder, to be changed."""
+        made = type(self)(folder, copy(self.publisher))
+        made.accepted = self.accepted
+        for there, here in ((self.out, made.out), (self.home.root, made.home.root)):
+            if there.exists():
+                shutil.copytree(there, here)
+        return made
 
     def publish(self, models: Sequence[Model], *, signed: bool = True, now: datetime = NOW, **changes: Any) -> None:
         out, records, entries = self.out, {}, []
         for model in models:
-            entry, data = self._torrent(model)
+            entry, data = _torrent(model)
             sources = tuple(mirror + entry.torrent for mirror in changes.get("mirrors", ()))
             entries.append(replace(entry, magnet=str(replace(parse_magnet(entry.magnet), exact_sources=sources))))
             if not (out / entry.torrent).exists():
@@ -179,12 +189,17 @@ class CatalogueSite:
         pages = SitePages(self.home, Library(self.home), records, now)
         pages.write(out, self.accepted, (key("index"),) if signed else ())
 
-    def _torrent(self, model: Model) -> tuple[Entry, bytes]:
-        name = replace(model, sizes=_Frozen(model.sizes))
-        if name not in self._made:
-            torrent = model.torrent()
-            self._made[name] = model.entry(torrent), sign_torrent(torrent, key("index"), "index").encode()
-        return self._made[name]
+
+# A torrent of hundreds of gigabytes takes a tenth of a second to invent, and every site has some: once for all of them.
+_MADE: dict[Model, tuple[Entry, bytes]] = {}
+
+
+def _torrent(model: Model) -> tuple[Entry, bytes]:
+    name = replace(model, sizes=_Frozen(model.sizes))
+    if name not in _MADE:
+        torrent = model.torrent()
+        _MADE[name] = model.entry(torrent), sign_torrent(torrent, key("index"), "index").encode()
+    return _MADE[name]
 
 
 class _Frozen(dict[str, int]):
