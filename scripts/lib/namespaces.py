@@ -27,6 +27,7 @@ _BRIDGE = "br0"
 _TUNSETIFF = 0x400454CA
 _TAP_WITHOUT_HEADER = 0x1002
 _FRAME = 65536
+_LINK_SECONDS = 30.0
 _SEARCH = "/usr/sbin:/sbin"
 
 
@@ -92,7 +93,19 @@ class Network:
         if self.impaired_by == "netem":
             for namespace, device in ((host.namespace, "eth0"), (self.switch, host.port)):
                 _netem(namespace, device, self.line)
+        self._wait_for_link(host)
         return host
+
+    def _wait_for_link(self, host: Host) -> None:
+        """Wait until the bridge passes on what the host sends: the kernel takes up to a second, and drops it before."""
+        deadline = time.monotonic() + _LINK_SECONDS
+        while self._state(host) not in {"UP", "UNKNOWN"}:  # TAP devices may never say
+            if time.monotonic() > deadline:
+                raise NamespacesError(f"the link of {host.name} does not come up")
+            time.sleep(0.05)
+
+    def _state(self, host: Host) -> str:
+        return str(json.loads(ip("-n", self.switch, "-j", "link", "show", host.port))[0]["operstate"])
 
     def cut(self, name: str) -> None:
         """Pull a host's cable."""
