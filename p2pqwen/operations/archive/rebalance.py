@@ -84,7 +84,7 @@ def holdings(outlook: Outlook, pinned: Collection[SnapshotId]) -> list[Holding]:
         )
 
     whole = (one for one in outlook.held if one.held.state is State.COMPLETE)
-    return list(each(whole, holding, failed=lambda *_: None))
+    return each(whole, holding, failed=lambda *_: None)
 
 
 def held_since(held: HeldSnapshot) -> datetime:
