@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.operations.archive.adopt import Wishes, words_of
+from p2pqwen.operations.archive.listed import Kept
 from p2pqwen.operations.archive.outlook import Outlook
 from p2pqwen.stewardship.allocation import Decision
 from p2pqwen.stewardship.rebalance import Exchange, Holding, Rebalance, rebalance, why_kept
@@ -66,25 +69,31 @@ def plan_rebalance(outlook: Outlook, wishes: Wishes, budget: int, pinned: Collec
 
 
 def holdings(outlook: Outlook, pinned: Collection[SnapshotId]) -> list[Holding]:
-    """Return what may be talked about giving up: whole snapshots."""
-    return [
-        Holding(
-            one.held.id,
+    """Return what may be talked about giving up: whole snapshots. One that is gone by now is none."""
+
+    def holding(one: Kept) -> Holding:
+        snapshot = one.held.id
+        return Holding(
+            snapshot,
             one.size,
             held_since(one.held),
-            outlook.health(one.held.id),
-            pinned=one.held.id in pinned,
-            listed=str(one.held.id) in outlook.listed.places,
-            withdrawn=words_of(outlook.withdrawn([one.held.id])),
+            outlook.health(snapshot),
+            pinned=snapshot in pinned,
+            listed=str(snapshot) in outlook.listed.places,
+            withdrawn=words_of(outlook.withdrawn([snapshot])),
         )
-        for one in outlook.held
-        if one.held.state is State.COMPLETE
-    ]
+
+    whole = (one for one in outlook.held if one.held.state is State.COMPLETE)
+    return each(whole, holding, failed=lambda *_: None)
 
 
 def held_since(held: HeldSnapshot) -> datetime:
-    """Return since when a snapshot is here for certain: its torrent may have been written anew since it came."""
-    return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)
+    """Return since when a snapshot is here for certain: its torrent may have been written anew since it came.
+
+    Raises `DiskError`.
+    """
+    with disk_errors(f"look at {held.torrent_path}"):
+        return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)
 
 
 def carry_out(
