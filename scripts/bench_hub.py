@@ -4,7 +4,12 @@
   library     a file of the library, one reader and several: `p2pqwen hub` against nginx with sendfile, both over
               loopback, by turns; the ratio of the medians
   peer        `hf download` of a model that only a peer has, through the endpoint, against `p2pqwen fetch` of the same;
-              `client` is `hf download` of the same from the library: what it takes by itself
+              `client` is `hf download` of the same from the library: what it takes by itself. `_cpu`: processor
+              seconds of the program that was called and of the endpoint that answered it, without the peer's.
+              Then the stages of the endpoint's own part, with a reader that only counts bytes: until the list of
+              files is answered, the first byte of the first of them, the last byte of all of them, and until an
+              endpoint that is asked to stop then has hashed and booked them. `--small 0 --large 4`: four large files
+              that make up the size, and no small ones
   range       the first byte of a range in the middle of a large file that only a peer has, whose line carries 20 MB/s
               and takes 40 ms there and back
   head        HEAD requests with so many models listed: the median and the 99th percentile of one client's, to one
@@ -24,6 +29,7 @@ import argparse
 import http.client
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -33,6 +39,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,7 +51,7 @@ from tests.simulators.hub import HubSimulator  # noqa: E402
 from tests.support import world as worlds  # noqa: E402
 from tests.support.command import CommandLine  # noqa: E402
 from tests.support.hub_endpoint import ask, hub_process  # noqa: E402
-from tests.support.hub_load import begin, descriptors, memory, read_at_once  # noqa: E402
+from tests.support.hub_load import begin, cpu_seconds, descriptors, memory, read_at_once  # noqa: E402
 from tests.support.other_clients import free_port  # noqa: E402
 from tests.support.processes import Process, p2pqwen, running  # noqa: E402
 from tests.support.publishing import Rules, chain, make_document, make_index  # noqa: E402
@@ -79,16 +86,18 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64, help="that read at once under load")
     parser.add_argument("--share", type=int, default=1, help="of the file: each client reads one part of so many")
     parser.add_argument("--only", choices=("library", "peer", "range", "head", "load"))
-    parser.add_argument("--small", type=int, default=_SMALL, help="small files beside the large one")
+    parser.add_argument("--small", type=int, default=_SMALL, help="small files beside the large ones")
+    parser.add_argument("--large", type=int, default=1, help="large files, which have the size together")
     wanted = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-hub-"))
     try:
         with HubSimulator() as hub:
-            world = _world(folder / "world", hub, wanted.size << 20, wanted.small)
+            world = _world(folder / "world", hub, wanted.size << 20, wanted.small, wanted.large)
             if wanted.only in {None, "library"}:
                 _tell("library", library(world, wanted.rounds, wanted.readers))
             if wanted.only in {None, "peer"}:
                 _tell("peer", peer(world, wanted.rounds))
+                _tell("peer, by stages", stages(world, wanted.rounds))
             if wanted.only in {None, "range"}:
                 _tell("range", first_byte(world, wanted.size << 19, wanted.rounds))
             if wanted.only in {None, "head"}:
@@ -103,11 +112,12 @@ def _tell(name: str, found: dict[str, float]) -> None:
     print(json.dumps({"measured": name} | {key: round(value, 4) for key, value in found.items()}), flush=True)
 
 
-def _world(folder: Path, hub: HubSimulator, size: int, small: int) -> worlds.World:
+def _world(folder: Path, hub: HubSimulator, size: int, small: int, large: int = 1) -> worlds.World:
     worlds.small_model = lambda _=0: {  # type: ignore[assignment]
         ".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
         "config.json": b"{}",
-        FILE: os.urandom(size),
+        FILE: os.urandom(size // large),
+        **{f"model-{number}.safetensors": os.urandom(size // large) for number in range(1, large)},
         **{f"small/{number:04}.json": b"%d" % number for number in range(small)},
     }
     return worlds.World(folder, hub)
@@ -133,14 +143,44 @@ def library(world: worlds.World, rounds: int, readers: int) -> dict[str, float]:
 
 def peer(world: worlds.World, rounds: int) -> dict[str, float]:
     """Return seconds of both ways, their ratio, and of the client by itself."""
-    with seeding(world.publisher) as (_, where), hub_process(world.publisher, "--no-upstream") as library:
-        times: dict[str, list[float]] = {"fetch": [], "hub": [], "client": []}
+    with seeding(world.publisher) as (_, where), _hub(world.publisher) as (process, library):
+        times: dict[str, list[tuple[float, float]]] = {"fetch": [], "hub": [], "client": []}
         for number in range(rounds):
             times["fetch"].append(_fetch(world, f"fetch-{number}", where))
             times["hub"].append(_through_hub(world, f"hub-{number}", where))
-            times["client"].append(_download(world.user(f"client-{number}"), library))
-    found = {name: statistics.median(some) for name, some in times.items()}
-    return found | {"ratio": found["fetch"] / found["hub"]}
+            times["client"].append(_download(world.user(f"client-{number}"), library, process))
+    found: dict[str, float] = {}
+    for name, some in times.items():
+        found[name] = statistics.median(wall for wall, _ in some)
+        found |= {f"{name}_best": min(some)[0], f"{name}_cpu": min(processor for _, processor in some)}
+    best = found["fetch_best"] / found["hub_best"]
+    return found | {"ratio": found["fetch"] / found["hub"], "ratio_of_best": best}
+
+
+def stages(world: worlds.World, rounds: int) -> dict[str, float]:
+    """Return the seconds of each stage, one after the other, of an endpoint that has just begun; the medians."""
+    times: dict[str, list[float]] = {"listing": [], "first_byte": [], "all_bytes": [], "completion": [], "cpu": []}
+    with seeding(world.publisher) as (_, where):
+        for number in range(rounds):
+            user = world.trusting(f"stages-{number}")
+            with _hub(user, "--peer", where) as (process, url):
+                moments = [time.monotonic()]
+                listed = ask(url, f"/api/models/{REPO}").json["siblings"]
+                moments.append(time.monotonic())
+                places = [f"{url}/{REPO}/resolve/main/{one['rfilename']}" for one in listed]
+                _read(places[0], lambda _: True)
+                moments.append(time.monotonic())
+                with ThreadPoolExecutor(8) as pool:  # as many as `hf download` has
+                    list(pool.map(lambda place: _read(place, lambda _: False), places))
+                moments.append(time.monotonic())
+                processor = cpu_seconds(process)
+                process.stop()
+                moments.append(time.monotonic())
+            for name, (before, after) in zip(times, pairwise(moments), strict=False):
+                times[name].append(after - before)
+            times["cpu"].append(processor)
+            shutil.rmtree(user.home.parent)
+    return {name: statistics.median(some) for name, some in times.items()}
 
 
 def first_byte(world: worlds.World, at: int, rounds: int) -> dict[str, float]:
@@ -262,30 +302,36 @@ def _fetch_small(world: worlds.World, name: str, where: str) -> None:
     assert user.ok("fetch", REPO, "--include", "small/000*", "--peer", where)["provenance"] == "proven"
 
 
-def _fetch(world: worlds.World, name: str, where: str) -> float:
+def _fetch(world: worlds.World, name: str, where: str) -> tuple[float, float]:
     user = world.trusting(name, processes=True)
-    started = time.monotonic()
+    started, before = time.monotonic(), _of_children()
     user.ok("fetch", REPO, "--peer", where)
-    took = time.monotonic() - started
+    took = time.monotonic() - started, _of_children() - before
     shutil.rmtree(user.home.parent)
     return took
 
 
-def _through_hub(world: worlds.World, name: str, where: str) -> float:
+def _through_hub(world: worlds.World, name: str, where: str) -> tuple[float, float]:
     user = world.trusting(name)
-    with hub_process(user, "--no-upstream", "--peer", where) as url:
-        return _download(user, url)
+    with _hub(user, "--peer", where) as (process, url):
+        return _download(user, url, process)
 
 
-def _download(user: CommandLine, url: str) -> float:
-    """Return the seconds of `hf download` from an endpoint; what it brought is removed."""
+def _download(user: CommandLine, url: str, endpoint: Process) -> tuple[float, float]:
+    """Return the seconds of `hf download`, and processor seconds with the endpoint's; what it brought is removed."""
     command = [str(Path(sys.executable).with_name("hf")), "download", REPO, "--quiet"]
     environment = {**os.environ, **user.environment, "HF_ENDPOINT": url}
-    started = time.monotonic()
+    started, before = time.monotonic(), _of_children() + cpu_seconds(endpoint)
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    took = time.monotonic() - started
+    took = time.monotonic() - started, _of_children() + cpu_seconds(endpoint) - before
     shutil.rmtree(user.home.parent)
     return took
+
+
+def _of_children() -> float:
+    """Return the processor seconds of the programs that were called and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _seconds_to(url: str, at: int) -> float:

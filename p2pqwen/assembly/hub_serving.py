@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from p2pqwen.hidden import hide
 from p2pqwen.library import durable, endpoint_file
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.manifest import git_sha1
 from p2pqwen.operations.archive.upstream import note_upstream
 from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.plan import TorrentPlan, make_plan
@@ -68,9 +70,9 @@ class HubWishes:
         where = self.listen.resolve()
         if not where.is_loopback and not (self.beyond and self.access.is_open_beyond):
             raise UsageError(
-                f"{self.listen} is not an address of this machine alone",
+                f"other machines may reach {self.listen}",
                 expected="127.0.0.1, or --beyond-loopback with --token-file FILE or --allow NETWORK",
-                hint="what is served there is yours to show: name who may ask for it",
+                hint="whoever reaches it can read what it serves: name who may",
             )
         return HubServerSettings(where.host, where.port, self.access)
 
@@ -112,6 +114,7 @@ def read_access(token_file: Path | None, allow: Sequence[str], hosts: Sequence[s
 def hub_endpoint(app: App, store: StateStore, wishes: HubWishes, report: Report) -> Iterator[HubEndpoint]:
     """Serve the Hub's place for the length of the block, and tell where; raises `UsageError`, `P2pqwenError`."""
     settings = wishes.server_settings()
+    threading.Thread(target=git_sha1.load, name="load git", daemon=True).start()  # the first torrent is proven by it
     bringing = _Bringing(app, store, wishes, report)
     on_demand = OnDemand(bringing.context, bringing.options(), bringing.count, report)
     catalogue = HubCatalogue(

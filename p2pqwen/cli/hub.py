@@ -74,5 +74,7 @@ def hub(
             peers=(*(Endpoint.parse(text) for text in peer or ()), *wishes.peers),
             upstream="never" if no_upstream else wishes.upstream,
         )
-        with app.state_store(out.report) as store, hub_endpoint(app, store, wishes, out.report):
+        with app.state_store(out.report) as store, hub_endpoint(app, store, wishes, out.report) as endpoint:
+            if not json_output:
+                out.note(f"for programs: export HF_ENDPOINT={endpoint.url}; Ctrl-C stops it")
             wait_until_stopped(stop)

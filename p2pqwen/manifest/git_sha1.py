@@ -36,6 +36,11 @@ def object_id(kind: Kind, content: bytes) -> bytes:
         raise refused(f"a git {kind} of {len(content)} bytes", error) from error
 
 
+def load() -> None:
+    """Have libgit2 loaded, for which the first who asks for an id would wait: about a tenth of a second."""
+    object_id("blob", b"")
+
+
 def refused(what: str, error: Exception) -> CollisionAttackError:
     """Return the error of an object that git's hash refuses."""
     return CollisionAttackError(

@@ -15,7 +15,7 @@ from io import FileIO
 
 from aiohttp import web
 
-from p2pqwen.errors import P2pqwenError
+from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.hub_api.file_headers import file_headers, is_unchanged
 from p2pqwen.hub_api.listing import etag
 from p2pqwen.portable.files import read_at
@@ -26,6 +26,7 @@ IDLE_SECONDS = 600.0
 """A reader that takes no block for so long is cut off."""
 _BLOCK = 16 << 20  # a reader slower than 28 kB/s is taken for gone
 _COPIED = 256 << 10
+_SMALL = 64 << 10  # goes out with its headers: `sendfile` takes a dozen calls
 _LOOK_SECONDS = 1.0  # aiohttp tells a handler that only waits of no connection that was closed
 _TYPE = "application/octet-stream"
 
@@ -51,6 +52,8 @@ async def answer_file(request: web.Request, snapshot: HubSnapshot, path: str, po
         first = await _ready(
             request, reading, wanted.start
         )  # before a status line: what fails now has a status of its own
+        if len(wanted) <= _SMALL and wanted.stop <= first:
+            return _small(wanted, headers, read_at(reading.descriptor, len(wanted), wanted.start))
         response = _response(wanted, headers)
         with suppress(ConnectionError):
             await response.prepare(request)
@@ -70,6 +73,16 @@ def _response(wanted: ByteRange, headers: Mapping[str, str]) -> web.StreamRespon
     if wanted.partial:
         response.headers["Content-Range"] = wanted.content_range
     return response
+
+
+def _small(wanted: ByteRange, headers: Mapping[str, str], body: bytes) -> web.Response:
+    if len(body) < len(wanted):
+        raise VerificationError(
+            "the file has become shorter", expected=f"{len(wanted)} bytes", got=f"{len(body)} bytes"
+        )
+    ranged = {"Content-Range": wanted.content_range} if wanted.partial else {}
+    status = 206 if wanted.partial else 200
+    return web.Response(status=status, headers={**headers, **ranged}, body=body, content_type=_TYPE)
 
 
 async def _ready(request: web.Request, reading: Reading, at: int) -> int:

@@ -35,7 +35,7 @@ _UTP = 1 << 17  # peer_info::utp_socket of libtorrent's peer_info.hpp, which its
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
 
 
-_PRIORITIES = {Urgency.NEVER: 0, Urgency.LATER: 2, Urgency.SOON: 6, Urgency.NOW: 7}
+_PRIORITIES = {Urgency.NEVER: 0, Urgency.LATER: 2, Urgency.SOON: 6, Urgency.NEXT: 7, Urgency.NOW: 7}
 _DEADLINE_STEP = 50  # milliseconds between the pieces that a reader is about to reach
 
 
@@ -215,9 +215,12 @@ class SwarmTorrent:
     def want(self, pieces: Iterable[int], urgency: Urgency) -> None:
         """Fetch these pieces, sooner than others or not at all; of a download, until told otherwise.
 
-        `Urgency.NOW` has them asked of whoever is quickest, and again of others where they are late.
+        `Urgency.NOW` has them asked of whoever is quickest, and again of others where they are late. libtorrent then
+        takes back every request for another piece that it has made: on a fast line that costs more than it gains.
         """
         wanted = list(pieces)
+        if not wanted:
+            return
         with _alive():
             self._handle.prioritize_pieces([(piece, _PRIORITIES[urgency]) for piece in wanted])
             if urgency is Urgency.NOW:

@@ -11,4 +11,5 @@ class Urgency(enum.IntEnum):
     NEVER = 0
     LATER = 1  # of a file that is fetched whole
     SOON = 2  # ahead of a reader
-    NOW = 3  # a reader waits for it
+    NEXT = 3  # a reader waits for it: what is asked for from here on comes after it
+    NOW = 4  # and what others were asked for already waits, too: they are told to leave it

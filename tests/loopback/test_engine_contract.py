@@ -318,3 +318,6 @@ def test_pieces_that_are_not_wanted_do_not_come_until_they_are(pair, tmp_path):
     torrent.want(first, Urgency.LATER)
     pair.until(lambda: all(torrent.have[piece] for piece in first), "the file that is wanted since")
     assert not torrent.have[second[0]]
+    torrent.want([], Urgency.NEXT)
+    torrent.want(second[:1], Urgency.NEXT)
+    pair.until(lambda: torrent.have[second[0]], "the piece that is wanted next")

@@ -82,3 +82,19 @@ def test_readers_of_one_open_file_do_not_move_one_anothers_place(tmp_path: Path,
         os.close(shared)
     assert [one.status for one in answers] == [206] * READERS
     assert all(one.body == CONTENT[start:] for one, start in zip(answers, starts, strict=True))
+
+
+def test_few_bytes_go_out_with_their_headers_and_none_that_are_not_there(tmp_path: Path):
+    (tmp_path / "weights.bin").write_bytes(CONTENT[: len(CONTENT) // 2])
+    shared = os.open(tmp_path / "weights.bin", os.O_RDONLY)
+    try:
+        with HubEndpoint(OneFile(shared)) as endpoint:
+            place = f"/{REPO.text}/resolve/main/weights.bin"
+            part = ask(endpoint.url, place, Range="bytes=1000-1999")
+            beyond = ask(endpoint.url, place, Range="bytes=-1000")
+    finally:
+        os.close(shared)
+    assert (part.status, part.body) == (206, CONTENT[1000:2000])
+    assert part.headers["content-range"] == f"bytes 1000-1999/{len(CONTENT)}"
+    assert (part.headers["content-length"], part.headers["content-type"]) == ("1000", "application/octet-stream")
+    assert beyond.status == 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import time
@@ -67,6 +68,12 @@ def read_at_once(url: str, path: str, ranges: Sequence[range], seconds: float) -
                     reader.sock.close()
     assert [(one.status, one.got) for one in readers] == [(206, one.wanted) for one in readers]
     return at_first
+
+
+def cpu_seconds(process: Process) -> float:
+    """The processor time of a process and of the children that it has waited for."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(process: Process, field_name: str = "VmRSS") -> int:

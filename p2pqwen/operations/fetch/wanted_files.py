@@ -92,7 +92,12 @@ def check_file(
     layout = metainfo.layout
     path = layout.files[index].path
     if found is None or difference(metainfo, index, row, found) is not None:
-        found = hash_file(folder / path.text, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0)
+        found = hash_file(
+            folder / path.text,
+            piece_length=layout.piece_length,
+            padded=layout.pad_after(index) > 0,
+            git_blob=row is None or not row.lfs,  # in LFS it names the pointer, not the content
+        )
     if (problem := difference(metainfo, index, row, found)) is not None:
         raise problem.error(path)
     return found

@@ -25,7 +25,9 @@ class StreamReading:
     def __init__(self, file: ArrivingFile, wanted: range) -> None:
         self.file, self.wanted, self.at = file, wanted, wanted.start
         self.urged = 0  # once it is at this piece of the file, more is asked for ahead of it
-        self.hasty = -1  # the piece that was asked for in haste
+        self.next = -1  # the piece that was asked for before all others, and since when it has been
+        self.next_since = 0.0
+        self.hasty = -1  # the piece for which others were called back
         self._opened: OpenFile | None = None
 
     @property
@@ -65,8 +67,8 @@ class ArrivingFile:
     """A file on its way, the torrent's at `index`, which begins with its piece `first`.
 
     `woken` has the download look at once.
-    `whole`: all of it is to be had. `done`: it was hashed, and is what the manifest names. `from_disk`: its content is
-    on this disk already, and `pieces` read it there.
+    `whole`: all of it is to be had. `here`: every piece has come. `done`: it was hashed, and is what the manifest
+    names. `from_disk`: its content is on this disk already, and `pieces` read it there; `taking` puts it in place.
     """
 
     pieces: PieceFile
@@ -76,12 +78,12 @@ class ArrivingFile:
     from_disk: bool = False
     whole: bool = False
     wanted: bool = False  # the session was told that it is
+    here: bool = False
     done: bool = False
     failure: P2pqwenError | None = None
     readers: set[StreamReading] = field(default_factory=set)
     waiting: list[Waiting] = field(default_factory=list)
-    hashing: Future[None] | None = None
-    flushed_after: int | None = None
+    taking: Future[None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -96,8 +98,9 @@ class ArrivingFile:
 
     @property
     def active(self) -> bool:
-        """Whether somebody reads it, or it is to be had whole and is not yet."""
-        return self.failure is None and (bool(self.readers) or (self.whole and not self.done))
+        """Whether somebody reads it, or it is to be had whole and is not yet, or is being looked at."""
+        wanted = self.failure is None and (bool(self.readers) or ((self.whole or self.here) and not self.done))
+        return wanted or self.taking is not None
 
     def read(self, wanted: range) -> StreamReading:
         """Return a new reader."""
@@ -118,10 +121,9 @@ class ArrivingFile:
         return answer
 
     def leave(self, reading: StreamReading) -> None:
-        """Forget a reader."""
+        """Forget a reader; nothing hurries because of that."""
         with self._lock:
             self.readers.discard(reading)
-        self.woken()
 
     def answer(self, is_here: Callable[[int], bool]) -> bool:
         """Check the pieces that are waited for and are here, and those behind them; whether anybody was answered.
@@ -145,6 +147,12 @@ class ArrivingFile:
         with self._lock:
             self.waiting += left
         return answered
+
+    def waits_for_the_disk(self, is_here: Callable[[int], bool]) -> bool:
+        """Tell whether somebody waits for a piece that has come, and is not in the file yet."""
+        with self._lock:
+            offsets = [one.at for one in self.waiting]
+        return any(is_here(self.first + at // self.pieces.piece_length) for at in offsets)
 
     def misses_what_is_waited_for(self) -> bool:
         """Tell whether a piece that somebody waits for is not there, or is wrong."""

@@ -37,8 +37,9 @@ from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.peers import PeerBook
 from p2pqwen.operations.fetch.plan import TorrentPlan
 from p2pqwen.operations.fetch.reach import relay_of, session_settings, without_inside_trackers
-from p2pqwen.operations.fetch.wanted_files import check_file, make_empty_files
+from p2pqwen.operations.fetch.wanted_files import make_empty_files
 from p2pqwen.operations.hub_endpoint.arriving import ArrivingFile, StreamReading
+from p2pqwen.operations.hub_endpoint.completion import Completion, difference_from
 from p2pqwen.operations.hub_endpoint.from_disk import FromDisk
 from p2pqwen.operations.hub_endpoint.reading import PieceFile
 from p2pqwen.operations.preserve.reuse import remove_links
@@ -58,7 +59,9 @@ AHEAD = 32 << 20
 """Bytes that are asked for ahead of a reader."""
 _LEAST_AHEAD = 4  # pieces
 _PUMP = 0.05
+_DISK = 0.003  # until a piece that has come is looked for in its file again
 _BATCH = 0.01  # of what arrives: hundreds of pieces a second, and each round costs the threads that bring them
+_PATIENCE = 1.0
 _LOOK_EVERY = 0.25
 _FOLLOW_EVERY = 0.1
 _STOP_SECONDS = 8.0
@@ -185,8 +188,9 @@ class SnapshotDownload:
             if not self._open:
                 return None
             self._asks.put(_Ask(path, wanted, answer))
-        self._called.set()
-        self._wake()
+        if not self._called.is_set():  # else it is about to look
+            self._called.set()
+            self._wake()
         return answer
 
     @cached_property
@@ -291,6 +295,7 @@ class SnapshotDownload:
             held=True,
         )
         session = _Session(swarm, torrent, relayed, self._options, self._report)
+        completion = Completion(torrent, self._difference, self._hasher)
         try:
             self._look_at_disk(session)
             for index, file in enumerate(metainfo.layout.files):
@@ -310,9 +315,9 @@ class SnapshotDownload:
                 if not arriving.from_disk:
                     self._urge(arriving, session)  # a torrent of which nothing is wanted calls nobody
             torrent.start()
-            self._loop(session)
+            self._loop(session, completion)
         finally:
-            self._settle(session)
+            self._settle(session, completion)
             book.remember(plan, [one for one in torrent.met if not session.is_relay(one)])
             moved = torrent.progress()
             torrent.leave()
@@ -347,14 +352,17 @@ class SnapshotDownload:
             if time.monotonic() > deadline:
                 raise NetworkError("libtorrent did not begin in time")
 
-    def _loop(self, session: _Session) -> None:
+    def _loop(self, session: _Session, completion: Completion) -> None:
         torrent = session.torrent
         idle_since = time.monotonic()
         while not self._stopping.is_set():
+            began = time.monotonic()
             self._admit_all(self._require_room)
             active = self._active()
+            waits_for_disk = False
             for file in active:
-                self._serve(file, session)
+                waits_for_disk |= self._serve(file, session, completion)
+            completion.step(self._failed)
             if torrent.error is not None:
                 raise torrent.error
             session.look(active)
@@ -362,16 +370,20 @@ class SnapshotDownload:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > self._options.idle and self._shut():
                 return
-            session.swarm.pump(_PUMP)
-            self._called.wait(_BATCH)
+            session.swarm.pump(_DISK if waits_for_disk else _PUMP)
+            self._called.wait(max(0.0, began + _BATCH - time.monotonic()))
             self._called.clear()
 
-    def _settle(self, session: _Session) -> None:
+    def _settle(self, session: _Session, completion: Completion) -> None:
         """Finish with the files of which every piece is here, so that the next download need not read them again."""
         deadline = time.monotonic() + _SETTLE_SECONDS
+        for file in self._files.values():
+            if not file.from_disk:
+                completion.look_at(file)
         while session.torrent.error is None and time.monotonic() < deadline:
-            pending = [self._complete(file, session.torrent) for file in self._files.values()]
-            if not any(pending):
+            taking = [self._take(file) for file in self._files.values() if file.from_disk]
+            completion.step(self._failed, at_once=True)
+            if not any(taking) and not completion.pending:
                 return
             session.swarm.pump(_PUMP)
 
@@ -383,15 +395,17 @@ class SnapshotDownload:
 
     def _active(self) -> list[ArrivingFile]:
         """Return the files that have to be looked after; one that need not be becomes active by an ask alone."""
-        self._busy = {path: file for path, file in self._busy.items() if file.active or file.hashing is not None}
+        self._busy = {path: file for path, file in self._busy.items() if file.active}
         return list(self._busy.values())
 
-    def _serve(self, file: ArrivingFile, session: _Session) -> None:
-        torrent = session.torrent
+    def _serve(self, file: ArrivingFile, session: _Session, completion: Completion) -> bool:
+        """Hand on what has come of a file, and ask for more; whether somebody waits for what the disk does not have."""
         if file.from_disk:
             self._serve_from_disk(file)
-            return
-        have = torrent.have
+            return False
+        if file.here and not file.readers:
+            return False
+        have = session.torrent.have
 
         def is_here(piece: int) -> bool:
             return bool(have[piece])
@@ -400,7 +414,8 @@ class SnapshotDownload:
         file.look_ahead(is_here)
         self._urge(file, session)
         session.call_peers()
-        self._complete(file, torrent)
+        completion.look_at(file)
+        return file.waits_for_the_disk(is_here)
 
     def _serve_from_disk(self, file: ArrivingFile) -> None:
         """Hand on what is right of a file that is elsewhere; a wrong one is brought once it is asked for again."""
@@ -410,21 +425,21 @@ class SnapshotDownload:
             self._forget(file)
             return
         file.look_ahead(lambda _: True)
-        if file.whole and not file.readers and self._options.abandoned == "stop" and file.hashing is None:
+        if file.whole and not file.readers and self._options.abandoned == "stop" and file.taking is None:
             file.whole = file.done
         self._take(file)
 
     def _take(self, file: ArrivingFile) -> bool:
         """Have a file that is read as a whole put in place, and call it done; whether it is at that."""
-        if file.hashing is None:
+        if file.taking is None:
             if file.whole and not file.done and file.failure is None:
-                file.hashing = self._hasher.submit(self._from_disk.put_in_place, file.path, self._folder)
-        elif file.hashing.done():
-            problem, file.hashing = file.hashing.exception(), None
+                file.taking = self._hasher.submit(self._from_disk.put_in_place, file.path, self._folder)
+        elif file.taking.done():
+            problem, file.taking = file.taking.exception(), None
             file.whole = file.done = problem is None
             if problem is not None and not self._stopping.is_set():
                 self._report(Notice("warning", f"{self._plan.snapshot}: {file.path} is read elsewhere: {problem}"))
-        return file.hashing is not None
+        return file.taking is not None
 
     def _require_going_on(self) -> None:
         if self._stopping.is_set():
@@ -432,8 +447,8 @@ class SnapshotDownload:
 
     def _end_taking(self) -> None:
         """Wait for what is being put in place: after that the lock is another's."""
-        taking = [one for one in self._files.values() if one.from_disk and one.hashing is not None]
-        wait([one.hashing for one in taking if one.hashing is not None])
+        taking = [one for one in self._files.values() if one.taking is not None]
+        wait([one.taking for one in taking if one.taking is not None])
         for file in taking:
             self._take(file)
 
@@ -441,41 +456,23 @@ class SnapshotDownload:
         """Tell the session what is wanted of a file, and what of it at once."""
         if file.whole and not file.readers and self._options.abandoned == "stop" and not file.done:
             file.whole = False
+        readers = list(file.readers)
         if file.whole is not file.wanted:
             file.wanted = file.whole
-            missing = _without(file.numbers, session.torrent.have)
+            # What a reader is about to reach it asks for itself, and where that is all there is no more to say.
+            hurried = set() if not file.whole else {piece for reading in readers for piece in session.ahead_of(reading)}
+            missing = [piece for piece in _without(file.numbers, session.torrent.have) if piece not in hurried]
             session.torrent.want(missing, Urgency.LATER if file.whole else Urgency.NEVER)
-        for reading in list(file.readers):
+        for reading in readers:
             session.hurry(reading)
 
-    def _complete(self, file: ArrivingFile, torrent: DownloadedTorrent) -> bool:
-        """Once every piece of a file is here: have it written out, hash it, and call it done; whether it is at that."""
-        if file.from_disk:
-            return self._take(file)
-        if file.hashing is not None:
-            if file.hashing.done():
-                problem, file.hashing = file.hashing.exception(), None
-                if problem is None:
-                    file.done = True
-                else:
-                    error = as_error(problem if isinstance(problem, Exception) else P2pqwenError(str(problem)))
-                    self._report(Notice("warning", f"{self._plan.snapshot}: {error.message}"))
-                    file.fail(error, for_good=True)
-            return file.hashing is not None
-        if file.done or file.failure is not None:
-            return False
-        pieces = file.numbers
-        if torrent.have.find(b"\0", pieces.start, pieces.stop) >= 0:
-            return False
-        if file.flushed_after is None:
-            file.flushed_after = torrent.flushes
-            torrent.request_flush()
-        elif torrent.flushes > file.flushed_after:
-            file.hashing = self._hasher.submit(self._hash, file)
-        return True
+    def _difference(self, file: ArrivingFile) -> Exception | None:
+        return difference_from(self._metainfo, self._rows.get(file.path), file)
 
-    def _hash(self, file: ArrivingFile) -> None:
-        check_file(self._metainfo, file.index, self._rows.get(file.path), self._folder, None)
+    def _failed(self, problem: Exception) -> P2pqwenError:
+        error = as_error(problem)
+        self._report(Notice("warning", f"{self._plan.snapshot}: {error.message}"))
+        return error
 
     def _admit_all(self, require_room: Callable[[ArrivingFile], None]) -> None:
         """Take what was asked for; each is told at once whether it can be had at all."""
@@ -521,7 +518,7 @@ class SnapshotDownload:
 
     def _require_room(self, file: ArrivingFile) -> None:
         """Refuse with `DiskError` what does not fit beside everything else that is on its way."""
-        coming = [one for one in self._busy.values() if one.whole and not one.done and one is not file]
+        coming = [one for one in self._busy.values() if one.whole and not (one.here or one.done) and one is not file]
         missing = sum(self._lacking(one) for one in coming)
         if not file.from_disk:
             missing += self._lacking(file) if file.whole else sum(len(reading.wanted) for reading in file.readers)
@@ -584,22 +581,34 @@ class _Session:
         urls = () if self._relayed is None else self._relayed.urls
         return any(f"//{peer.host}:{peer.port}/" in url for url in urls)
 
-    def hurry(self, reading: StreamReading) -> None:
-        """Have what a reader is about to reach brought first."""
-        pieces = reading.file.pieces
-        length, have, first = pieces.piece_length, self.torrent.have, reading.file.first
+    def ahead_of(self, reading: StreamReading) -> range:
+        """Return the torrent's pieces that are asked for ahead of a reader, the one it is at among them."""
+        pieces, first = reading.file.pieces, reading.file.first
+        length = pieces.piece_length
         at = pieces.verified_to(reading.at) // length
         last = (reading.wanted.stop - 1) // length + 1
-        if at >= last:
+        return range(first + at, first + max(at, min(at + max(_LEAST_AHEAD, AHEAD // length), last)))
+
+    def hurry(self, reading: StreamReading) -> None:
+        """Have what a reader is about to reach brought first."""
+        have, ahead = self.torrent.have, self.ahead_of(reading)
+        if not ahead:
             return
+        at = ahead.start
         if at >= reading.urged:
-            ahead = max(_LEAST_AHEAD, AHEAD // length)
-            reading.urged = at + max(1, ahead // 4)
-            soon = range(first + at + 1, first + min(at + ahead, last))
-            self.torrent.want(_without(soon, have), Urgency.SOON)
-        if at != reading.hasty and not have[first + at]:
+            reading.urged = at + max(1, AHEAD // reading.file.pieces.piece_length // 4)
+            self.torrent.want(_without(ahead[1:], have), Urgency.SOON)
+        if have[at]:
+            return
+        now = time.monotonic()
+        if at != reading.next:
+            reading.next, reading.next_since = at, now
+            if reading.wants_all:
+                self.torrent.want([at], Urgency.NEXT)
+        # Of one who reads it all, what comes before the piece is mostly what it has to wait for anyway.
+        if at != reading.hasty and (not reading.wants_all or now - reading.next_since > _PATIENCE):
             reading.hasty = at  # one at a time: of two that hurry, each comes at half the pace
-            self.torrent.want([first + at], Urgency.NOW)
+            self.torrent.want([at], Urgency.NOW)
 
     def look(self, files: Iterable[ArrivingFile]) -> None:
         """See to web seeds, and tell readers who wait too long; what nobody waits for is given up, too."""

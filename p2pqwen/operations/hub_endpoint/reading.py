@@ -82,7 +82,7 @@ class PieceFile:
         self, metainfo: Metainfo, index: int, folder: Path, *, name: RepoPath | None = None, quick: bool = False
     ) -> None:
         self._check = PieceCheck(metainfo.parsed_info, None if quick else metainfo.piece_layers)
-        self._index, self._folder = index, folder
+        self._index, self.folder = index, folder
         entry = metainfo.files[index]
         self.path, self.size = entry.path, entry.size
         self._name = entry.path if name is None else name
@@ -131,7 +131,7 @@ class PieceFile:
     def _open(self) -> OpenFile | None:
         found = self._opened
         if found is None and not self._closed:
-            descriptor = open_file(self._folder, self._name, self.size)
+            descriptor = open_file(self.folder, self._name, self.size)
             found = self._opened = None if descriptor is None else OpenFile(descriptor)
         return found
 
