@@ -73,6 +73,9 @@ class SwarmTorrent:
         self._leave, self._release = leave, release
         self._followed = followed
         self._status: lt.torrent_status | None = None
+        self._quiet: TorrentProgress | None = (
+            None  # as of `_status`, with nobody connected: nothing moves until more is told
+        )
         self._ledger = Ledger()
         self._told: list[Endpoint] = []
         self._heard: list[Endpoint] = []
@@ -135,6 +138,8 @@ class SwarmTorrent:
 
     def progress(self, *, fresh: bool = False) -> TorrentProgress:
         """Return the state of this moment; of a followed torrent, as last told, unless it must be `fresh`."""
+        if self._quiet is not None and not fresh:
+            return self._quiet
         with _alive():
             told = self._status if self._followed and not fresh else None
             status = self._handle.status(_BLOCKS_TOO) if told is None else told
@@ -147,7 +152,7 @@ class SwarmTorrent:
         from_peers, from_web = self._ledger.split(status.total_payload_download)
         connected = [peer for peer in peers if not peer.flags & _UNFINISHED_HANDSHAKE]
         people = [peer for peer in connected if _is_peer(peer)]
-        return TorrentProgress(
+        now = TorrentProgress(
             phase=_PHASES.get(status.state, Phase.CHECKING),
             total=status.total_wanted,
             done=status.total_wanted_done,
@@ -167,6 +172,9 @@ class SwarmTorrent:
             paused=bool(status.flags & lt.torrent_flags.paused),
             utp_peers=sum(bool(peer.flags & _UTP) for peer in people),
         )
+        if told is not None and not status.num_connections:
+            self._quiet = now
+        return now
 
     def unreached(self) -> int:
         """Return how many peers it knows and is not connected to; 0 where it needs none, since those connected give."""
@@ -178,7 +186,7 @@ class SwarmTorrent:
 
     def note(self, status: lt.torrent_status) -> None:
         """Take a status that the session told."""
-        self._status = status
+        self._status, self._quiet = status, None
 
     def mark(self, piece: int, *, have: bool) -> None:
         """Book one piece."""

@@ -20,7 +20,7 @@ from p2pqwen.events import Happened, Notice, Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.idle import ReadThrottle, forget_cached
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.state_store import Followed, StateStore
 from p2pqwen.library.verified import Look, Verified, VerifiedFiles
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.verify.damage import Damage, look_for_damage
@@ -109,14 +109,18 @@ class Scrubber:
     report: Report = ignore
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _seen: dict[SnapshotId, ScrubRecord] = field(default_factory=dict)
+    _records: Followed[Mapping[str, ScrubRecord]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._records = Followed(self.store, lambda: scrub_records(self.store))
 
     def record(self, snapshot: SnapshotId) -> ScrubRecord:
         """Return what is known of a snapshot."""
         return ScrubRecord.from_json(self.store.get(_name(snapshot)))
 
-    def records(self) -> dict[str, ScrubRecord]:
+    def records(self) -> Mapping[str, ScrubRecord]:
         """Return what is known, by `org/model@commit`."""
-        return scrub_records(self.store)
+        return self._records.now()
 
     def forget(self, snapshot: SnapshotId) -> None:
         """Forget a snapshot that is no longer held."""

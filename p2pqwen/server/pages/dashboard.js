@@ -117,6 +117,11 @@ function drawRow(name, row) {
   return line;
 }
 
+function drawAlerts(alerts) {
+  const lines = alerts.map((one) => element("li", { className: one.level, textContent: one.about ? `${one.about}: ${one.text}` : one.text }));
+  $("alerts").replaceChildren(...(lines.length ? lines : [element("li", { className: "none", textContent: "Nothing needs you." })]));
+}
+
 function filter() {
   const word = $("filter").value.toLowerCase();
   for (const line of rows.values()) line.hidden = !line.dataset.name.includes(word);
@@ -148,8 +153,7 @@ function draw(picture) {
     drawScrubs(picture.scrub_every);
   }
   $("count").textContent = `(${rows.size})`;
-  const alerts = picture.alerts.map((one) => element("li", { className: one.level, textContent: one.about ? `${one.about}: ${one.text}` : one.text }));
-  $("alerts").replaceChildren(...(alerts.length ? alerts : [element("li", { className: "none", textContent: "Nothing needs you." })]));
+  if (picture.alerts) drawAlerts(picture.alerts);
   $("folders").replaceChildren(...picture.folders.map((one) => element("li", { textContent: `${one.path}: ${one.room === null ? "not here" : `${words(one.room)} free beyond the reserve`}` })));
   $("fetches").replaceChildren(...picture.fetches.map((job) => {
     const name = job.repo ? `${job.repo}@${(job.commit ?? "").slice(0, 8)}` : job.target;

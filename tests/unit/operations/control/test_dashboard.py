@@ -34,6 +34,25 @@ def test_the_first_picture_is_whole_and_the_next_hold_what_changed():
     pictures.close()
 
 
+def test_alerts_come_again_only_where_they_have_changed():
+    now = [status(row(ONE, damaged_files=1))]
+    pictures = Dashboard(lambda: now[0], lambda: NETWORK, dict).pictures({})
+    assert [one.kind for one in next(pictures).alerts] == [AlertKind.DAMAGE]
+    now[0] = status(row(ONE, damaged_files=1, upload_rate=9))
+    assert next(pictures).alerts is None
+    now[0] = status(row(ONE))
+    assert next(pictures).alerts == ()
+
+
+def test_the_node_is_asked_once_for_all_who_look(monkeypatch):
+    monkeypatch.setattr(dashboard, "REFRESH", 3600.0)
+    asked = []
+    board = Dashboard(lambda: asked.append(1) or status(row(ONE)), lambda: NETWORK, dict)
+    seen = [next(board.pictures({})) for _ in range(3)]
+    assert [len(one.snapshots) for one in seen] == [1, 1, 1]
+    assert len(asked) == 1
+
+
 def test_so_many_may_look_and_a_place_is_free_again_when_one_goes():
     board = Dashboard(status, lambda: NETWORK, dict)
     looking = [board.pictures({}) for _ in range(MAX_VIEWERS)]

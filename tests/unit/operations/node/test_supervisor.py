@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -528,3 +529,31 @@ def test_figures_of_this_moment_are_those_of_the_nodes_thread(world):
     assert [row.id for row in figures.rows] == [identity(1)]
     assert (figures.reach.incoming, figures.started) == (True, START.timestamp())
     assert set(figures.rooms) == {str(world.library.root)}
+
+
+def test_a_row_is_made_again_only_where_something_of_it_has_changed(world):
+    world.supervisor.start(world.node)
+    world.node.shown = [SnapshotState(identity(number), "seeding", 1.0) for number in (1, 2)]
+    first = world.supervisor.look()
+    world.turns(CHOICES_EVERY + COUNT_EVERY)
+    again = world.supervisor.look()
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    world.choices.pin(identity(2), pinned=True)
+    world.turns(CHOICES_EVERY + 0.25)
+    pinned = world.supervisor.look()
+    assert pinned[0] is first[0]
+    assert pinned[1] == replace(first[1], pinned=True)
+
+
+def test_a_look_books_what_was_moved_and_writes_nothing(world):
+    world.supervisor.start(world.node)
+    world.turns(1)
+    world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=70)]
+    world.node.uploaded_besides = 5
+    version = world.scrubber.store.version()
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(world.supervisor.look_now)
+        wait_until(lambda: (world.supervisor.tick(), asked.done())[1], SECONDS, "the look")
+        (row,), month = asked.result()
+    assert (row.uploaded_ever, month) == (70, Transfer(75))
+    assert world.scrubber.store.version() == version
