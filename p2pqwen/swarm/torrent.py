@@ -93,6 +93,7 @@ class SwarmTorrent:
         self.metadata: bytes | None = None
         self.torrent_file: bytes | None = None
         self.met: dict[Endpoint, None] = {}
+        self._over_webrtc: dict[Endpoint, None] = {}
 
     def connect(self, peer: Endpoint) -> None:
         """Connect to a peer and keep trying; raises `NetworkError` for a name without an address."""
@@ -131,8 +132,13 @@ class SwarmTorrent:
             found = self._handle.get_peer_info()
         return [Endpoint(*peer.ip) for peer in found if _is_peer(peer) and not peer.flags & _UNFINISHED_HANDSHAKE]
 
-    def meet(self, peer: Endpoint) -> None:
-        """Book a connection that was made."""
+    def meet(self, peer: Endpoint, *, webrtc: bool = False) -> None:
+        """Book a connection that was made, or is about to be."""
+        self._over_webrtc.pop(peer, None)
+        if webrtc:
+            self._over_webrtc[peer] = None
+            if len(self._over_webrtc) > _MAX_MET:
+                del self._over_webrtc[next(iter(self._over_webrtc))]
         if len(self.met) < _MAX_MET:
             self.met[peer] = None
 
@@ -171,6 +177,7 @@ class SwarmTorrent:
             failed=status.total_failed_bytes,
             paused=bool(status.flags & lt.torrent_flags.paused),
             utp_peers=sum(bool(peer.flags & _UTP) for peer in people),
+            webrtc_peers=sum(Endpoint(*peer.ip) in self._over_webrtc for peer in people) if self._over_webrtc else 0,
         )
         if told is not None and not status.num_connections:
             self._quiet = now

@@ -27,10 +27,19 @@ NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away."""
+    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away.
+
+    `failing`: what speaks for it that its disk fails.
+    """
 
     path: str
     room: int | None
+    failing: str | None = None
+
+    @classmethod
+    def all(cls, rooms: Mapping[str, int | None], failing: Mapping[str, str]) -> tuple[Folder, ...]:
+        """Return the folders of a library."""
+        return tuple(cls(path, room, failing.get(path)) for path, room in rooms.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,8 @@ def of_status(status: NodeStatusAnswer, folders: Iterable[Folder]) -> tuple[Aler
     """Say what is wrong with disks, snapshots and limits at a moment, the worst first."""
     found = []
     for one in folders:
+        if one.failing is not None:
+            found.append(Alert("danger", one.path, f"its disk is failing: {one.failing}", AlertKind.FAILING))
         if one.room is None:
             found.append(Alert("danger", one.path, "its disk is not here", AlertKind.DISK))
         elif one.room == 0:

@@ -27,6 +27,7 @@ from p2pqwen.operations.node.limits import LimitsAnswer
 from p2pqwen.operations.node.state import NodeAddress
 from p2pqwen.server.control import Given
 from p2pqwen.stewardship.alerts import Alert, worst_first
+from p2pqwen.stewardship.danger import Danger
 from p2pqwen.values.snapshot_id import SnapshotId
 
 REFRESH = 2.0
@@ -54,8 +55,8 @@ class Rates:
 class Picture:
     """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
 
-    `alerts` is None where it is as before, `rates` where no point was added. `scrub_every`: seconds between two
-    readings of a file for bit rot.
+    `alerts` and `dangers` are None where they are as before, `rates` where no point was added. `dangers`: how near a
+    snapshot is to being lost, as last surveyed. `scrub_every`: seconds between two readings of a file for bit rot.
     """
 
     node: NodeAddress
@@ -69,6 +70,7 @@ class Picture:
     alerts: tuple[Alert, ...] | None
     rates: Rates | None
     scrub_every: int
+    dangers: Mapping[str, Danger] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class _Moment:
     network: NetworkAnswer
     folders: tuple[Folder, ...]
     alerts: tuple[Alert, ...]
+    dangers: Mapping[str, Danger]
 
 
 @dataclass(slots=True)
@@ -121,8 +124,14 @@ class Dashboard:
         more_alerts: Callable[[], tuple[Alert, ...]] = tuple,
         *,
         scrub_every: timedelta = timedelta(days=30),
+        failing: Callable[[], Mapping[str, str]] = dict,
+        dangers: Callable[[], Mapping[str, Danger]] = dict,
     ) -> None:
-        """`more_alerts` are those that a picture cannot show at once: of swarms and publishers."""
+        """`more_alerts` are those that a picture cannot show at once: of swarms and publishers.
+
+        `failing` tells of folders on disks that fail, `dangers` how near snapshots are to being lost.
+        """
+        self._failing, self._dangers = failing, dangers
         self._scrub_every = scrub_every
         self._status, self._network, self._rooms, self._more_alerts = status, network, rooms, more_alerts
         self._history = _History()
@@ -166,9 +175,10 @@ class Dashboard:
 
     def _draw(self) -> _Moment:
         at, status = time.monotonic(), self._status()
-        folders = tuple(Folder(path, room) for path, room in self._rooms().items())
+        folders = Folder.all(self._rooms(), self._failing())
         alerts = worst_first((*of_status(status, folders), *self._more_alerts()))
-        return _Moment(at, status, {one.id: one for one in status.snapshots}, self._network(), folders, alerts)
+        rows = {one.id: one for one in status.snapshots}
+        return _Moment(at, status, rows, self._network(), folders, alerts, self._dangers())
 
     def _picture(self, now: _Moment, before: _Moment | None, rates: Rates | None) -> Picture:
         known = {} if before is None else before.rows
@@ -184,6 +194,7 @@ class Dashboard:
             alerts=None if before is not None and before.alerts == now.alerts else now.alerts,
             rates=rates,
             scrub_every=round(self._scrub_every.total_seconds()),
+            dangers=None if before is not None and before.dangers == now.dangers else now.dangers,
         )
 
     def _measure(self) -> None:

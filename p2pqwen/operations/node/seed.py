@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import P2pqwenError
+from p2pqwen.errors import DiskError, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwaySnapshot
@@ -532,6 +532,8 @@ class SeedLoop:
         elif one.torrent.error is not None and self._is_moved(one.held):
             self._drop(one, "changed")  # it is loaded again from where it is
         elif one.torrent.error is not None:
+            if self._supervisor is not None and isinstance(one.torrent.error, DiskError):
+                self._supervisor.disk_failed(one.held, one.torrent.error)
             self._leave_out(one, one.torrent.error.message)
         elif one.state is SeedState.CHECKING:
             if one.torrent.checked:
@@ -687,6 +689,7 @@ def _row(moment: _Moment) -> SnapshotState:
         progress=round(progress, 6),
         peers=now.peers,
         utp_peers=now.utp_peers,
+        webrtc_peers=now.webrtc_peers,
         seeds=now.seeds,
         download_rate=now.download_rate,
         upload_rate=now.upload_rate,

@@ -306,6 +306,18 @@ class Supervisor:
         rooms: dict[str, int | None] = {str(one.root): one.room for one in self.library.folders}
         return rooms | {str(one.root): None for one in self.library.missing_folders}
 
+    def failing(self) -> Mapping[str, str]:
+        """Return for each library folder whose disk seems to fail what speaks for it. Raises `DiskError`."""
+        return self.scrubber.faults.all()
+
+    def disk_failed(self, held: HeldSnapshot, error: DiskError) -> None:
+        """Take note of an error that was met while a snapshot was served; from any thread."""
+        each(
+            [held],
+            lambda one: self.scrubber.faults.note(one.folder, error),
+            failed=warn(self.report, lambda one: one.id),
+        )
+
     def choice_of(self, snapshot: SnapshotId | None) -> Choice:
         """Return what the user chose, as last read; nothing for a fetch that does not know its snapshot yet."""
         return _NO_CHOICE if snapshot is None else self._choices.get(str(snapshot), _NO_CHOICE)

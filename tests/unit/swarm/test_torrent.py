@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import libtorrent as lt
+
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.torrent import SwarmTorrent
 
@@ -106,3 +108,26 @@ def test_a_seed_that_nobody_is_connected_to_is_looked_at_only_when_the_session_t
     assert handle.asked == 2, "whoever is connected moves without a word of the session"
     torrent.note(told(total_payload_upload=9))
     assert torrent.progress().uploaded == 9
+
+
+def test_peers_that_came_by_webrtc_are_counted_apart():
+    handle = Asked()
+    torrent = SwarmTorrent(handle, 0)
+    handle.status = lambda _: told(num_connections=2, num_peers=2)
+    here = [
+        SimpleNamespace(
+            ip=(one.host, one.port),
+            local_endpoint=("192.0.2.9", 1),
+            flags=0,
+            connection_type=lt.peer_info.standard_bittorrent,
+            total_download=0,
+            payload_down_speed=0,
+        )
+        for one in (TOLD, HEARD)
+    ]
+    handle.get_peer_info = lambda: here
+    torrent.meet(TOLD, webrtc=True)
+    torrent.meet(HEARD)
+    assert (torrent.progress().peers, torrent.progress().webrtc_peers) == (2, 1)
+    torrent.meet(TOLD)  # the same address again, over TCP
+    assert torrent.progress().webrtc_peers == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pqwen.errors import DiskError, NetworkError
+from p2pqwen.errors import DiskError, FailingDiskError, NetworkError
 from p2pqwen.events import Happened, Notice, Progress
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.folders import AwayError
@@ -557,3 +557,25 @@ def test_a_look_books_what_was_moved_and_writes_nothing(world):
         (row,), month = asked.result()
     assert (row.uploaded_ever, month) == (70, Transfer(75))
     assert world.scrubber.store.version() == version
+
+
+def test_a_sector_that_cannot_be_read_is_damage_and_says_that_the_disk_fails(world, monkeypatch):
+    def unreadable(*_):
+        raise FailingDiskError("cannot read model.bin", got="Input/output error")
+
+    world.supervisor.start(world.node)
+    world.hold(1)
+    held = world.library.get(identity(1))
+    assert world.supervisor.failing() == {}
+    monkeypatch.setattr("p2pqwen.operations.verify.scrub.look_for_damage", unreadable)
+    found = world.scrubber.scrub(held)
+    assert {one.got for one in found.damage} == {"cannot read model.bin, got Input/output error"}
+    assert list(world.supervisor.failing()) == [str(world.library.root)]
+
+
+@pytest.mark.parametrize(("kind", "fails"), [(FailingDiskError, True), (DiskError, False)])
+def test_what_a_peer_asked_for_and_the_disk_did_not_give_says_so_too(world, kind, fails):
+    world.supervisor.start(world.node)
+    world.hold(1)
+    world.supervisor.disk_failed(world.library.get(identity(1)), kind("cannot read or write model.bin"))
+    assert list(world.supervisor.failing()) == ([str(world.library.root)] if fails else [])
