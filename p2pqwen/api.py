@@ -254,7 +254,7 @@ def open_index(source: str | Path, *, publisher: str | None = None) -> Index:
     look at the clock; `UsageError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.library.index_rows import let_go
+    from p2pqwen.library.index_rows.judging import let_go
     from p2pqwen.mirrors.location import Location
     from p2pqwen.operations.indexes.index_check import check_index
     from p2pqwen.operations.indexes.mirror_index import index_at

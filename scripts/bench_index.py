@@ -44,7 +44,7 @@ from p2pqwen.index.acceptance import TrustedState, accept  # noqa: E402 - the pr
 from p2pqwen.index.delta import delta_location, make_delta  # noqa: E402
 from p2pqwen.index.entry import Entry, entry_magnet  # noqa: E402
 from p2pqwen.library.home import Home  # noqa: E402
-from p2pqwen.library.index_rows import rows_of  # noqa: E402
+from p2pqwen.library.index_rows.judging import rows_of  # noqa: E402
 from p2pqwen.library.key_store import KeyStore  # noqa: E402
 from p2pqwen.operations.publish.keys import init_keys  # noqa: E402
 from p2pqwen.operations.publish.signed_file import signed_file  # noqa: E402

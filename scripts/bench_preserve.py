@@ -257,7 +257,7 @@ def speed(wanted: argparse.Namespace, work: Path) -> None:
     print(f"ratio             {statistics.median(ratios):7.2f}   {spread}   (aim: at most {AIMS[way]:g})")
     if wanted.stages:
         show_stages(pairs)
-        print(f"hashing the same bytes alone: {hashing_alone(work / 'src'):.2f} processor seconds")
+        show_floor([one.download for one in pairs], hashing_alone(work / "src"))
 
 
 def show_stages(pairs: Sequence[Pair]) -> None:
@@ -275,13 +275,25 @@ def show_stages(pairs: Sequence[Pair]) -> None:
         print(f"{name:<30}{cells}")
 
 
+def show_floor(downloads: Sequence[Took], hashing: float) -> None:
+    """Print what the processors allow: both programs and the Hub share them, and hashing comes on top."""
+    seconds = statistics.median(one.seconds for one in downloads)
+    processors = statistics.median(one.processors + sum(stage.hub for stage in one.stages) for one in downloads)
+    cores = len(os.sched_getaffinity(0))
+    least = max(1.0, (processors + hashing) / cores / seconds)
+    print(
+        f"hashing the same bytes alone: {hashing:.2f} processor seconds; hf download and the Hub: {processors:.2f}\n"
+        f"so with {cores} cores busy all the time the ratio is at least {least:.2f}"
+    )
+
+
 def hashing_alone(folder: Path) -> float:
     """Return what it costs to make every digest of a folder's files, which lie in memory."""
     paths = [RepoPath(path.name) for path in folder.iterdir()]
     layout = Layout.of((path, (folder / path.text).stat().st_size) for path in paths)
-    begun = time.process_time()
+    begun = processors_of(os.getpid())
     hash_files(folder, layout, lfs=[path for path in paths if path.text.endswith(".safetensors")])
-    return time.process_time() - begun
+    return processors_of(os.getpid()) - begun
 
 
 def memory(wanted: argparse.Namespace, work: Path) -> None:

@@ -33,20 +33,9 @@ from p2pqwen.index.root import Root
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
 from p2pqwen.library.home import Home
-from p2pqwen.library.index_rows import (
-    FileMark,
-    accept_file,
-    apply_delta,
-    builder_of,
-    let_go,
-    progress,
-    put_beside,
-    read_accepted,
-    rebuild,
-    remove_others,
-    verified_at,
-    whole_file,
-)
+from p2pqwen.library.index_rows.beside import put_beside, read_accepted, rebuild, remove_others, verified_at
+from p2pqwen.library.index_rows.judging import accept_file, apply_delta, builder_of, let_go, progress, whole_file
+from p2pqwen.library.index_rows.parts import FileMark
 from p2pqwen.library.index_source import IndexSource, Spool, bytes_of, pieces_of, remove_left, size_of
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
@@ -190,7 +179,7 @@ class TrustStore:
     def judge(self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore) -> Accepted:
         """Judge an index that came from somewhere, by all of acceptance, so that `store` can take it without delay.
 
-        What is not stored has to be let go of (`index_rows.let_go`). Raises `RefusedError`, `NotFoundError`,
+        What is not stored has to be let go of (`index_rows.judging.let_go`). Raises `RefusedError`, `NotFoundError`,
         `DiskError`.
         """
         return self.judge_pieces(pieces_of(source), size_of(source), trusted, now=now, report=report)

@@ -16,7 +16,7 @@ from p2pqwen.index.delta import delta_location, make_delta
 from p2pqwen.index.document import INDEX_FILE
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library.home import Home
-from p2pqwen.library.index_rows import rows_of
+from p2pqwen.library.index_rows.judging import rows_of
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.indexes.update import update
 from p2pqwen.operations.indexes.updated import SourceState, Updated

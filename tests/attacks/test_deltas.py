@@ -12,9 +12,9 @@ import pytest
 
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept
 from p2pqwen.index.delta import MAX_DELTA, delta_location, make_delta
-from p2pqwen.library import index_rows
 from p2pqwen.library.home import Home
-from p2pqwen.library.index_rows import rows_of
+from p2pqwen.library.index_rows import judging
+from p2pqwen.library.index_rows.judging import rows_of
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.operations.indexes import mirror_index
@@ -282,14 +282,14 @@ def test_a_database_that_says_something_else_is_not_believed(victim: Victim, cha
 def test_130_a_file_that_changes_after_it_was_judged(victim: Victim, monkeypatch):
     """The mirror is a folder that somebody else can write to."""
     victim.source.write_bytes(victim.next_file())
-    judge = index_rows.accept_pieces
+    judge = judging.accept_pieces
 
     def then_change(*given: Any) -> Accepted:
         found = judge(*given)
         victim.source.write_bytes(victim.next_file().replace(b"apache-2.0", b"apache-2.1"))
         return found
 
-    monkeypatch.setattr(index_rows, "accept_pieces", then_change)
+    monkeypatch.setattr(judging, "accept_pieces", then_change)
     before = victim.on_disk()
     (result,) = victim.update().sources
     assert result.state is SourceState.REFUSED

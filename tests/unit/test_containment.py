@@ -47,7 +47,7 @@ ELSEWHERE = {
     "library/folders.py::_snapshots": INSIDE,
     "library/folders.py::away": INSIDE,
     "library/folders.py::remember": INSIDE,
-    "library/index_rows.py::called": PARSED,
+    "library/index_rows/stored_listing.py::called": PARSED,
     "library/snapshots.py::_outstanding": WHOLE,
     "library/snapshots.py::_folders_in": INSIDE,
     "library/state_store.py::_bring_back": OWN,

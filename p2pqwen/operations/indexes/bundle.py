@@ -33,7 +33,7 @@ from p2pqwen.index.entry import Entry, SkippedEntry, checked_row, torrent_locati
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
-from p2pqwen.library.index_rows import MAX_TRACKED
+from p2pqwen.library.index_rows.rows_builder import MAX_TRACKED
 from p2pqwen.signing.keys import Message
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.peer_isolation import MAX_TRIED, TRIAL_SECONDS, PeerIsolation, TryOverError

@@ -20,7 +20,7 @@ from p2pqwen.index.document import parse_file
 from p2pqwen.index.mutable_item import ItemAddress
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library.bundles import BundleStore, HeldBundle
-from p2pqwen.library.index_rows import file_digest
+from p2pqwen.library.index_rows.judging import file_digest
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustedPublisher

@@ -11,7 +11,7 @@ from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, diff
 from p2pqwen.index.root import SignedRoot
-from p2pqwen.library.index_rows import accept_apart
+from p2pqwen.library.index_rows.judging import accept_apart
 from p2pqwen.library.index_source import IndexSource, bytes_of
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.indexes.index_files import index_file

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.index.acceptance import Accepted
-from p2pqwen.library.index_rows import let_go
+from p2pqwen.library.index_rows.judging import let_go
 from p2pqwen.operations.indexes.aside import run_aside
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.library import durable
-from p2pqwen.library.index_rows import listing_beside
+from p2pqwen.library.index_rows.beside import listing_beside
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 

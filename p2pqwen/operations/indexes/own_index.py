@@ -6,7 +6,7 @@ from datetime import datetime
 
 from p2pqwen.errors import VerificationError
 from p2pqwen.index.acceptance import Accepted
-from p2pqwen.library.index_rows import read_accepted
+from p2pqwen.library.index_rows.beside import read_accepted
 from p2pqwen.library.key_store import KeyStore
 
 

@@ -10,7 +10,7 @@ from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.index.publisher_link import PublisherLink
-from p2pqwen.library.index_rows import let_go
+from p2pqwen.library.index_rows.judging import let_go
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location

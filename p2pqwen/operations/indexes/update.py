@@ -34,7 +34,8 @@ from p2pqwen.index.acceptance import (
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.index.rotation import describe_change
 from p2pqwen.library import durable
-from p2pqwen.library.index_rows import RowsNotWrittenError, file_digest
+from p2pqwen.library.index_rows.judging import file_digest
+from p2pqwen.library.index_rows.parts import RowsNotWrittenError
 from p2pqwen.library.index_source import IndexSource, Spool, digest_of
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now

@@ -16,7 +16,7 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.delta import DELTA_FOLDER, MAX_DELTA, Delta, compose, delta_location, make_delta, parse_delta
 from p2pqwen.library import durable
-from p2pqwen.library.index_rows import rows_of
+from p2pqwen.library.index_rows.judging import rows_of
 from p2pqwen.values.digest import Sha256
 
 _NAME = re.compile(r"[0-9a-f]{64}\.json", re.ASCII)

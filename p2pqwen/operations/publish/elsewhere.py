@@ -16,7 +16,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState
 from p2pqwen.index.document import MAX_INDEX_SIZE
-from p2pqwen.library.index_rows import accept_apart
+from p2pqwen.library.index_rows.judging import accept_apart
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.loop_thread import run_now

@@ -26,7 +26,7 @@ from p2pqwen.index.next_index import next_document, next_position
 from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.library import durable
-from p2pqwen.library.index_rows import accept_apart
+from p2pqwen.library.index_rows.judging import accept_apart
 from p2pqwen.library.index_source import FileSource, bytes_of
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State

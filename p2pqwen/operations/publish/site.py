@@ -17,14 +17,9 @@ from p2pqwen.index.acceptance import Accepted, TrustedState
 from p2pqwen.index.document import INDEX_FILE, IndexDocument
 from p2pqwen.index.entry import Entry, torrent_location
 from p2pqwen.library import durable
-from p2pqwen.library.index_rows import (
-    FileMark,
-    accept_apart,
-    builder_of,
-    file_digest,
-    put_beside,
-    remove_others,
-)
+from p2pqwen.library.index_rows.beside import put_beside, remove_others
+from p2pqwen.library.index_rows.judging import accept_apart, builder_of, file_digest
+from p2pqwen.library.index_rows.parts import FileMark
 from p2pqwen.library.index_source import FileSource, IndexSource, digest_of, pieces_of, size_of
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.torrent_reader import TorrentReader

@@ -19,9 +19,15 @@ from p2pqwen.events import Notice
 from p2pqwen.index import listing as listing_module
 from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.index.listing import Columns, EntryList, claims_of, columns_of
-from p2pqwen.library import durable, index_rows
+from p2pqwen.library import durable
+from p2pqwen.library.checksummed import seal, unseal
 from p2pqwen.library.home import Home
-from p2pqwen.library.index_rows import ROWS_IN_PART, StoredListing, read_accepted, rebuild
+from p2pqwen.library.index_rows import judging, rows_builder, stored_listing
+from p2pqwen.library.index_rows.beside import read_accepted, rebuild
+from p2pqwen.library.index_rows.parts import Parts
+from p2pqwen.library.index_rows.records import ROWS_IN_PART
+from p2pqwen.library.index_rows.rows_builder import RowsBuilder
+from p2pqwen.library.index_rows.stored_listing import StoredListing
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
@@ -88,7 +94,7 @@ def no_verification(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("the file was verified again")
 
-    monkeypatch.setattr(index_rows, "accept_pieces", fail)
+    monkeypatch.setattr(judging, "accept_pieces", fail)
 
 
 def test_it_says_what_the_file_says(stored, monkeypatch):
@@ -132,7 +138,7 @@ def test_columns_say_what_the_entries_say(stored, monkeypatch):
     plain = accept(data, TrustedState(PUBLISHER), NOW).document.entries
     no_verification(monkeypatch)
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
-    monkeypatch.setattr(index_rows, "_row", lambda _: pytest.fail("an entry was made"))
+    monkeypatch.setattr(stored_listing, "_row", lambda _: pytest.fail("an entry was made"))
     found = Columns()
     for some in listing.columns():
         found.extend(some)
@@ -143,7 +149,7 @@ def test_columns_say_what_the_entries_say(stored, monkeypatch):
 
 
 def test_columns_come_in_as_many_parts_as_they_need(tmp_path: Path, monkeypatch):
-    for module in (index_rows, listing_module):
+    for module in (rows_builder, listing_module):
         monkeypatch.setattr(module, "COLUMNS_AT_ONCE", 50)
     path = tmp_path / "index.json"
     path.write_bytes(make_file(3))
@@ -215,9 +221,9 @@ def test_a_name_is_looked_up_without_going_through_the_index(stored, monkeypatch
     listing = read_accepted(path, PUBLISHER, NOW).document.entries
     repo = RepoId("Org6/Model-100")
     read, parsed = [], []
-    get, row = index_rows._Parts.get, index_rows._row
-    monkeypatch.setattr(index_rows._Parts, "get", lambda *given: read.append(given[1:]) or get(*given))
-    monkeypatch.setattr(index_rows, "_row", lambda line: parsed.append(line) or row(line))
+    get, row = Parts.get, stored_listing._row
+    monkeypatch.setattr(Parts, "get", lambda *given: read.append(given[1:]) or get(*given))
+    monkeypatch.setattr(stored_listing, "_row", lambda line: parsed.append(line) or row(line))
     assert {one.id.repo for one in listing.find(repo)} == {repo}
     assert listing.spelled(RepoId("org6/MODEL-100")) == repo
     assert len(read) <= 6, read
@@ -267,10 +273,8 @@ OTHERS = {
 
 def changed_seal(path: Path, **changes: Any) -> None:
     with sqlite3.connect(database(path)) as connection:
-        sealed = index_rows.unseal(
-            connection.execute("SELECT body FROM parts WHERE id = 0").fetchone()[0], max_bytes=1 << 20
-        )
-        connection.execute("UPDATE parts SET body = ? WHERE id = 0", (index_rows.seal({**sealed, **changes}),))
+        sealed = unseal(connection.execute("SELECT body FROM parts WHERE id = 0").fetchone()[0], max_bytes=1 << 20)
+        connection.execute("UPDATE parts SET body = ? WHERE id = 0", (seal({**sealed, **changes}),))
     connection.close()
 
 
@@ -403,7 +407,7 @@ def test_a_disk_without_room_for_a_database(one: Path, monkeypatch):
     def full(*_: object) -> None:
         raise DiskError("cannot write the database of an index", got="database or disk is full")
 
-    monkeypatch.setattr(index_rows.RowsBuilder, "place", full)
+    monkeypatch.setattr(RowsBuilder, "place", full)
     said: list[object] = []
     assert len(list(read_accepted(one, PUBLISHER, NOW, said.append).document.entries)) == COUNT + 6
     assert any("could not be written" in str(event) for event in said)

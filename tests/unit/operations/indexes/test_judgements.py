@@ -9,7 +9,7 @@ import pytest
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index.acceptance import TrustedState
-from p2pqwen.library.index_rows import accept_apart
+from p2pqwen.library.index_rows.judging import accept_apart
 from p2pqwen.operations.indexes.judgements import Judgements
 from tests.support.publishing import NOW, Publisher
 

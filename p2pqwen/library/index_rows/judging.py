@@ -1,0 +1,131 @@
+"""Judging an index by all of acceptance while a database of its rows is made, which may be kept or let go."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from p2pqwen.errors import FormatError
+from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.index.acceptance import Accepted, TrustedState, accept_delta, accept_pieces
+from p2pqwen.index.delta import parse_delta
+from p2pqwen.index.document import encode_pieces
+from p2pqwen.library.index_rows.rows_builder import RowsBuilder
+from p2pqwen.library.index_rows.stored_listing import StoredListing
+from p2pqwen.library.index_source import IndexSource, pieces_of, size_of
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.strict_json import canonical
+
+TOLD_FROM = 8 << 20
+"""Bytes: reading a larger file shows progress."""
+TOLD_EVERY = 1 << 20
+
+
+def accept_file(
+    pieces: Iterable[bytes], trusted: TrustedState, now: datetime, folder: Path | None, tell: Callable[[int], None]
+) -> Accepted:
+    """Judge an index file by all of section 8 while a database of it is made in `folder`, for `RowsBuilder.place`.
+
+    `tell` is called with the bytes read so far. Raises `RefusedError`, `DiskError`.
+    """
+    builder = RowsBuilder(folder)
+    hasher = hashlib.sha256()
+    taken = 0
+
+    def watched() -> Iterator[bytes]:
+        nonlocal taken
+        for piece in pieces:
+            hasher.update(piece)
+            taken += len(piece)
+            tell(taken)
+            yield piece
+
+    try:
+        accepted = accept_pieces(watched(), trusted, now, builder)
+    except BaseException:
+        builder.discard()
+        raise
+    builder.file_digest = Sha256(hasher.digest())
+    return accepted
+
+
+def apply_delta(data: bytes, base: Accepted, trusted: TrustedState, now: datetime, folder: Path) -> Accepted:
+    """Judge the index that a delta makes of an accepted one, whose database is read; as `accept_file` does.
+
+    Raises `FormatError`, `RefusedError`, `DiskError`.
+    """
+    delta, listing = parse_delta(data), base.document.entries
+    if not isinstance(listing, StoredListing):
+        raise FormatError("the rows of the older index are not kept")
+    builder = RowsBuilder(folder)
+    try:
+        return accept_delta(delta, base, listing.rows(), trusted, now, builder)
+    except BaseException:
+        builder.discard()
+        raise
+
+
+def accept_apart(
+    source: IndexSource, trusted: TrustedState, now: datetime, report: Report = ignore, *, folder: Path | None = None
+) -> Accepted:
+    """Judge an index file that is not kept yet, if ever.
+
+    What is made of its rows goes when the program ends, or by `let_go`; `folder` is where it may find a place.
+
+    Raises `RefusedError`, `NotFoundError`, `DiskError`.
+    """
+    where = Path(tempfile.gettempdir()) if folder is None else folder
+    return accept_file(pieces_of(source), trusted, now, where, progress(size_of(source), report))
+
+
+def rows_of(accepted: Accepted) -> Iterator[bytes]:
+    """Yield the RFC 8785 form of every row of an accepted index, in their order; raises what its listing does."""
+    listing = accepted.document.entries
+    if isinstance(listing, StoredListing):
+        return listing.rows()
+    return (canonical(row.to_json()) for row in accepted.document.rows())
+
+
+def whole_file(accepted: Accepted) -> Iterator[bytes]:
+    """Yield an accepted index as a file of its own, with the chain from root 1 on, an entry in each line."""
+    listing = accepted.document.entries
+    if not isinstance(listing, StoredListing):
+        raise TypeError("the rows of this index are not kept")
+    return encode_pieces(accepted.roots, accepted.header, listing.rows(), accepted.signatures)
+
+
+def file_digest(accepted: Accepted) -> Sha256 | None:
+    """Return the SHA-256 of the file that an accepted index was read from, where that is known."""
+    listing = accepted.document.entries
+    return listing.file_digest if isinstance(listing, StoredListing) else None
+
+
+def builder_of(accepted: Accepted) -> RowsBuilder | None:
+    """Return what made the database of an acceptance, as long as it is not put beside its file."""
+    listing = accepted.document.entries
+    return listing.builder if isinstance(listing, StoredListing) else None
+
+
+def let_go(accepted: Accepted | None) -> None:
+    """Drop what was made with an acceptance of which nothing came; `accepted` is of no use afterwards."""
+    if accepted is not None and (builder := builder_of(accepted)) is not None:
+        builder.discard()
+
+
+def progress(total: int | None, report: Report) -> Callable[[int], None]:
+    """Return what tells how much of a file has been read, where that takes longer than a moment.
+
+    `total` None: nobody knows yet how large it will be.
+    """
+    told = 0
+
+    def tell(taken: int) -> None:
+        nonlocal told
+        if (total or taken) > TOLD_FROM and (taken - told > TOLD_EVERY or taken == total):
+            told = taken
+            report(Progress("verify the index", taken, total, ""))
+
+    return tell
