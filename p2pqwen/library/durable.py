@@ -41,8 +41,7 @@ def disk_errors(doing: str) -> Iterator[None]:
     except OSError as error:
         hint = None
         if error.errno in files.FAILING:
-            said = error.strerror or str(error)
-            raise FailingDiskError(f"cannot {doing}", got=said, hint=files.FAILING_HINT) from error
+            raise FailingDiskError(f"cannot {doing}", got=error.strerror or str(error)) from error
         if error.errno in _FULL:
             hint = "free some space, or point P2PQWEN_HOME at a larger disk"
         elif error.errno in _DENIED:
