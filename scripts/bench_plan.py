@@ -19,21 +19,25 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from p2pqwen.index.entry import Upstream  # noqa: E402 - the project's root must be found first
-from p2pqwen.operations.archive.adopt import Situation, Wishes, plan_adoption  # noqa: E402
+from p2pqwen.index.listing import Columns  # noqa: E402
+from p2pqwen.operations.archive.adopt import Wishes  # noqa: E402
+from p2pqwen.operations.archive.listed import Listed  # noqa: E402
+from p2pqwen.operations.archive.outlook import Outlook  # noqa: E402
 from p2pqwen.operations.archive.rebalance import plan_rebalance  # noqa: E402
-from p2pqwen.operations.archive.watched import WatchedSwarm, health_rows  # noqa: E402
 from p2pqwen.stewardship.allocation import Disk  # noqa: E402
 from p2pqwen.stewardship.danger import danger_key  # noqa: E402
 from p2pqwen.stewardship.swarm_health import Day, Sighting, Source  # noqa: E402
 from p2pqwen.stewardship.swarm_record import SwarmRecord  # noqa: E402
-from p2pqwen.torrent.infohash import InfoHash  # noqa: E402
-from p2pqwen.values.digest import CommitId, Sha1, Sha256  # noqa: E402
+from p2pqwen.values.digest import CommitId  # noqa: E402
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId  # noqa: E402
 
 AIM_SECONDS, AIM_BYTES, AIM_ENTRIES = 2.0, 500e6, 100_000
@@ -42,39 +46,47 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 BUDGET = 2 * 10**12
 
 
-def swarm(number: int, chance: random.Random) -> tuple[WatchedSwarm, SwarmRecord]:
+def swarm(number: int, chance: random.Random) -> tuple[SnapshotId, int, Upstream, SwarmRecord]:
     """A listed snapshot of a real-looking size, looked at for a week."""
     snapshot = SnapshotId(RepoId(f"Org{number % 50}/Model-{number // 4}"), CommitId(number.to_bytes(20)))
     size = min(10**12, int(chance.lognormvariate(23.2, 1.6)))
-    hashes = InfoHash(Sha1(number.to_bytes(20)), Sha256(number.to_bytes(32)))
     seeds = int(chance.paretovariate(0.9)) - 1
     days = tuple(Day((NOW - timedelta(days=age)).date(), seeds, seeds) for age in reversed(range(7)))
     record = SwarmRecord((Sighting(NOW - timedelta(hours=1), Source.TRACKER, seeds, seeds + 1),), days, NOW)
-    upstream = chance.choice((Upstream.PRESENT, Upstream.PRESENT, Upstream.GONE))
-    return WatchedSwarm(snapshot, hashes, size, upstream=upstream, listed=True), record
+    return snapshot, size, chance.choice((Upstream.PRESENT, Upstream.PRESENT, Upstream.GONE)), record
 
 
 def child(entries: int) -> None:
     """Plan in this process and print the figures."""
     chance = random.Random(7)
-    made = [swarm(number, chance) for number in range(entries)]
-    swarms, records = [one for one, _ in made], {one.snapshot: record for one, record in made}
+    made = sorted((swarm(number, chance) for number in range(entries)), key=itemgetter(0))
+    records = {snapshot: record for snapshot, _, _, record in made}
+    columns = Columns(
+        [str(snapshot) for snapshot, _, _, _ in made],
+        [size for _, size, _, _ in made],
+        [None] * entries,
+        [upstream for _, _, upstream, _ in made],
+    )
     del made
+    listing = SimpleNamespace(columns=lambda: [columns])
+    publisher: Any = SimpleNamespace(accepted=SimpleNamespace(document=SimpleNamespace(listing=listing)))
     seconds: dict[str, list[float]] = {"adopt": [], "rebalance": [], "reference": []}
+
+    def outlook() -> Outlook:
+        disks = [Disk("a", 10**12), Disk("b", 2 * 10**12)]
+        return Outlook(Listed([publisher], ()), records, {}, {}, b"\7" * 32, disks, NOW)
+
     for _ in range(RUNS):
         started = time.process_time()
-        rows = health_rows(swarms, records, {}, NOW)
-        situation = Situation(rows, b"\7" * 32, [Disk("a", 10**12), Disk("b", 2 * 10**12)], NOW)
-        plan = plan_adoption(situation, Wishes(exclude=("*-draft",)), BUDGET)
+        plan = outlook().plan(Wishes(exclude=("*-draft",)), BUDGET)
         seconds["adopt"].append(time.process_time() - started)
         assert len(plan.chosen) + len(plan.allocation.others) == entries
         assert 0 < plan.allocation.size <= BUDGET
         started = time.process_time()
-        plan_rebalance(
-            Situation(health_rows(swarms, records, {}, NOW), situation.node, situation.disks, NOW), Wishes(), BUDGET
-        )
+        plan_rebalance(outlook(), Wishes(), BUDGET)
         seconds["rebalance"].append(time.process_time() - started)
-        candidates = situation.candidates(Wishes())
+        offers = outlook().offers(Wishes())
+        candidates = [offers.candidate(place) for place in offers.order]
         started = time.process_time()
         sorted(candidates, key=lambda one: danger_key(one.snapshot, one.size, one.health, NOW))
         sorted(candidates, key=lambda one: one.size)

@@ -20,8 +20,9 @@ from p2pqwen.library.own_files import Left
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.operations.archive.adopt import Adoption, Wishes
+from p2pqwen.operations.archive.outlook import Outlook
 from p2pqwen.operations.archive.rebalance import Exchanged, carry_out, plan_rebalance
-from p2pqwen.operations.archive.watched import HealthRow, WatchedSwarm
+from p2pqwen.operations.archive.watched import WatchedSwarm
 from p2pqwen.stewardship.rebalance import Rebalance
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -73,7 +74,7 @@ class Archiver:
         """
         self._look(seconds)
         outlook = planning.outlook(self.app, self.store, self.report)
-        if not outlook.listed.names:
+        if not outlook.listed.columns.names:
             raise NotFoundError("no trusted index lists anything", hint="see `p2pqwen trust add`")
         plan = outlook.plan(wishes, budget)
         if dry_run:
@@ -92,28 +93,27 @@ class Archiver:
         `budget` None: the one of the last `adopt`, or what is held.
         """
         self._look(seconds)
-        situation = planning.situation(self.app, self.store, self.report)
+        outlook = planning.outlook(self.app, self.store, self.report)
         known = StewardStore(self.store).budget()
-        size = budget if budget is not None else situation.used if known is None else known
-        plan = plan_rebalance(situation, wishes, size, planning.pinned(self.store))
+        size = budget if budget is not None else outlook.used if known is None else known
+        plan = plan_rebalance(outlook, wishes, size, planning.pinned(self.store))
         if dry_run or not plan.exchanges:
             return Rebalanced(plan, size)
         agree(plan)
         done = carry_out(
             plan.exchanges,
             self,
-            node=situation.node,
+            node=outlook.node,
             pinned=lambda: planning.pinned(self.store),
             clock=lambda: datetime.now(UTC),
             report=self.report,
         )
         return Rebalanced(plan, size, tuple(done))
 
-    def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
-        """Look at these swarms now, and return how they stand."""
+    def look(self, snapshots: Collection[SnapshotId]) -> Outlook:
+        """Look at these swarms now, and return how things stand then."""
         self._look(_LAST_LOOK, snapshots)
-        rows = planning.situation(self.app, self.store, self.report).rows
-        return [row for row in rows if row.swarm.snapshot in snapshots]
+        return planning.outlook(self.app, self.store, self.report)
 
     def bring(self, snapshot: SnapshotId) -> None:
         """Fetch a snapshot; raises `P2pqwenError`."""

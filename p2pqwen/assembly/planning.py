@@ -12,9 +12,10 @@ from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
-from p2pqwen.operations.archive.adopt import Situation, contradictions, disks_of
-from p2pqwen.operations.archive.outlook import Outlook, kept_here, listed_columns
-from p2pqwen.operations.archive.watched import WatchedSwarm, each_watched, health_rows, watched_swarms
+from p2pqwen.operations.archive.adopt import disks_of
+from p2pqwen.operations.archive.listed import Listed
+from p2pqwen.operations.archive.outlook import Outlook
+from p2pqwen.operations.archive.watched import WatchedSwarm, each_watched, watched_swarms
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -30,38 +31,17 @@ def swarms(app: App) -> list[WatchedSwarm]:
     return watched_swarms(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices())
 
 
-def situation(app: App, store: StateStore, report: Report) -> Situation:
-    """Return what a plan of what to hold starts from."""
-    now = datetime.now(UTC)
-    publishers = app.trust.publishers(now=now, report=report)
-    swarms = watched_swarms(app.library, publishers, app.vouchers.voices(), report)
-    return Situation(
-        rows=health_rows(swarms, HealthStore(store).all(), UpstreamStore(store).states(), now),
-        node=StewardStore(store).node_id(),
-        disks=disks_of(app.library),
-        now=now,
-        away={one.id: one.size for one in app.library.away()},
-        contradicted=contradictions(publishers),
-        seed_withdrawn=SeedWithdrawn(app.config.network.seed_withdrawn),
-    )
-
-
 def outlook(app: App, store: StateStore, report: Report) -> Outlook:
-    """Return what a plan of what to take starts from: what `situation` says, without an object for each snapshot."""
-    now = datetime.now(UTC)
-    publishers = app.trust.publishers(now=now, report=report)
-    listed = listed_columns(publishers)
+    """Return what a plan of what to hold starts from; the indexes are read when it asks for what they list."""
     return Outlook(
-        listed=listed,
-        kept=kept_here(app.library, listed, report),
+        listed=Listed(app.trust.publishers(now=datetime.now(UTC), report=report), app.library.all(), report),
         records=HealthStore(store).all(),
         upstream=UpstreamStore(store).states(),
         said=all_withdrawn(app.vouchers.voices()),
         node=StewardStore(store).node_id(),
         disks=disks_of(app.library),
-        now=now,
+        now=datetime.now(UTC),
         away={one.id: one.size for one in app.library.away()},
-        contradicted=contradictions(publishers),
         seed_withdrawn=SeedWithdrawn(app.config.network.seed_withdrawn),
     )
 

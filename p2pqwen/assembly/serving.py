@@ -36,7 +36,6 @@ from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
 from p2pqwen.operations.archive.keeper import ArchiveKeeper, KeeperOptions
 from p2pqwen.operations.archive.swarm_probe import Probes
 from p2pqwen.operations.archive.upstream import tracked
-from p2pqwen.operations.archive.watched import HealthRow
 from p2pqwen.operations.control.alert_watch import AlertWatch
 from p2pqwen.operations.control.alerts import AlertsAnswer, PublisherLook
 from p2pqwen.operations.control.dashboard import Dashboard
@@ -238,10 +237,8 @@ class _KeptNode:
             raise NotFoundError(f"{snapshot} is no longer in the library")
         return self.supervisor.remove(held)
 
-    def look(self, snapshots: Collection[SnapshotId]) -> list[HealthRow]:
+    def look(self, snapshots: Collection[SnapshotId]) -> None:
         self.survey(snapshots, again=True)
-        rows = planning.situation(self.app, self.store, self.report).rows
-        return [row for row in rows if row.swarm.snapshot in snapshots]
 
     def room(self) -> int:
         return max((disk.room for disk in disks_of(self.app.library)), default=0)
@@ -278,7 +275,7 @@ def archive_keeper(
         KeeperOptions(size, config.every, Wishes(config.prefer, config.exclude, config.license), config.rebalance),
         node,
         StewardStore(store),
-        situation=lambda: planning.situation(app, store, ignore),
+        outlook=lambda: planning.outlook(app, store, ignore),
         survey=node.survey,
         clock=lambda: datetime.now(UTC),
         report=report,

@@ -14,7 +14,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +29,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MANY = 300
 """Files of a folder: so many are synced with all of their file system, in one wait for the disk instead of as many."""
+_AT_ONCE = 4096  # files that wait for their names together
 _LOOKERS, _LOOKING = 1000, 0.001  # how often, and for how many seconds, those are waited for who look at a lock
 _TRIES = 10  # to make a folder that others tidy away as long as it is empty
 
@@ -58,6 +59,47 @@ def write(path: Path, data: bytes, *, mode: int = PRIVATE, sync: bool = True) ->
         file.write(data)
 
 
+def write_many(root: Path, given: Iterable[tuple[Path, bytes]], *, mode: int = PRIVATE) -> None:
+    """Put files below `root` as `write` does, and wait for the disk once for many of them; raises `DiskError`.
+
+    Each stands under its name only once its content is on the disk. `given` is read as it is written.
+    """
+    begun: list[tuple[Path, Path]] = []
+    try:
+        for path, data in given:
+            with disk_errors(f"write {path}"):
+                temporary = temporary_beside(path, shared=mode != PRIVATE, sync=False)
+                begun.append((temporary, path))
+                with _new_file(temporary, mode) as file:
+                    file.write(data)
+            if len(begun) == _AT_ONCE:
+                _let_stand(root, begun)
+        _let_stand(root, begun)
+    finally:
+        for temporary, _ in begun:
+            temporary.unlink(missing_ok=True)
+
+
+def _let_stand(root: Path, begun: list[tuple[Path, Path]]) -> None:
+    """Rename files that were begun, and take them off the list."""
+    with disk_errors(f"write below {root}"):
+        _sync_all(root, [temporary for temporary, _ in begun], files.sync_file)
+        folders = {above for _, path in begun for above in path.parents if above.is_relative_to(root)}
+        while begun:
+            temporary, path = begun[-1]
+            temporary.replace(path)
+            begun.pop()
+        _sync_all(root, folders, sync_folder)
+
+
+def _sync_all(root: Path, paths: Collection[Path], sync: Callable[[Path], None]) -> None:
+    """Write out files or folders below a folder, each by itself or all at once."""
+    if len(paths) > MANY and files.sync_file_system(root):
+        return
+    for path in paths:
+        sync(path)
+
+
 def write_pieces(path: Path, pieces: Iterable[bytes], *, mode: int = PRIVATE) -> None:
     """Do what `write` does for what comes in pieces; raises what they do, too."""
     with replacing(path, mode=mode) as file:
@@ -70,10 +112,7 @@ def replacing(path: Path, *, mode: int = PRIVATE, sync: bool = True) -> Iterator
     with disk_errors(f"write {path}"):
         temporary = temporary_beside(path, shared=mode != PRIVATE)
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(descriptor, "wb") as file:
-                if mode == PRIVATE:
-                    give_mode(file.fileno(), mode)
+            with _new_file(temporary, mode) as file:
                 yield file
                 file.flush()
                 if sync:
@@ -85,9 +124,17 @@ def replacing(path: Path, *, mode: int = PRIVATE, sync: bool = True) -> Iterator
             sync_folder(path.parent)
 
 
-def temporary_beside(path: Path, *, shared: bool = False) -> Path:
+@contextlib.contextmanager
+def _new_file(path: Path, mode: int) -> Iterator[BinaryIO]:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        if mode == PRIVATE:
+            give_mode(file.fileno(), mode)
+        yield file
+
+
+def temporary_beside(path: Path, *, shared: bool = False, sync: bool = True) -> Path:
     """Return a free name beside a path, for what is to take its place, and make the folder; raises `OSError`."""
-    make_folder(path.parent, shared=shared)
+    make_folder(path.parent, shared=shared, sync=sync)
     return path.parent / f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
@@ -132,12 +179,15 @@ def remove(path: Path) -> None:
             sync_folder(path.parent)
 
 
-def make_folder(folder: Path, *, shared: bool = False) -> None:
-    """Make a folder and those above it, each durably: what is in a folder that is lost is lost; raises `OSError`."""
+def make_folder(folder: Path, *, shared: bool = False, sync: bool = True) -> None:
+    """Make a folder and those above it, each durably: what is in a folder that is lost is lost; raises `OSError`.
+
+    Without `sync` somebody else makes them durable.
+    """
     for left in range(_TRIES, 0, -1):
         if folder.is_dir():
             return
-        make_folder(folder.parent, shared=shared)
+        make_folder(folder.parent, shared=shared, sync=sync)
         try:
             folder.mkdir(mode=0o777 if shared else 0o700)
             break
@@ -150,7 +200,8 @@ def make_folder(folder: Path, *, shared: bool = False) -> None:
                 raise
     if not shared:
         give_mode(folder, 0o700)
-    sync_folder(folder.parent)
+    if sync:
+        sync_folder(folder.parent)
 
 
 def sync_tree(folder: Path) -> None:

@@ -32,6 +32,8 @@ SIZE_BONUS = 2.0
 """A snapshot that fills a node's whole budget counts as having two copies fewer, one of a tenth of it none; by the
 logarithm between."""
 
+_IN_DANGER = frozenset({Danger.CRITICAL, Danger.ENDANGERED})
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -74,6 +76,13 @@ class Offers:
             refused=self.refused.get(place),
             has_room=place in self.has_room,
         )
+
+    def in_danger(self, now: datetime) -> Iterator[Candidate]:
+        """Yield those to give well-kept snapshots up for, but what is refused."""
+        endangered = {id(one) for one in _distinct(self.healths) if danger_of(one, now) in _IN_DANGER}
+        for place in self.order if endangered else ():
+            if id(self.healths[place]) in endangered and place not in self.refused:
+                yield self.candidate(place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,41 +177,6 @@ def size_bonus(size: int, budget: int) -> float:
     return SIZE_BONUS * min(max(1.0 + math.log10(size / budget), 0.0), 1.0)
 
 
-def allocate(
-    candidates: Iterable[Candidate],
-    *,
-    node: bytes,
-    budget: int,
-    disks: Sequence[Disk],
-    now: datetime,
-    used: int = 0,
-) -> Allocation:
-    """Choose what this node should hold within `budget` bytes, of which `used` are taken already.
-
-    Preferred candidates come before all others. The same arguments give the same answer; another `node` gives
-    another one among near-ties.
-    """
-    return choose(offers_of(candidates), node=node, budget=budget, disks=disks, now=now, used=used)
-
-
-def offers_of(candidates: Iterable[Candidate]) -> Offers:
-    """Return candidates as columns."""
-    given = list(candidates)
-    return Offers(
-        names=[str(one.snapshot) for one in given],
-        sizes=[one.size for one in given],
-        healths=[one.health for one in given],
-        order=sorted(range(len(given)), key=lambda place: given[place].snapshot),
-        preferred=frozenset(place for place, one in enumerate(given) if one.preferred),
-        has_room=frozenset(place for place, one in enumerate(given) if one.has_room),
-        refused={
-            place: reason
-            for place, one in enumerate(given)
-            if (reason := why_unobtainable(one.health) if one.refused is None else one.refused) is not None
-        },
-    )
-
-
 def why_unobtainable(health: SwarmHealth) -> str | None:
     """Say why a snapshot cannot be had by anybody; None where it may be."""
     return "no complete copy was seen, and no web seed answers" if health.obtainable() is False else None
@@ -211,7 +185,11 @@ def why_unobtainable(health: SwarmHealth) -> str | None:
 def choose(
     offers: Offers, *, node: bytes, budget: int, disks: Sequence[Disk], now: datetime, used: int = 0
 ) -> Allocation:
-    """Choose among offers as `allocate` does among candidates, in the same order and for the same reasons."""
+    """Choose what this node should hold within `budget` bytes, of which `used` are taken already.
+
+    Preferred candidates come before all others. The same arguments give the same answer; another `node` gives
+    another one among near-ties.
+    """
     queue = _queue(offers, node, budget, now)
     rooms = {disk.name: disk.room for disk in disks}
     roomiest = max(rooms.values(), default=0)
@@ -312,8 +290,3 @@ def _left_by_needier(left: int) -> str:
 @lru_cache(maxsize=256)
 def _room_left(most: int) -> str:
     return f"needier ones take the room: {format_size(most)} left at most, after reserves"
-
-
-def in_danger(candidate: Candidate, now: datetime) -> bool:
-    """Tell whether a snapshot is one to give up well-kept ones for."""
-    return danger_of(candidate.health, now) in {Danger.CRITICAL, Danger.ENDANGERED}

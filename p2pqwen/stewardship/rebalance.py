@@ -8,11 +8,11 @@ snapshot, moves at once; 5. knowledge older than `FRESH` moves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from p2pqwen.stewardship.allocation import Candidate, Decision, describe, in_danger, place_in_queue
+from p2pqwen.stewardship.allocation import Candidate, Decision, Offers, describe, place_in_queue
 from p2pqwen.stewardship.danger import FLOOR
 from p2pqwen.stewardship.spread import fraction
 from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
@@ -76,7 +76,7 @@ class Rebalance:
 
 
 def rebalance(
-    candidates: Iterable[Candidate],
+    offers: Offers,
     holdings: Sequence[Holding],
     *,
     node: bytes,
@@ -92,7 +92,7 @@ def rebalance(
     reasons = {one.snapshot: why_kept(one, node, now) for one in holdings}
     spare = [one for one in holdings if reasons[one.snapshot] is None]
     spare.sort(key=lambda one: (-_others(one, now), one.snapshot))
-    wanted = [one for one in candidates if one.refused is None and in_danger(one, now) and one.health.obtainable()]
+    wanted = [one for one in offers.in_danger(now) if one.health.obtainable()]
     wanted.sort(key=lambda one: (not one.preferred, place_in_queue(one, node, budget, now), one.snapshot))
     left = budget - (sum(one.size for one in holdings) if used is None else used)
     disk_is_short = room is not None and room < left

@@ -136,7 +136,7 @@ ELSEWHERE = {
     "operations/node/seed.py::_share_upload": OWN,
     "operations/node/seed.py::_tell_stats": OWN,
     "operations/node/seed.py::rows": OWN,
-    "operations/publish/site.py::complete_site": WHOLE,
+    "operations/publish/site.py::lacking": WHOLE,
     "operations/node/standing_watch.py::of": INSIDE,
     "operations/verify/standings.py::away": PARSED,
     "operations/archive/swarm_probe.py::_ask_web_seeds": PARSED,

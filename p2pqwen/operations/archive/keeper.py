@@ -21,17 +21,21 @@ from typing import Protocol, Self
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, Interruption, P2pqwenError
 from p2pqwen.events import Happened, Report
+from p2pqwen.index.entry import Upstream
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.steward_store import StewardStore
-from p2pqwen.operations.archive.adopt import Situation, Wishes, plan_adoption
+from p2pqwen.operations.archive.adopt import Wishes
+from p2pqwen.operations.archive.listed import counts
+from p2pqwen.operations.archive.outlook import Outlook
 from p2pqwen.operations.archive.rebalance import carry_out, plan_rebalance
-from p2pqwen.operations.archive.watched import HealthRow
 from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.node.job_answer import JobState
 from p2pqwen.operations.node.jobs import FetchJob
 from p2pqwen.stewardship.allocation import Decision
-from p2pqwen.stewardship.danger import danger_of
+from p2pqwen.stewardship.danger import Danger, danger_of
+from p2pqwen.stewardship.swarm_record import NEVER_SEEN, health_of
 from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -59,8 +63,8 @@ class KeptNode(Protocol):
     def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
         """Delete a snapshot, and return what else was in its folder and stays; raises `P2pqwenError`."""
 
-    def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
-        """Look at these swarms now, and return how they stand."""
+    def look(self, snapshots: Collection[SnapshotId]) -> None:
+        """Look at these swarms now."""
 
     def room(self) -> int:
         """Return the bytes that may be written."""
@@ -121,13 +125,13 @@ class _Failure:
 class ArchiveKeeper:
     """The keeper of one node; a context manager that runs while the node does.
 
-    `situation` says what is known at this moment; `survey` asks swarms that are due, before a plan of the schedule.
+    `outlook` says what is known at this moment; `survey` asks swarms that are due, before a plan of the schedule.
     """
 
     options: KeeperOptions
     node: KeptNode
     memory: StewardStore
-    situation: Callable[[], Situation]
+    outlook: Callable[[], Outlook]
     survey: Callable[[], object]
     clock: Callable[[], datetime]
     report: Report
@@ -182,17 +186,17 @@ class ArchiveKeeper:
         elif not settled and time.monotonic() < self._next_look:
             return
         began = time.monotonic()
-        situation = self.situation()
-        self._follow_people(situation)
-        if self._learn(situation) or due or settled:
-            self._act(situation)
+        outlook = self.outlook()
+        self._follow_people(outlook)
+        if self._learn(outlook) or due or settled:
+            self._act(outlook)
         if due:
             self.memory.set_planned(self.clock())
         self._next_look = time.monotonic() + max(LOOK_EVERY, LOOK_SHARE * (time.monotonic() - began))
 
-    def _follow_people(self, situation: Situation) -> None:
+    def _follow_people(self, outlook: Outlook) -> None:
         """Take nothing again that a person removed, until they fetch it: then it is theirs."""
-        here = {row.swarm.snapshot for row in situation.rows if row.swarm.held is not None} | situation.away.keys()
+        here = {one.id for one in outlook.listed.here} | outlook.away.keys()
         adopted, declined = self.memory.adopted(), self.memory.declined()
         lost = adopted - here - self._active.keys()
         arrived = self.memory.arrived()
@@ -204,15 +208,15 @@ class ArchiveKeeper:
         if gone - declined or declined & here:
             self.memory.set_declined((declined | gone) - here)
 
-    def _learn(self, situation: Situation) -> bool:
+    def _learn(self, outlook: Outlook) -> bool:
         """Take in what is known now; whether anything of it decides otherwise than before."""
-        known, before = _Knowledge.of(situation, self.options.budget), self._known
+        known, before = _Knowledge.of(outlook, self.options.budget, self._failed), self._known
         self._known = known
         if before is None or known == before:
             return before is None
         for snapshot, failure in list(self._failed.items()):
             no_disk = isinstance(failure.error, DiskError) and known.rooms != before.rooms
-            if no_disk or known.swarms.get(snapshot) != before.swarms.get(snapshot):
+            if no_disk or before.swarms.get(snapshot, known.swarms[snapshot]) != known.swarms[snapshot]:
                 del self._failed[snapshot]
         return True
 
@@ -240,24 +244,22 @@ class ArchiveKeeper:
         self._told = None
         self.report(Happened("adopt failed", {**_named(snapshot), "reason": error.message}))
 
-    def _act(self, situation: Situation) -> None:
-        rest = self._without_active(situation)
-        plan = plan_adoption(rest, self.options.wishes, self.options.budget)
+    def _act(self, outlook: Outlook) -> None:
+        rest = self._without_active(outlook)
+        plan = rest.plan(self.options.wishes, self.options.budget)
         for one in plan.chosen[: max(0, AT_ONCE - len(self._active))]:
             self._adopt(one)
         if self._active or (self.options.rebalance and self._exchange(rest)):
             return
         words = next((one.reason for one in plan.allocation.others), "everything that is listed is held")
-        self._tell("archive rests", held=len(situation.held), bytes=situation.used, reason=words)
+        self._tell("archive rests", held=len(outlook.held), bytes=outlook.used, reason=words)
 
-    def _without_active(self, situation: Situation) -> Situation:
-        """Return the situation without what is on its way, which has its part of the budget, and what has failed."""
-        held = {row.swarm.snapshot for row in situation.held}
-        coming = {row.swarm.snapshot: row.swarm.size for row in situation.rows if row.swarm.snapshot in self._active}
-        coming = {snapshot: size for snapshot, size in coming.items() if snapshot not in held}
-        others = self._failed.keys() | self.memory.declined()
-        rows = [row for row in situation.rows if row.swarm.snapshot not in coming.keys() | others - held]
-        return replace(situation, rows=rows, away={**situation.away, **coming})
+    def _without_active(self, outlook: Outlook) -> Outlook:
+        """Return the outlook without what is on its way, which has its part of the budget, and what has failed."""
+        held = {one.held.id for one in outlook.held}
+        coming = {snapshot: outlook.size(snapshot) for snapshot in self._active if snapshot not in held}
+        passed_over = coming.keys() | self._failed.keys() | self.memory.declined()
+        return replace(outlook, passed_over=passed_over, away={**outlook.away, **coming})
 
     def _adopt(self, one: Decision) -> None:
         self.own(one.snapshot)
@@ -265,16 +267,16 @@ class ArchiveKeeper:
         self._told = None
         self.report(Happened("adopting", {**_named(one.snapshot), "size": one.size, "reason": one.reason}))
 
-    def _exchange(self, situation: Situation) -> bool:
+    def _exchange(self, outlook: Outlook) -> bool:
         """Give something up for what is endangered, where the rules have it; whether there was anything to do."""
-        plan = plan_rebalance(situation, self.options.wishes, self.options.budget, self._kept(situation))
+        plan = plan_rebalance(outlook, self.options.wishes, self.options.budget, self._kept(outlook))
         if not plan.exchanges:
             return False
         for one in carry_out(
             plan.exchanges[:1],
             _Executor(self),
-            node=situation.node,
-            pinned=lambda: self._kept(self.situation()),
+            node=outlook.node,
+            pinned=lambda: self._kept(self.outlook()),
             clock=self.clock,
             report=self.report,
         ):
@@ -287,10 +289,10 @@ class ArchiveKeeper:
                 self._fail(one.plan.take.snapshot, one.error)
         return True
 
-    def _kept(self, situation: Situation) -> frozenset[SnapshotId]:
+    def _kept(self, outlook: Outlook) -> frozenset[SnapshotId]:
         """Return what is not given up: what a person pinned, or fetched."""
         adopted = self.memory.adopted()
-        of_people = {row.swarm.snapshot for row in situation.held if row.swarm.snapshot not in adopted}
+        of_people = {one.held.id for one in outlook.held if one.held.id not in adopted}
         return frozenset(self.node.pinned()) | of_people
 
     def own(self, snapshot: SnapshotId) -> None:
@@ -325,8 +327,9 @@ class _Executor:
 
     keeper: ArchiveKeeper
 
-    def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
-        return self.keeper.node.look(snapshots)
+    def look(self, snapshots: Collection[SnapshotId]) -> Outlook:
+        self.keeper.node.look(snapshots)
+        return self.keeper.outlook()
 
     def bring(self, snapshot: SnapshotId) -> None:
         self.keeper.own(snapshot)
@@ -341,30 +344,44 @@ class _Executor:
 
 @dataclass(frozen=True, slots=True)
 class _Knowledge:
-    """What a plan rests on, as coarsely as it decides: the danger of each swarm, and steps of room."""
+    """What a plan rests on, as coarsely as it decides: which indexes, what is known of each swarm, and steps of room.
 
+    No index is read for it.
+    """
+
+    indexes: tuple[Sha256, ...]
     swarms: Mapping[SnapshotId, tuple[object, ...]]
     rooms: tuple[tuple[str, int], ...]
 
     @classmethod
-    def of(cls, situation: Situation, budget: int) -> _Knowledge:
-        """Return what is known at this moment."""
-        held, step = {row.swarm.snapshot for row in situation.held}, max(1, budget // ROOM_STEPS)
+    def of(cls, outlook: Outlook, budget: int, failed: Collection[SnapshotId]) -> _Knowledge:
+        """Return what is known at this moment: of `failed` ones also what their publishers say of them."""
+        held, step = {one.id for one in outlook.listed.here if counts(one)}, max(1, budget // ROOM_STEPS)
+        named = set[SnapshotId]().union(outlook.records, outlook.upstream, outlook.said, held, outlook.away, failed)
         return cls(
+            outlook.listed.indexes,
             {
-                row.swarm.snapshot: (
-                    danger_of(row.health, situation.now),
-                    row.health.obtainable(),
-                    row.swarm.listed,
-                    row.swarm.withdrawn,
-                    row.swarm.snapshot in held,
-                    row.swarm.snapshot in situation.away,
-                    row.swarm.snapshot in situation.contradicted,
+                snapshot: (
+                    _standing(outlook, snapshot),
+                    outlook.said.get(snapshot, ()),
+                    snapshot in held,
+                    snapshot in outlook.away,
+                    [(one.upstream, one.infohash.v2) for one in outlook.listed.find(snapshot)]
+                    if snapshot in failed
+                    else None,
                 )
-                for row in situation.rows
+                for snapshot in named
             },
-            tuple((disk.name, min(disk.room, budget) // step) for disk in situation.disks),
+            tuple((disk.name, min(disk.room, budget) // step) for disk in outlook.disks),
         )
+
+
+def _standing(outlook: Outlook, snapshot: SnapshotId) -> list[tuple[Danger, bool | None]]:
+    """Return how a swarm stands; where only its index says what its origin does, for all that it may say."""
+    states = [outlook.upstream[snapshot]] if snapshot in outlook.upstream else Upstream
+    record = outlook.records.get(snapshot, NEVER_SEEN)
+    found = (health_of(record, state, outlook.now) for state in states)
+    return [(danger_of(one, outlook.now), one.obtainable()) for one in found]
 
 
 def _named(snapshot: SnapshotId) -> dict[str, str | int | float | bool | None]:

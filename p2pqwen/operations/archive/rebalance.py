@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, State
-from p2pqwen.operations.archive.adopt import Situation, Wishes
-from p2pqwen.operations.archive.watched import HealthRow
+from p2pqwen.operations.archive.adopt import Wishes, words_of
+from p2pqwen.operations.archive.listed import Kept
+from p2pqwen.operations.archive.outlook import Outlook
 from p2pqwen.stewardship.allocation import Decision
 from p2pqwen.stewardship.rebalance import Exchange, Holding, Rebalance, rebalance, why_kept
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -25,8 +28,8 @@ from p2pqwen.values.snapshot_id import SnapshotId
 class Executor(Protocol):
     """What carrying a plan out needs, by a running node or in this process."""
 
-    def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
-        """Look at these swarms now, and return how they stand."""
+    def look(self, snapshots: Collection[SnapshotId]) -> Outlook:
+        """Look at these swarms now, and return how things stand then."""
 
     def bring(self, snapshot: SnapshotId) -> None:
         """Fetch a snapshot; raises `P2pqwenError`."""
@@ -52,39 +55,45 @@ class Exchanged:
     left: tuple[Left, ...] = ()
 
 
-def plan_rebalance(situation: Situation, wishes: Wishes, budget: int, pinned: Collection[SnapshotId] = ()) -> Rebalance:
+def plan_rebalance(outlook: Outlook, wishes: Wishes, budget: int, pinned: Collection[SnapshotId] = ()) -> Rebalance:
     """Plan one round of changes within `budget` bytes."""
     return rebalance(
-        situation.candidates(wishes),
-        holdings(situation.held, pinned),
-        node=situation.node,
+        outlook.offers(wishes),
+        holdings(outlook, pinned),
+        node=outlook.node,
         budget=budget,
-        now=situation.now,
-        room=max((disk.room for disk in situation.disks), default=0),
-        used=situation.used,
+        now=outlook.now,
+        room=max((disk.room for disk in outlook.disks), default=0),
+        used=outlook.used,
     )
 
 
-def holdings(rows: Sequence[HealthRow], pinned: Collection[SnapshotId]) -> list[Holding]:
-    """Return what may be talked about giving up: whole snapshots."""
-    return [
-        Holding(
-            row.swarm.snapshot,
-            row.swarm.size,
-            held_since(row.swarm.held),
-            row.health,
-            pinned=row.swarm.snapshot in pinned,
-            listed=row.swarm.listed,
-            withdrawn="; ".join(map(str, row.swarm.withdrawn)),
+def holdings(outlook: Outlook, pinned: Collection[SnapshotId]) -> list[Holding]:
+    """Return what may be talked about giving up: whole snapshots. One that is gone by now is none."""
+
+    def holding(one: Kept) -> Holding:
+        snapshot = one.held.id
+        return Holding(
+            snapshot,
+            one.size,
+            held_since(one.held),
+            outlook.health(snapshot),
+            pinned=snapshot in pinned,
+            listed=str(snapshot) in outlook.listed.places,
+            withdrawn=words_of(outlook.withdrawn([snapshot])),
         )
-        for row in rows
-        if row.swarm.held is not None and row.swarm.held.state is State.COMPLETE
-    ]
+
+    whole = (one for one in outlook.held if one.held.state is State.COMPLETE)
+    return each(whole, holding, failed=lambda *_: None)
 
 
 def held_since(held: HeldSnapshot) -> datetime:
-    """Return since when a snapshot is here for certain: its torrent may have been written anew since it came."""
-    return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)
+    """Return since when a snapshot is here for certain: its torrent may have been written anew since it came.
+
+    Raises `DiskError`.
+    """
+    with disk_errors(f"look at {held.torrent_path}"):
+        return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)
 
 
 def carry_out(

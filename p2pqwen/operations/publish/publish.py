@@ -271,7 +271,7 @@ def _write_site(
     shown = {entry.id: entry for entry in proposal.entries}
     _write_torrents(library, keys, proposal.held, shown, proposal.plan, _Signers(proposal.root, private), report)
     _rewrite_torrents(library, keys, proposal.plan.out, proposal.entries[len(proposal.held) :])
-    complete_site(keys, proposal.plan.out, document)
+    complete_site(keys, proposal.plan.out, document, report)
 
 
 def _propose(

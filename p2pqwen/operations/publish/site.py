@@ -7,12 +7,12 @@ on after the one that was never seen, or that only a delta has shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, UsageError, VerificationError
-from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, TrustedState
 from p2pqwen.index.document import INDEX_FILE, IndexDocument
 from p2pqwen.index.entry import Entry, torrent_location
@@ -92,17 +92,23 @@ def write_torrent(keys: KeyStore, out: Path, location: str, data: bytes) -> None
         durable.write(path, data, mode=durable.SHARED)
 
 
-def complete_site(keys: KeyStore, out: Path, document: IndexDocument) -> None:
+def complete_site(keys: KeyStore, out: Path, document: IndexDocument, report: Report = ignore) -> None:
     """Give the site every torrent its index names that is not there, as it was published before."""
-    for entry in document.entries:
-        if (out / entry.torrent).exists():
-            continue
-        if (kept := keys.torrent(entry.torrent)) is None:
-            raise NotFoundError(
-                f"the torrent of {entry.id} is neither in the library nor in {out}",
-                hint=f"copy {entry.torrent} there from a mirror, or withdraw the snapshot",
-            )
-        durable.write(out / entry.torrent, kept, mode=durable.SHARED)
+
+    def lacking() -> Iterator[tuple[Path, bytes]]:
+        for done, entry in enumerate(document.entries, 1):
+            path = out / entry.torrent
+            if path.exists():
+                continue
+            if (kept := keys.torrent(entry.torrent)) is None:
+                raise NotFoundError(
+                    f"the torrent of {entry.id} is neither in the library nor in {out}",
+                    hint=f"copy {entry.torrent} there from a mirror, or withdraw the snapshot",
+                )
+            yield path, kept
+            report(Progress("write", done, len(document.entries), str(entry.id), "torrents"))
+
+    durable.write_many(out, lacking(), mode=durable.SHARED)
 
 
 def write_index(

@@ -35,6 +35,65 @@ def test_new_folders_are_durable_too(tmp_path, monkeypatch):
     assert synced[3:] == [tmp_path / "a" / "b"]
 
 
+def names_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 10])
+@pytest.mark.parametrize("together", [True, False], ids=["all at once", "each by itself"])
+def test_many_stand_only_once_they_are_on_the_disk(tmp_path, monkeypatch, count, together):
+    """As many as fill two batches and a bit; and each folder that is new is made durable."""
+    root = tmp_path / "site"
+    given = [(root / f"{number % 3}" / "deep" / f"{number}.torrent", b"%d" % number) for number in range(count)]
+    synced: list[Path] = []
+    standing: list[list[str]] = []
+
+    def note(path: Path) -> bool:
+        standing.append([name for name in names_below(root) if name.endswith(".torrent")])
+        synced.append(path)
+        return True
+
+    monkeypatch.setattr(durable, "_AT_ONCE", 4)
+    monkeypatch.setattr(durable, "MANY", 0 if together else 99)
+    monkeypatch.setattr(files, "sync_file_system", note)
+    monkeypatch.setattr(files, "sync_file", note)
+    monkeypatch.setattr(durable, "sync_folder", note)
+    durable.write_many(root, iter(given), mode=durable.SHARED)
+    assert {path: path.read_bytes() for path, _ in given} == dict(given)
+    assert names_below(tmp_path) == sorted(str(path.relative_to(tmp_path)) for path, _ in given)
+    assert not standing or standing[0] == []
+    if together:
+        assert set(synced) <= {root}
+        assert len(synced) == 2 * -(-count // 4)  # the files and the names of each batch
+    else:
+        assert {path.parent for path, _ in given} | ({root} if given else set()) <= set(synced)
+        assert sum(path.suffix == ".tmp" for path in synced) == count
+
+
+@pytest.mark.parametrize("fails_in", ["given", "sync_file", "replace"])
+def test_many_that_fail_leave_nothing_half(tmp_path, monkeypatch, fails_in):
+    old = tmp_path / "1"
+    durable.write(old, b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def given():
+        yield old, b"new"
+        yield tmp_path / "2", b"new"
+        if fails_in == "given":
+            raise NotFoundError("no third one")
+
+    if fails_in == "replace":
+        monkeypatch.setattr("pathlib.Path.replace", fail)
+    elif fails_in == "sync_file":
+        monkeypatch.setattr(files, "sync_file", fail)
+    with pytest.raises(NotFoundError if fails_in == "given" else DiskError):
+        durable.write_many(tmp_path, given())
+    assert names_below(tmp_path) == ["1"]
+    assert old.read_bytes() == b"old"
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize(
     ("code", "words"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "who owns"), (errno.EIO, None)]

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pqwen.stewardship.allocation import Candidate, Disk, allocate, size_bonus
+from p2pqwen.stewardship.allocation import Candidate, Disk, choose, size_bonus
 from p2pqwen.stewardship.spread import fraction
 from p2pqwen.stewardship.swarm_health import UNSEEN
+from tests.support.offers import offers_of
 from tests.unit.stewardship.samples import GB, NOW, candidate, node, seen, snapshot
 
 PLENTY = [Disk("all", 10**18)]
 
 
 def plan(candidates, budget, disks=PLENTY, of=1, **more):
-    return allocate(candidates, node=node(of), budget=budget, disks=disks, now=NOW, **more)
+    return choose(offers_of(candidates), node=node(of), budget=budget, disks=disks, now=NOW, **more)
 
 
 def names(decisions):

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from p2pqwen.stewardship.rebalance import GIVE_ABOVE, Holding, rebalance, why_kept
+from tests.support.offers import offers_of
 from tests.unit.stewardship.samples import GB, NOW, candidate, node, seen, snapshot
 
 LONG_AGO = NOW - timedelta(days=200)
@@ -23,7 +24,7 @@ def giver(one):
 
 
 def plan(candidates, holdings, of, budget=20 * GB):
-    return rebalance(candidates, holdings, node=node(of), budget=budget, now=NOW)
+    return rebalance(offers_of(candidates), holdings, node=node(of), budget=budget, now=NOW)
 
 
 def test_a_well_kept_one_makes_room_for_an_endangered_one():
@@ -87,7 +88,7 @@ def test_it_does_not_flap():
     of = giver(one)
     found = plan([candidate(2, 1)], [one], of, budget=3 * GB)
     taken = Holding(found.take[0].snapshot, found.take[0].size, NOW, seen(40))
-    again = rebalance([candidate(1, 3)], [taken], node=node(of), budget=3 * GB, now=NOW + timedelta(days=1))
+    again = rebalance(offers_of([candidate(1, 3)]), [taken], node=node(of), budget=3 * GB, now=NOW + timedelta(days=1))
     assert again.give == ()
     assert "held for less" in again.kept[0].reason
 
@@ -115,7 +116,7 @@ def test_what_nobody_has_is_not_made_room_for():
 )
 def test_where_room_is_the_reason_it_is_said(held, size, budget, room, reason, kept):
     of = 1 if held.pinned else giver(held)
-    found = rebalance([candidate(2, 1, size=size)], [held], node=node(of), budget=budget, now=NOW, room=room)
+    found = rebalance(offers_of([candidate(2, 1, size=size)]), [held], node=node(of), budget=budget, now=NOW, room=room)
     assert found.exchanges == ()
     assert [one.snapshot for one in found.left_out] == [snapshot(2)]
     assert found.left_out[0].reason.startswith(f"no room: {reason}")

@@ -18,18 +18,23 @@ from p2pqwen.index.entry import Upstream, row_order
 from p2pqwen.index.listing import EntryList
 from p2pqwen.index.withdrawals import all_withdrawn
 from p2pqwen.library.snapshots import HeldSnapshot, State
-from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.archive.adopt import Situation, Wishes, contradictions, plan_adoption
-from p2pqwen.operations.archive.outlook import Outlook, kept_here, listed_columns
+from p2pqwen.operations.archive import rebalance as rebalance_module
+from p2pqwen.operations.archive.adopt import Wishes
+from p2pqwen.operations.archive.listed import Listed
+from p2pqwen.operations.archive.outlook import Outlook
+from p2pqwen.operations.archive.rebalance import plan_rebalance
 from p2pqwen.operations.archive.watched import health_rows, watched_swarms
 from p2pqwen.stewardship import allocation
 from p2pqwen.stewardship.allocation import Disk
+from p2pqwen.stewardship.rebalance import rebalance
 from p2pqwen.stewardship.swarm_health import Sighting, Source
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, WebSeedLook, remember
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from tests.support import plain_allocation
+from tests.support.offers import offers_of
+from tests.support.plain_plan import Situation, publisher_of
 from tests.support.publishing import NOW, make_entry
 from tests.unit.stewardship.samples import node
 
@@ -97,11 +102,7 @@ def listings(draw):
     return sorted(found, key=row_order)
 
 
-def publisher(listed):
-    document = SimpleNamespace(entries=listed, listing=EntryList(listed))
-    made: Any = SimpleNamespace(document=document)
-    state: Any = None
-    return TrustedPublisher(Sha256.of(b"anybody"), (), state, made)
+LONG_AGO = NOW - timedelta(days=100)
 
 
 @settings(max_examples=400, deadline=None)
@@ -120,10 +121,12 @@ def publisher(listed):
     ),
     rooms=st.lists(st.sampled_from([0, 100, 1500, 10**6]), max_size=3),
     budget=st.sampled_from([0, 1, 500, 1000, 1010, 4000, 10**7]),
+    passed_over=some,
+    pinned=some,
     spread=st.sampled_from([allocation.SPREAD, 0.0]),  # 0: nearly all are even, and the names decide
 )
 def test_it_is_the_plan_of_every_snapshot_as_an_object(
-    *, indexes, records, upstream, held, away, withdrawn, rule, wishes, rooms, budget, spread
+    *, indexes, records, upstream, held, away, withdrawn, rule, wishes, rooms, budget, passed_over, pinned, spread
 ):
     ids = [one.id for one in entries(NUMBERS)]
 
@@ -131,7 +134,7 @@ def test_it_is_the_plan_of_every_snapshot_as_an_object(
         return {ids[number]: one for number, one in known.items()}
 
     records, upstream, held, away = map(by_id, (records, upstream, held, away))
-    publishers = [publisher(one) for one in indexes]
+    publishers = [publisher_of(one) for one in indexes]
     library: Any = SimpleNamespace(all=lambda: [Held(one, Path(), Path(), *rest) for one, rest in held.items()])
     voices: Any = [
         SimpleNamespace(
@@ -140,37 +143,50 @@ def test_it_is_the_plan_of_every_snapshot_as_an_object(
         for gone, own in withdrawn
     ]
     disks = [Disk(f"disk {number}", room) for number, room in enumerate(rooms)]
-    rest: Any = {
-        "node": node(1), "disks": disks, "now": NOW, "away": away, "contradicted": contradictions(publishers),
-        "seed_withdrawn": rule,
-    }  # fmt: skip
-    situation = Situation(health_rows(watched_swarms(library, publishers, voices), records, upstream, NOW), **rest)
-    listed = listed_columns(publishers)
-    outlook = Outlook(listed, kept_here(library, listed), records, upstream, all_withdrawn(voices), **rest)
+    rest: Any = {"node": node(1), "disks": disks, "now": NOW, "away": away, "seed_withdrawn": rule}
+    passed_over, pinned = ({ids[one] for one in some} for some in (passed_over, pinned))
+    every = health_rows(watched_swarms(library, publishers, voices), records, upstream, NOW)
+    here = {one for one, (state, _) in held.items() if state is not State.INCOMPLETE}
+    rows = [row for row in every if row.swarm.snapshot not in passed_over - here]
+    listed = Listed(publishers, library.all())
+    situation = Situation(rows, contradicted=listed.contradicted, **rest)
+    outlook = Outlook(listed, records, upstream, all_withdrawn(voices), passed_over=passed_over, **rest)
 
     with mock.patch.object(allocation, "SPREAD", spread):
         found = outlook.plan(wishes, budget)
         chosen, others = plain_allocation.allocate(
             situation.candidates(wishes), node=node(1), budget=budget, disks=disks, now=NOW, used=situation.used
         )
-        plain = plan_adoption(situation, wishes, budget)
+    with mock.patch.object(rebalance_module, "held_since", return_value=LONG_AGO):
+        moved = plan_rebalance(outlook, wishes, budget, pinned)
+    assert moved == rebalance(
+        offers_of(situation.candidates(wishes)),
+        situation.holdings(pinned, LONG_AGO),
+        node=node(1),
+        budget=budget,
+        now=NOW,
+        room=max((disk.room for disk in disks), default=0),
+        used=situation.used,
+    )
 
     assert list(found.chosen) == chosen
     assert list(found.allocation.others) == others
     assert [found.allocation.others[at] for at in range(len(others))] == others
-    assert (found.allocation, found.held) == (plain.allocation, plain.held)
+    assert [(one.snapshot, one.size) for one in found.held] == [
+        (row.swarm.snapshot, row.swarm.size) for row in situation.held
+    ]
+    licenses = {str(row.swarm.snapshot): row.swarm.license for row in rows if row.swarm.listed}
     decided = [str(one.snapshot) for one in chain(found.held, chosen, others)]
-    assert [found.licenses.get(name) for name in decided] == [plain.licenses.get(name) for name in decided]
+    assert [found.licenses.get(name) for name in decided] == [licenses.get(name) for name in decided]
     assert outlook.withdrawn(ids) == [one for snapshot in ids for one in all_withdrawn(voices).get(snapshot, ())]
-    assert len(others) + len(chosen) + len(set(listed.names) & {str(one.snapshot) for one in found.held}) == len(
-        listed.names
-    )
+    apart = here | passed_over
+    assert len(others) + len(chosen) == sum(name not in set(map(str, apart)) for name in listed.columns.names)
 
 
 @pytest.mark.parametrize("kinds", [REPOS, REPOS[4:]], ids=["all kinds", "models alone"])
 def test_columns_are_ordered_by_snapshot(kinds):
     listed = sorted((make_entry(number, repo) for repo in kinds for number in range(3)), key=row_order)
-    found = listed_columns([publisher(listed)])
+    found = Listed([publisher_of(listed)], ()).columns
     ordered = sorted(listed, key=lambda one: one.id)
     assert found.names == [str(one.id) for one in ordered]
     assert found.sizes == [one.size for one in ordered]
@@ -183,19 +199,24 @@ def test_of_several_publishers_no_entry_is_made():
     listings = [EntryList(sorted(some, key=row_order)) for some in (first, [second[0], other, second[2]])]
     kept = [(list(one.columns()), list(one.claims())) for one in listings]
     stored: Any = [
-        SimpleNamespace(document=SimpleNamespace(listing=SimpleNamespace(columns=lambda c=c: c, claims=lambda s=s: s)))
+        SimpleNamespace(
+            accepted=SimpleNamespace(
+                document=SimpleNamespace(listing=SimpleNamespace(columns=lambda c=c: c, claims=lambda s=s: s))
+            )
+        )
         for c, s in kept
     ]
-    listed = listed_columns(stored)
-    assert dict(zip(listed.names, listed.sizes, strict=True)) == {str(one.id): one.size for one in (*first, second[2])}
-    assert contradictions(stored) == {other.id}
+    listed = Listed(stored, ())
+    assert dict(zip(listed.columns.names, listed.columns.sizes, strict=True)) == {
+        str(one.id): one.size for one in (*first, second[2])
+    }
+    assert listed.contradicted == {other.id}
 
 
 def test_a_fetch_that_was_begun_goes_first_and_needs_no_more_room():
     begun, other = entries([4, 5])
-    library: Any = SimpleNamespace(all=lambda: [Held(begun.id, Path(), Path(), State.INCOMPLETE)])
-    listed = listed_columns([publisher(sorted((begun, other), key=row_order))])
-    outlook = Outlook(listed, kept_here(library, listed), {}, {}, {}, node(1), [Disk("full", 0)], NOW)
+    listed = Listed([publisher_of([begun, other])], [Held(begun.id, Path(), Path(), State.INCOMPLETE)])
+    outlook = Outlook(listed, {}, {}, {}, node(1), [Disk("full", 0)], NOW)
     found = outlook.plan(Wishes(), 10**9)
     assert [(one.snapshot, one.disk) for one in found.chosen] == [(begun.id, "full")]
     assert [one.snapshot for one in found.allocation.others] == [other.id]

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from p2pqwen.errors import NetworkError
+from p2pqwen.index.entry import Upstream
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.operations.archive import rebalance as module
+from p2pqwen.operations.archive.listed import Listed
+from p2pqwen.operations.archive.outlook import Outlook
 from p2pqwen.operations.archive.rebalance import carry_out
-from p2pqwen.operations.archive.watched import HealthRow, WatchedSwarm
 from p2pqwen.stewardship.allocation import Decision
 from p2pqwen.stewardship.rebalance import Exchange, Holding, why_kept
-from p2pqwen.stewardship.swarm_record import NEVER_SEEN
-from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.stewardship.swarm_health import Sighting, Source
+from p2pqwen.stewardship.swarm_record import NEVER_SEEN, remember
+from tests.support.plain_plan import publisher_of
+from tests.support.publishing import make_entry
 from tests.unit.stewardship.samples import GB, NOW, node, seen, snapshot
 
 NEW, OLD = snapshot(1), snapshot(2)
 LEFT = Left(Path("notes.txt"), "none of the snapshot's files")
 PLAN = Exchange(Decision(NEW, 2 * GB, "endangered", disk=""), (Decision(OLD, 2 * GB, "well kept"),))
+
+
+def outlook_of(seeds: int) -> Outlook:
+    """A listed snapshot is here, and others keep it too."""
+    entry = replace(make_entry(1), id=OLD, size=2 * GB, upstream=Upstream.GONE)
+    listed = Listed([publisher_of([entry])], [HeldSnapshot(OLD, Path(), Path(), State.COMPLETE)])
+    looked = remember(NEVER_SEEN, [Sighting(NOW, Source.TRACKER, seeds, seeds)])
+    return Outlook(listed, {OLD: looked}, {}, {}, node(1), [], NOW)
 
 
 @dataclass
@@ -36,9 +48,7 @@ class Executor:
 
     def look(self, snapshots):
         self.done.append("look")
-        held = HeldSnapshot(OLD, Path(), Path(), State.COMPLETE)
-        swarm = WatchedSwarm(OLD, InfoHash.of(b"x"), 2 * GB, listed=True, held=held)
-        return [HealthRow(swarm, NEVER_SEEN, seen(self.seeds))]
+        return outlook_of(self.seeds)
 
     def bring(self, wanted):
         if not self.reachable:
