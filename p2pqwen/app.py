@@ -306,7 +306,7 @@ class App:
         self._stores.add(store)
         return store
 
-    def upstream_records(self, report: Report) -> dict[SnapshotId, UpstreamRecord]:
+    def upstream_records(self, report: Report) -> Mapping[SnapshotId, UpstreamRecord]:
         """Return what is known of snapshots on the Hub; nothing where it was never asked."""
         from p2pqwen.library.upstream_store import UpstreamStore
 

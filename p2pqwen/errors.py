@@ -11,6 +11,7 @@
     ├── ClosedError            exit 1: the origin shows it, and does not serve it to everybody
     ├── NetworkError           exit 5: nobody to fetch from, or no answer in time
     └── DiskError              exit 6: full, or not permitted
+        └── FailingDiskError   exit 6: the disk itself cannot read or write
 
 Messages are lower case without a full stop: what, then expected and got where they say more.
 A refusal by policy names in its hint the flag that lifts it.
@@ -96,6 +97,10 @@ class NetworkError(P2pqwenError):
 
 class DiskError(P2pqwenError):
     """The disk is full, or does not let us."""
+
+
+class FailingDiskError(DiskError):
+    """The disk itself cannot read or write what it should: EIO, or a file system that contradicts itself."""
 
 
 @contextmanager

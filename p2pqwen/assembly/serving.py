@@ -351,7 +351,15 @@ def dashboard(app: App, supervisor: Supervisor, store: StateStore, alerts: Alert
     """Build what draws a seeding node's pictures."""
     looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
     scrub_every = app.config.library.scrub_every
-    return Dashboard(looks.status, looks.network, supervisor.rooms, lambda: alerts.slow, scrub_every=scrub_every)
+    return Dashboard(
+        looks.status,
+        looks.network,
+        supervisor.rooms,
+        lambda: alerts.slow,
+        scrub_every=scrub_every,
+        failing=supervisor.failing,
+        dangers=lambda: alerts.dangers,
+    )
 
 
 def messages(app: App) -> Messages | None:
@@ -401,6 +409,7 @@ def alert_watch(app: App, supervisor: Supervisor, store: StateStore, report: Rep
         mute=config.mute,
         report=report,
         loading=lambda: supervisor.loading,
+        failing=supervisor.failing,
     )
 
 

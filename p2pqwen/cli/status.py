@@ -61,14 +61,14 @@ def _answer(app: App, store: StateStore, found: Status) -> StatusAnswer:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
     from p2pqwen.operations.archive.keeper import ArchiveAnswer
-    from p2pqwen.operations.control.status import StatusAnswer, StatusRow
+    from p2pqwen.operations.control.status import StatusAnswer, StatusRows
 
     return StatusAnswer(
         found.node,
         WatchAnswer.of(last_round(store), serving.watch_every(app), node_runs=found.node is not None),
         ArchiveAnswer.of(StewardStore(store)),
         found.limits,
-        StatusRow.all(found.rows, UpstreamStore(store).all()),
+        StatusRows().all(found.rows, UpstreamStore(store).all()),
     )
 
 

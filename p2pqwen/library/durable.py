@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from p2pqwen.errors import DiskError, FormatError, InUseError, NotFoundError
+from p2pqwen.errors import DiskError, FailingDiskError, FormatError, InUseError, NotFoundError
 from p2pqwen.portable import files
 from p2pqwen.portable.locks import FileLock, file_lock
 from p2pqwen.portable.owners import give_mode
@@ -41,6 +41,8 @@ def disk_errors(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         hint = None
+        if error.errno in files.FAILING:
+            raise FailingDiskError(f"cannot {doing}", got=error.strerror or str(error)) from error
         if error.errno in _FULL:
             hint = "free some space, or point P2PQWEN_HOME at a larger disk"
         elif error.errno in _DENIED:

@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
@@ -46,6 +46,7 @@ _BESIDE = ("-wal", "-shm")
 KEPT_FILE = "choices.json"
 
 Json = Any
+Value = TypeVar("Value")
 
 
 class StateStore:
@@ -60,6 +61,7 @@ class StateStore:
         self._connection = self._connected()
         self.is_open = True
         self._opened = _identity(path)
+        self._times_opened = 1
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +92,12 @@ class StateStore:
             ).fetchall()
         right = ((name, body) for name, body, digest in rows if name != _SEAL and _is_right(name, body, digest))
         return {name[len(prefix) :]: json.loads(body) for name, body in right}
+
+    def version(self) -> tuple[int, ...]:
+        """Return what is another where a document may have changed, by this process or by another one."""
+        with self._using() as connection:
+            others = connection.execute("PRAGMA data_version").fetchone()[0]  # counts the commits of all but ourselves
+            return self._times_opened, others, connection.total_changes
 
     def put(self, name: str, value: Json) -> None:
         """Write a document."""
@@ -135,6 +143,7 @@ class StateStore:
         if self._opened == _identity(self._path):
             return
         before, self._connection = self._connection, self._connected()
+        self._times_opened += 1
         self._opened = _identity(self._path)
         before.close()
 
@@ -250,6 +259,24 @@ class StateStore:
             _write_seal(connection, seal)
             self._keep(connection)
         return connection
+
+
+class Followed(Generic[Value]):
+    """What is read from a store, read again only where the store has changed; for several threads.
+
+    What `read` returns must not be changed by anybody.
+    """
+
+    def __init__(self, store: StateStore, read: Callable[[], Value]) -> None:
+        self._store, self._read = store, read
+        self._known: tuple[tuple[int, ...], Value] | None = None
+
+    def now(self) -> Value:
+        """Return it as it is now; raises what `read` does, and `DiskError`."""
+        known, version = self._known, self._store.version()  # the version first: what changes now is read next time
+        if known is None or known[0] != version:
+            known = self._known = version, self._read()
+        return known[1]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index.entry import Upstream
-from p2pqwen.library.state_store import Json, StateStore
+from p2pqwen.library.state_store import Followed, Json, StateStore
 from p2pqwen.stewardship.upstream import UpstreamRecord, observe
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonObject
@@ -22,13 +22,17 @@ class UpstreamStore:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self._all = Followed(store, self._read_all)
 
     def get(self, snapshot: SnapshotId) -> UpstreamRecord | None:
         """Return a snapshot's record, None where the Hub was never asked."""
         return _read(self._store.get(f"{_PREFIX}{snapshot}"))
 
-    def all(self) -> dict[SnapshotId, UpstreamRecord]:
+    def all(self) -> Mapping[SnapshotId, UpstreamRecord]:
         """Return every record."""
+        return self._all.now()
+
+    def _read_all(self) -> Mapping[SnapshotId, UpstreamRecord]:
         found = {}
         for name, value in self._store.items(_PREFIX).items():
             if (record := _read(value)) is not None:

@@ -19,6 +19,8 @@ BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 """For `os.open`: Windows changes line ends without it."""
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share extents, copy on write (btrfs, XFS, bcachefs)
+FAILING = frozenset({errno.EIO, getattr(errno, "EUCLEAN", errno.EIO)})
+"""Error numbers of a disk that fails, or of a file system that contradicts itself."""
 _NEVER_CLONED = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.ENOSYS})  # of any file there
 _NO_CLONE = _NEVER_CLONED | {errno.EINVAL, errno.EPERM}
 _FOLDER = getattr(os, "O_DIRECTORY", 0)

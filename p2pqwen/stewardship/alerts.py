@@ -15,6 +15,7 @@ class AlertKind(enum.StrEnum):
     """What kind of trouble it is; the words are what `[alerts] mute` takes."""
 
     DISK = "disk"  # a library folder is not there
+    FAILING = "failing"  # I/O errors on a disk
     ROOM = "room"  # a disk has no room beyond its reserve
     DAMAGE = "damage"  # files were found damaged
     LAST_COPY = "last-copy"  # nobody else was seen to have it whole

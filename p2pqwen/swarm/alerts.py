@@ -115,7 +115,8 @@ def _flushed(torrent: SwarmTorrent, _alert: lt.cache_flushed_alert) -> None:
 
 
 def _connected(torrent: SwarmTorrent, alert: lt.peer_connect_alert) -> None:
-    torrent.meet(Endpoint(*alert.endpoint))
+    # The Python module names no transport here, and `peer_info` has no flag for this one; the message ends with it.
+    torrent.meet(Endpoint(*alert.endpoint), webrtc=alert.message().endswith("(RTC)"))
 
 
 def _mapped(news: SessionNews, alert: lt.portmap_alert) -> None:

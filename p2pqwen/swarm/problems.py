@@ -6,7 +6,8 @@ import errno
 
 import libtorrent as lt
 
-from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
+from p2pqwen.errors import DiskError, FailingDiskError, P2pqwenError, VerificationError
+from p2pqwen.portable.files import FAILING
 from p2pqwen.values.printable_text import printable
 
 _DISK_HINTS = {
@@ -28,6 +29,8 @@ def of_file(path: str, error: lt.error_code) -> P2pqwenError:
     """Return the error for a file that cannot be read or written."""
     number = error.value() if _is_system(error) else 0
     message = printable(error.message())
+    if number in FAILING:
+        return FailingDiskError(f"cannot read or write {printable(path)}", got=message)
     return DiskError(f"cannot read or write {printable(path)}", got=message, hint=_DISK_HINTS.get(number))
 
 

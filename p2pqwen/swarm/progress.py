@@ -20,8 +20,8 @@ class TorrentProgress:
     """One moment of one torrent. Sizes in bytes, rates in bytes a second, payload only.
 
     `total` and `done` count the wanted files. `peers` are connected, `seeds` those of them that have everything,
-    `web_seeds` are counted apart, `utp_peers` are those over uTP (BEP 29), and what peers alone give is
-    `peer_rate`. `known` are peers we have heard of. `checked` goes from 0 to 1 while checking.
+    `web_seeds` are counted apart, `utp_peers` are those over uTP (BEP 29), `webrtc_peers` those over WebRTC, and what
+    peers alone give is `peer_rate`. `known` are peers we have heard of. `checked` goes from 0 to 1 while checking.
     """
 
     phase: Phase
@@ -42,3 +42,4 @@ class TorrentProgress:
     failed: int
     paused: bool = False
     utp_peers: int = 0
+    webrtc_peers: int = 0

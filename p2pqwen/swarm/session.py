@@ -121,7 +121,8 @@ class Swarm:
         return self
 
     def _open(self) -> None:
-        mask = alert_mask(pieces=not self._settings.seeds)
+        downloads = not self._settings.seeds  # a seed is told of its peers only to tell those by WebRTC from others
+        mask = alert_mask(pieces=downloads, connections=downloads or self._settings.webtorrent)
         pack = cast("lt.settings_pack", {**settings_pack(self._settings, self._gateway), "alert_mask": mask})
         self.listening.clear()
         self._session = lt.session(pack)

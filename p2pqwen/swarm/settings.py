@@ -156,8 +156,8 @@ def _is_lan(host: str) -> bool:
     return is_private(host) and not is_loopback(host) and host not in {"0.0.0.0", "::"}  # noqa: S104 - compared
 
 
-def alert_mask(*, pieces: bool) -> int:
-    """Return the alert categories we read; `pieces` adds one for each finished piece and peer (downloads only)."""
+def alert_mask(*, pieces: bool, connections: bool) -> int:
+    """Return the alert categories we read: `pieces` adds one for each finished piece, `connections` for each peer."""
     category = lt.alert.category_t
     mask = (
         category.error_notification
@@ -166,7 +166,11 @@ def alert_mask(*, pieces: bool) -> int:
         | category.tracker_notification
         | category.port_mapping_notification
     )
-    return int(mask | category.piece_progress_notification | category.connect_notification if pieces else mask)
+    if pieces:
+        mask |= category.piece_progress_notification
+    if connections:
+        mask |= category.connect_notification
+    return int(mask)
 
 
 class Gateway(Protocol):

@@ -73,6 +73,9 @@ class SwarmTorrent:
         self._leave, self._release = leave, release
         self._followed = followed
         self._status: lt.torrent_status | None = None
+        self._quiet: TorrentProgress | None = (
+            None  # as of `_status`, with nobody connected: nothing moves until more is told
+        )
         self._ledger = Ledger()
         self._told: list[Endpoint] = []
         self._heard: list[Endpoint] = []
@@ -90,6 +93,7 @@ class SwarmTorrent:
         self.metadata: bytes | None = None
         self.torrent_file: bytes | None = None
         self.met: dict[Endpoint, None] = {}
+        self._over_webrtc: dict[Endpoint, None] = {}
 
     def connect(self, peer: Endpoint) -> None:
         """Connect to a peer and keep trying; raises `NetworkError` for a name without an address."""
@@ -128,13 +132,20 @@ class SwarmTorrent:
             found = self._handle.get_peer_info()
         return [Endpoint(*peer.ip) for peer in found if _is_peer(peer) and not peer.flags & _UNFINISHED_HANDSHAKE]
 
-    def meet(self, peer: Endpoint) -> None:
-        """Book a connection that was made."""
+    def meet(self, peer: Endpoint, *, webrtc: bool = False) -> None:
+        """Book a connection that was made, or is about to be."""
+        self._over_webrtc.pop(peer, None)
+        if webrtc:
+            self._over_webrtc[peer] = None
+            if len(self._over_webrtc) > _MAX_MET:
+                del self._over_webrtc[next(iter(self._over_webrtc))]
         if len(self.met) < _MAX_MET:
             self.met[peer] = None
 
     def progress(self, *, fresh: bool = False) -> TorrentProgress:
         """Return the state of this moment; of a followed torrent, as last told, unless it must be `fresh`."""
+        if self._quiet is not None and not fresh:
+            return self._quiet
         with _alive():
             told = self._status if self._followed and not fresh else None
             status = self._handle.status(_BLOCKS_TOO) if told is None else told
@@ -147,7 +158,7 @@ class SwarmTorrent:
         from_peers, from_web = self._ledger.split(status.total_payload_download)
         connected = [peer for peer in peers if not peer.flags & _UNFINISHED_HANDSHAKE]
         people = [peer for peer in connected if _is_peer(peer)]
-        return TorrentProgress(
+        now = TorrentProgress(
             phase=_PHASES.get(status.state, Phase.CHECKING),
             total=status.total_wanted,
             done=status.total_wanted_done,
@@ -166,7 +177,11 @@ class SwarmTorrent:
             failed=status.total_failed_bytes,
             paused=bool(status.flags & lt.torrent_flags.paused),
             utp_peers=sum(bool(peer.flags & _UTP) for peer in people),
+            webrtc_peers=sum(Endpoint(*peer.ip) in self._over_webrtc for peer in people) if self._over_webrtc else 0,
         )
+        if told is not None and not status.num_connections:
+            self._quiet = now
+        return now
 
     def unreached(self) -> int:
         """Return how many peers it knows and is not connected to; 0 where it needs none, since those connected give."""
@@ -178,7 +193,7 @@ class SwarmTorrent:
 
     def note(self, status: lt.torrent_status) -> None:
         """Take a status that the session told."""
-        self._status = status
+        self._status, self._quiet = status, None
 
     def mark(self, piece: int, *, have: bool) -> None:
         """Book one piece."""

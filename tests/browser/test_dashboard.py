@@ -29,6 +29,10 @@ def test_it_shows_the_node_and_pauses_a_snapshot(node, reader):
     page.wait_for_selector("body[data-state=live] #rows tr")
     assert "Qwen/Tiny" in page.inner_text("#rows")
     assert "Nothing needs you." in page.inner_text("#alerts")
+    heads = page.locator("table:has(#rows) th[scope=col]").all_inner_texts()
+    cells = dict(zip(heads[1:], page.locator("#rows td").all_inner_texts(), strict=True))
+    assert (cells["Health"], cells["Danger"]) == ("good", "unknown"), "nobody has looked for other copies yet"
+    assert page.inner_text("#peers-now") == "· 0 TCP, 0 uTP, 0 WebRTC"
     assert "#" not in page.url
     page.click("button[aria-label^='Pause']")
     page.wait_for_selector("button[aria-label^='Resume']")
@@ -67,6 +71,7 @@ def test_pinning_is_shown_and_taken_back(node, reader):
     page = reader.open(url)
     page.click("button[aria-label^='Pin']")
     page.wait_for_selector("button[aria-label^='Unpin']")
+    assert page.evaluate("document.activeElement.ariaLabel").startswith("Unpin"), "the row is drawn in place"
     assert row(world.publisher, world.commit)["pinned"]
     page.click("button[aria-label^='Unpin']")
     page.wait_for_selector("button[aria-label^='Pin']")

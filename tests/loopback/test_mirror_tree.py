@@ -75,6 +75,17 @@ def test_aria2_takes_the_files_from_it_once_the_hub_is_gone(tmp_path):
     assert files_below(out / world.commit) == files_below(world.folder / "model")
 
 
+@needs("wget2")
+def test_wget2_takes_what_the_signed_sums_name(world):
+    world.publisher.ok("publish", "--out", world.site, "--mirror-tree", "--yes")
+    copy, sums = world.folder / "wget2", world.site / "files" / "SHA256SUMS"
+    with web_server(world.site) as url:
+        urls = world.folder / "urls"
+        urls.write_text("".join(f"{url}files/{line.split('  ', 1)[1]}\n" for line in sums.read_text().splitlines()))
+        ended("wget2", "--no-config", "--tries=2", "-x", "-nH", "-P", copy, "-i", urls)
+    ended("sha256sum", "-c", "--quiet", sums, folder=copy / "files")
+
+
 def test_it_is_a_web_seed_of_every_snapshot_in_it(tmp_path):
     with HubSimulator() as hub:
         world = World(tmp_path, hub)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from p2pqwen.operations.control.status import NodeStatusAnswer
+from p2pqwen.server.control_client import ControlClient
 from tests.support.nat import OUTSIDE, natted_houses
 from tests.support.preserved import COMMITS, REPO, Preserver, small_model, tree
 from tests.support.processes import ROOT, p2pqwen, running
@@ -29,18 +31,23 @@ def test_two_nodes_meet_where_both_asked_for_it(tmp_path, asked_for):
             config = CONFIG + ("webtorrent = true\n" if asked_for else "")
             for someone in (user, keeper.user):
                 (someone.home / "config.toml").write_text(config)
-            seed = p2pqwen("seed", "--listen", "127.0.0.1:0", "--json")
+            seed = p2pqwen("seed", "--listen", "127.0.0.1:0", "--upload-limit", "700kB/s", "--json")
             timeout = "120" if asked_for else "5"
             fetch = p2pqwen("fetch", REPO, "--no-hf-cache", "--timeout", timeout, "--json")
+            node_of_keeper, met = ControlClient(keeper.user.home), []  # peers by WebRTC, as the seed counts them
             with running(lab.within(lab.world, seed), keeper.user.environment) as node:
                 node.line(60, containing='"seeding"')
                 if asked_for:
                     tracker.line(60, containing="peer")
                 with running(lab.within(lab.world, fetch), user.environment) as command:
+                    while command.exit_code is None and not any(met):
+                        (row,) = node_of_keeper.call(NodeStatusAnswer, "GET", "/v1/status").snapshots
+                        met.append(row.row.state.webrtc_peers)
                     code = command.wait(200)
                 if not asked_for:
                     assert all(one.is_loopback for one in datagram_sockets(node.pid))
             assert code == (0 if asked_for else 5), command.stderr
+            assert any(met) is asked_for
             # A hybrid torrent has two infohashes, and each peer announces both.
             assert (tracker.stdout.count("peer") >= 4) is asked_for
     if asked_for:

@@ -61,6 +61,7 @@ ELSEWHERE = {
     "operations/indexes/bundle.py::_start": PARSED,
     "operations/indexes/dht_access.py::open": PARSED,
     "operations/indexes/listed_files.py::of": INSIDE,
+    "operations/control/alert_watch.py::look": PARSED,
     "operations/control/alerts.py::of_publishers": PARSED,
     "operations/control/alerts.py::of_status": PARSED,
     "operations/control/alerts.py::of_swarms": PARSED,

@@ -20,6 +20,7 @@ from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.control.alerts import Folder, PublisherLook, of_publishers, of_status, of_swarms
 from p2pqwen.operations.control.status import NodeStatusAnswer
 from p2pqwen.stewardship.alerts import Alert, AlertKind, after_round, news, worst_first
+from p2pqwen.stewardship.danger import Danger, danger_of
 from p2pqwen.stewardship.swarm_health import SwarmHealth
 from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -57,8 +58,8 @@ def message(alerts: tuple[Alert, ...], node: str) -> tuple[str, str]:
 class AlertWatch:
     """The watch of one node; a context manager that runs while the node does.
 
-    `status`, `rooms`, `swarms` (of what is held) and `publishers` tell how things stand. `loading`: the node does not
-    know itself yet.
+    `status`, `rooms`, `failing` (disks), `swarms` (of what is held) and `publishers` tell how things stand. `loading`:
+    the node does not know itself yet.
     """
 
     status: Callable[[], NodeStatusAnswer]
@@ -73,9 +74,11 @@ class AlertWatch:
     mute: tuple[AlertKind, ...] = ()
     report: Report = ignore
     loading: Callable[[], bool] = lambda: False
+    failing: Callable[[], Mapping[str, str]] = dict
     every: float = EVERY
     _surveyed: datetime | None = None
     _slow: tuple[Alert, ...] = ()
+    _dangers: Mapping[str, Danger] = field(default_factory=dict)
     _last: tuple[Alert, ...] = ()
     _failed: datetime | None = None
     _background: BackgroundThread = field(init=False)
@@ -103,20 +106,27 @@ class AlertWatch:
         return self._slow
 
     @property
+    def dangers(self) -> Mapping[str, Danger]:
+        """How near each held snapshot is to being lost, as last surveyed, by `org/model@commit`."""
+        return self._dangers
+
+    @property
     def last(self) -> tuple[Alert, ...]:
         """What the last look found, of everything."""
         return self._last
 
     def current(self) -> tuple[Alert, ...]:
         """Return all that is wrong now, the worst first; of swarms and publishers, as last surveyed."""
-        folders = [Folder(path, room) for path, room in self.rooms().items()]
+        folders = Folder.all(self.rooms(), self.failing())
         return worst_first((*of_status(self.status(), folders), *self._slow))
 
     def look(self) -> tuple[Alert, ...]:
         """Do one round: survey if that is due, tell what is new, and return it. Raises `P2pqwenError`."""
         now = self.clock()
         if self._surveyed is None or now - self._surveyed >= SURVEY_EVERY:
-            self._slow = worst_first((*of_publishers(self.publishers(), now), *of_swarms(self.swarms(), now)))
+            swarms = self.swarms()
+            self._slow = worst_first((*of_publishers(self.publishers(), now), *of_swarms(swarms, now)))
+            self._dangers = {str(one): danger_of(health, now) for one, health in swarms.items()}
             self._surveyed = now
         current, told = self.current(), self.store.told()
         self._last = current

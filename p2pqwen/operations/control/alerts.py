@@ -8,7 +8,7 @@ from datetime import datetime
 
 from p2pqwen.index.entry import Upstream
 from p2pqwen.net.messages import NotSent
-from p2pqwen.operations.control.status import NodeStatusAnswer
+from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
 from p2pqwen.operations.indexes.update import STALE_DAYS
 from p2pqwen.stewardship.alerts import Alert, AlertKind, worst_first
 from p2pqwen.stewardship.allocation import describe
@@ -27,10 +27,19 @@ NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away."""
+    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away.
+
+    `failing`: what speaks for it that its disk fails.
+    """
 
     path: str
     room: int | None
+    failing: str | None = None
+
+    @classmethod
+    def all(cls, rooms: Mapping[str, int | None], failing: Mapping[str, str]) -> tuple[Folder, ...]:
+        """Return the folders of a library."""
+        return tuple(cls(path, room, failing.get(path)) for path, room in rooms.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +71,14 @@ def of_status(status: NodeStatusAnswer, folders: Iterable[Folder]) -> tuple[Aler
     """Say what is wrong with disks, snapshots and limits at a moment, the worst first."""
     found = []
     for one in folders:
+        if one.failing is not None:
+            found.append(Alert("danger", one.path, f"its disk is failing: {one.failing}", AlertKind.FAILING))
         if one.room is None:
             found.append(Alert("danger", one.path, "its disk is not here", AlertKind.DISK))
         elif one.room == 0:
             found.append(Alert("warning", one.path, "no room beyond the reserve", AlertKind.ROOM))
     for row in status.snapshots:
-        state, name = row.row.state, str(row.row.state.id)
-        if row.row.health == "damaged":
-            words = plural(state.damaged_files, "damaged file")
-            verb = "was" if state.damaged_files == 1 else "were"
-            found.append(Alert("danger", name, f"{words} {verb} found", AlertKind.DAMAGE))
-        if row.upstream.upstream is Upstream.GONE:
-            place = state.id.repo.kind.origin.words
-            found.append(Alert("warning", name, f"{place} no longer serves it", AlertKind.GONE))
-        by = [printable(one.name, limit=NAME) for one in state.withdrawn]
-        found += [Alert("warning", name, f"withdrawn by {one}", AlertKind.WITHDRAWN) for one in by]
+        found += _of_row(row)
     limits = status.limits
     if limits.monthly_upload and limits.uploaded_this_month >= QUOTA_NEAR * limits.monthly_upload:
         used, quota = format_size(limits.uploaded_this_month), format_size(limits.monthly_upload)
@@ -84,6 +86,23 @@ def of_status(status: NodeStatusAnswer, folders: Iterable[Folder]) -> tuple[Aler
     if limits.reason:
         found.append(Alert("warning", "", limits.reason, AlertKind.HELD_BACK))
     return worst_first(found)
+
+
+def _of_row(row: StatusRow) -> list[Alert]:
+    state, is_damaged = row.row.state, row.row.health == "damaged"
+    if not (is_damaged or row.upstream.upstream is Upstream.GONE or state.withdrawn):
+        return []  # of nearly all rows, at every look
+    name, found = str(state.id), []
+    if is_damaged:
+        words = plural(state.damaged_files, "damaged file")
+        verb = "was" if state.damaged_files == 1 else "were"
+        found.append(Alert("danger", name, f"{words} {verb} found", AlertKind.DAMAGE))
+    if row.upstream.upstream is Upstream.GONE:
+        place = state.id.repo.kind.origin.words
+        found.append(Alert("warning", name, f"{place} no longer serves it", AlertKind.GONE))
+    by = [printable(one.name, limit=NAME) for one in state.withdrawn]
+    found += [Alert("warning", name, f"withdrawn by {one}", AlertKind.WITHDRAWN) for one in by]
+    return found
 
 
 def of_swarms(swarms: Mapping[SnapshotId, SwarmHealth], now: datetime) -> tuple[Alert, ...]:

@@ -1,7 +1,8 @@
 """What the dashboard shows: the node as it is, what changed since, its rates over an hour and a day, and what is wrong.
 
-A page gets one whole picture and then only the rows that changed, every two seconds. Rates are measured whether anybody
-looks or not, every ten seconds; a point of the day's plot is the mean of five minutes.
+A page gets one whole picture and then only what changed, every two seconds. All pages together are shown one moment,
+which is drawn once. Rates are measured whether anybody looks or not, every ten seconds; a point of the day's plot is
+the mean of five minutes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from p2pqwen.operations.node.limits import LimitsAnswer
 from p2pqwen.operations.node.state import NodeAddress
 from p2pqwen.server.control import Given
 from p2pqwen.stewardship.alerts import Alert, worst_first
+from p2pqwen.stewardship.danger import Danger
+from p2pqwen.values.snapshot_id import SnapshotId
 
 REFRESH = 2.0
 """Seconds between two pictures."""
@@ -52,7 +55,8 @@ class Rates:
 class Picture:
     """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
 
-    `rates` is None where no point was added. `scrub_every`: seconds between two readings of a file for bit rot.
+    `alerts` and `dangers` are None where they are as before, `rates` where no point was added. `dangers`: how near a
+    snapshot is to being lost, as last surveyed. `scrub_every`: seconds between two readings of a file for bit rot.
     """
 
     node: NodeAddress
@@ -63,9 +67,23 @@ class Picture:
     limits: LimitsAnswer
     watch: WatchAnswer | None
     folders: tuple[Folder, ...]
-    alerts: tuple[Alert, ...]
+    alerts: tuple[Alert, ...] | None
     rates: Rates | None
     scrub_every: int
+    dangers: Mapping[str, Danger] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A node as it was `at` a moment (monotonic seconds); rows that are as before are the same objects."""
+
+    at: float
+    status: NodeStatusAnswer
+    rows: Mapping[SnapshotId, StatusRow]
+    network: NetworkAnswer
+    folders: tuple[Folder, ...]
+    alerts: tuple[Alert, ...]
+    dangers: Mapping[str, Danger]
 
 
 @dataclass(slots=True)
@@ -106,15 +124,21 @@ class Dashboard:
         more_alerts: Callable[[], tuple[Alert, ...]] = tuple,
         *,
         scrub_every: timedelta = timedelta(days=30),
+        failing: Callable[[], Mapping[str, str]] = dict,
+        dangers: Callable[[], Mapping[str, Danger]] = dict,
     ) -> None:
-        """`more_alerts` are those that a picture cannot show at once: of swarms and publishers."""
+        """`more_alerts` are those that a picture cannot show at once: of swarms and publishers.
+
+        `failing` tells of folders on disks that fail, `dangers` how near snapshots are to being lost.
+        """
+        self._failing, self._dangers = failing, dangers
         self._scrub_every = scrub_every
         self._status, self._network, self._rooms, self._more_alerts = status, network, rooms, more_alerts
         self._history = _History()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._measure, name="dashboard", daemon=True)
         self._viewers = threading.BoundedSemaphore(MAX_VIEWERS)
-        self._drawn: tuple[float, NodeStatusAnswer] | None = None
+        self._drawn: _Moment | None = None
         self._drawing = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -131,48 +155,51 @@ class Dashboard:
         # Taken by the generator itself: one that nobody begins holds no place that nobody gives back.
         if not self._viewers.acquire(blocking=False):
             raise InUseError("too many dashboards are open", expected=f"at most {MAX_VIEWERS}")
-        known: dict[str, StatusRow] = {}
+        before: _Moment | None = None
         points = -1
         try:
             while not self._stopping.is_set():
-                status, (count, rates) = self._look(), self._history.rates()
-                rows = {str(one.row.state.id): one for one in status.snapshots}
-                changed = tuple(one for name, one in rows.items() if known.get(name) != one)
-                gone = tuple(known.keys() - rows.keys())
-                yield self._picture(status, changed, gone, rates if count != points else None)
-                known, points = rows, count
+                now, (count, rates) = self._look(), self._history.rates()
+                yield self._picture(now, before, rates if count != points else None)
+                before, points = now, count
                 self._stopping.wait(REFRESH)
         finally:
             self._viewers.release()
 
-    def _look(self) -> NodeStatusAnswer:
-        """Return the node's state, asked for once by all viewers together."""
+    def _look(self) -> _Moment:
+        """Return the node as it is, asked for once by all viewers together."""
         with self._drawing:
-            if self._drawn is None or time.monotonic() - self._drawn[0] > REFRESH / 2:
-                self._drawn = time.monotonic(), self._status()
-            return self._drawn[1]
+            if self._drawn is None or time.monotonic() - self._drawn.at > REFRESH / 2:
+                self._drawn = self._draw()
+            return self._drawn
 
-    def _picture(
-        self, status: NodeStatusAnswer, rows: tuple[StatusRow, ...], gone: tuple[str, ...], rates: Rates | None
-    ) -> Picture:
-        folders = tuple(Folder(path, room) for path, room in self._rooms().items())
+    def _draw(self) -> _Moment:
+        at, status = time.monotonic(), self._status()
+        folders = Folder.all(self._rooms(), self._failing())
+        alerts = worst_first((*of_status(status, folders), *self._more_alerts()))
+        rows = {one.id: one for one in status.snapshots}
+        return _Moment(at, status, rows, self._network(), folders, alerts, self._dangers())
+
+    def _picture(self, now: _Moment, before: _Moment | None, rates: Rates | None) -> Picture:
+        known = {} if before is None else before.rows
         return Picture(
-            node=status.node,
-            network=self._network(),
-            snapshots=rows,
-            gone=gone,
-            fetches=status.fetches,
-            limits=status.limits,
-            watch=status.watch,
-            folders=folders,
-            alerts=worst_first((*of_status(status, folders), *self._more_alerts())),
+            node=now.status.node,
+            network=now.network,
+            snapshots=tuple(one for name, one in now.rows.items() if known.get(name) != one),
+            gone=tuple(str(name) for name in known.keys() - now.rows.keys()),
+            fetches=now.status.fetches,
+            limits=now.status.limits,
+            watch=now.status.watch,
+            folders=now.folders,
+            alerts=None if before is not None and before.alerts == now.alerts else now.alerts,
             rates=rates,
             scrub_every=round(self._scrub_every.total_seconds()),
+            dangers=None if before is not None and before.dangers == now.dangers else now.dangers,
         )
 
     def _measure(self) -> None:
         while not self._stopping.wait(SAMPLE):
             # A node that is busy for a moment leaves a gap in the plot, and nothing else.
-            for status in each([self._status], lambda ask: ask(), failed=lambda *_: None):
-                states = [one.row.state for one in status.snapshots]
+            for moment in each([self._look], lambda look: look(), failed=lambda *_: None):
+                states = [one.row.state for one in moment.rows.values()]
                 self._history.add(sum(one.upload_rate for one in states), sum(one.download_rate for one in states))

@@ -20,6 +20,7 @@ _EACH: tuple[tuple[str, str, Callable[[SnapshotState], float]], ...] = (
     ("snapshot_progress", "How much of it is held and checked, 0 to 1.", lambda row: row.progress),
     ("snapshot_peers", "Connected peers.", lambda row: row.peers),
     ("snapshot_utp_peers", "Those of them that are met by uTP.", lambda row: row.utp_peers),
+    ("snapshot_webrtc_peers", "Those of them that are met by WebRTC.", lambda row: row.webrtc_peers),
     ("snapshot_seeds", "Connected peers that have everything.", lambda row: row.seeds),
     ("snapshot_upload_rate_bytes", "Payload sent a second.", lambda row: row.upload_rate),
     ("snapshot_download_rate_bytes", "Payload received a second.", lambda row: row.download_rate),

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 
 from p2pqwen import __version__
@@ -35,8 +35,8 @@ from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
 from p2pqwen.operations.background import STOP_SECONDS
 from p2pqwen.operations.control.inventory import InventoryAnswer, inventory
-from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
-from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
+from p2pqwen.operations.control.snapshot_calls import SnapshotCalls, limits_answer
+from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRows
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.job_answer import JobAnswer, JobLine, JobsAnswer
 from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
@@ -166,6 +166,11 @@ class _Calls:
     snapshots: SnapshotCalls
     store: StateStore
     watch_every: timedelta | None
+    _upstream: UpstreamStore = field(init=False)
+    _rows: StatusRows = field(default_factory=StatusRows)
+
+    def __post_init__(self) -> None:
+        self._upstream = UpstreamStore(self.store)
 
     @classmethod
     def of(cls, supervisor: Supervisor, library: Library, store: StateStore, watch_every: timedelta | None) -> _Calls:
@@ -180,13 +185,13 @@ class _Calls:
 
     def status(self, _given: Given) -> NodeStatusAnswer:
         """Return the node as it is at this moment."""
-        rows = self.supervisor.on_node(self.supervisor.look)
+        rows, month = self.supervisor.look_now()
         return NodeStatusAnswer(
             NodeAddress(os.getpid(), self.supervisor.listening),
-            StatusRow.all(rows, UpstreamStore(self.store).all()),
+            self._rows.all(rows, self._upstream.all()),
             WatchAnswer.of(last_round(self.store), self.watch_every, node_runs=True),
             tuple(job.answer for job in self.supervisor.jobs.all() if not job.state.ended),
-            self.limits({}),
+            limits_answer(self.snapshots.choices.limits(), month, datetime.now().astimezone()),
         )
 
     def limits(self, given: Given) -> LimitsAnswer:

@@ -16,7 +16,7 @@ from p2pqwen.library.folders import AwayError
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.node.limits import Limits, LimitsAnswer, Priority, allowance
-from p2pqwen.operations.node.preferences import Choice, Choices
+from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
 from p2pqwen.operations.verify.target import held_snapshot
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.known_snapshots import KnownSnapshots
@@ -143,7 +143,8 @@ class SnapshotCalls:
             self.changed()
         else:
             limits = self.choices.limits()
-        return limits_answer(limits, self.choices, datetime.now().astimezone())
+        now = datetime.now().astimezone()
+        return limits_answer(limits, self.choices.month(now), now)
 
     def _refuse_pinned(self, snapshot: SnapshotId) -> None:
         if self.choices.of(snapshot).pinned:
@@ -173,9 +174,8 @@ class SnapshotCalls:
         return named[0]
 
 
-def limits_answer(limits: Limits, choices: Choices, now: datetime) -> LimitsAnswer:
-    """Return the limits with what this month used of them; `now` is local time."""
-    used = choices.month(now)
+def limits_answer(limits: Limits, used: Transfer, now: datetime) -> LimitsAnswer:
+    """Return the limits with what this month `used` of them; `now` is local time."""
     allowed = allowance(limits, now=now, uploaded_this_month=used.uploaded)
     return LimitsAnswer(
         limits.upload,

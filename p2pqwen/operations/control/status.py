@@ -21,6 +21,7 @@ from p2pqwen.operations.node.state import NodeAddress, NodeState, SnapshotRow, S
 from p2pqwen.operations.verify.scrub import ScrubRecord, scrub_records
 from p2pqwen.operations.verify.standings import Standings
 from p2pqwen.stewardship.upstream import UpstreamRecord
+from p2pqwen.values.derived import Derived
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -32,12 +33,28 @@ class StatusRow:
     row: SnapshotRow = field(metadata=FLAT)
     upstream: UpstreamAnswer = field(metadata=FLAT)
 
-    @classmethod
+    @property
+    def id(self) -> SnapshotId:
+        """The snapshot."""
+        return self.row.state.id
+
+
+class StatusRows:
+    """Rows of one look after another: one that is as before is the same object. For several threads."""
+
+    def __init__(self) -> None:
+        self._made: Derived[SnapshotId, tuple[SnapshotState, UpstreamRecord | None], StatusRow] = Derived(_row)
+
     def all(
-        cls, states: Iterable[SnapshotState], upstream: Mapping[SnapshotId, UpstreamRecord]
+        self, states: Iterable[SnapshotState], upstream: Mapping[SnapshotId, UpstreamRecord]
     ) -> tuple[StatusRow, ...]:
         """Return the rows, with what is known of each snapshot on the Hub."""
-        return tuple(cls(one.row, UpstreamAnswer.of(upstream.get(one.id))) for one in states)
+        return tuple(self._made.look((one.id, (one, upstream.get(one.id))) for one in states))
+
+
+def _row(made_of: tuple[SnapshotState, UpstreamRecord | None]) -> StatusRow:
+    state, upstream = made_of
+    return StatusRow(state.row, UpstreamAnswer.of(upstream))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,8 @@ def status(
         limits = asked.limits
     else:
         node, rows = node_status(library, home, report)
-        limits = limits_answer(choices.limits(), choices, datetime.now().astimezone())
+        now = datetime.now().astimezone()
+        limits = limits_answer(choices.limits(), choices.month(now), now)
     known, sent, scrubs = choices.all(), choices.transfers(), scrub_records(store)
     live = set() if node is None else {row.id for row in node.snapshots}
     resting = {row.id for row in rows} - live

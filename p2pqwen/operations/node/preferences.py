@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from p2pqwen.errors import UsageError
-from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.state_store import Followed, StateStore
 from p2pqwen.operations.node.limits import Limits, Priority, month_of
 from p2pqwen.values.json_value import object_json
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -64,6 +64,8 @@ class Choices:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self._all = Followed(store, self._read_all)
+        self._transfers = Followed(store, self._read_transfers)
 
     def limits(self) -> Limits:
         """Return the limits; stored ones that make no sense are none."""
@@ -77,9 +79,9 @@ class Choices:
         """Return the choice for one snapshot."""
         return Choice.from_json(self._store.get(f"choice/{snapshot}"))
 
-    def all(self) -> dict[str, Choice]:
+    def all(self) -> Mapping[str, Choice]:
         """Return every choice, by `org/model@commit`."""
-        return {name: Choice.from_json(value) for name, value in self._store.items("choice/").items()}
+        return self._all.now()
 
     def pause(self, snapshot: SnapshotId, *, paused: bool) -> Choice:
         """Pause a snapshot, or let it go on."""
@@ -110,8 +112,14 @@ class Choices:
         """Return what was transferred in the month of `now`, local time."""
         return _transfer(self._store.get(f"month/{month_of(now)}"))
 
-    def transfers(self) -> dict[str, Transfer]:
+    def transfers(self) -> Mapping[str, Transfer]:
         """Return what was ever transferred, by `org/model@commit`."""
+        return self._transfers.now()
+
+    def _read_all(self) -> Mapping[str, Choice]:
+        return {name: Choice.from_json(value) for name, value in self._store.items("choice/").items()}
+
+    def _read_transfers(self) -> Mapping[str, Transfer]:
         return {name: _transfer(value) for name, value in self._store.items("transfer/").items()}
 
     def _add(self, name: str, more: Transfer) -> None:

@@ -17,9 +17,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import P2pqwenError
+from p2pqwen.errors import DiskError, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwaySnapshot
@@ -33,12 +34,13 @@ from p2pqwen.operations.node.publisher_sync import PublisherSync
 from p2pqwen.operations.node.state import NodeAddress, NodeState, SnapshotState, write_state
 from p2pqwen.operations.node.supervisor import Supervisor
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.progress import Phase
+from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.derived import Derived
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.file_server import FileServer
@@ -97,7 +99,7 @@ class _Twin:
     web_before: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Seed:
     """One snapshot in the session.
 
@@ -194,6 +196,7 @@ class SeedLoop:
         self._away: list[AwaySnapshot] = []
         self._news: list[Event] = []
         self._upload, self._download = settings.choices.upload_limit, settings.choices.download_limit
+        self._rows: Derived[SnapshotId, _Moment, SnapshotState] = Derived(_row)
         self._seen_rates = (0, 0)  # at which peers and HTTP last sent
         self._web_sent = (0, self._clock.monotonic())
 
@@ -303,7 +306,7 @@ class SeedLoop:
 
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
-        rows = [_row(one, self._sent_over_http(one)) for one in self._seeds.values()]
+        rows = self._rows.look((name, _Moment.of(one, self._sent_over_http(one))) for name, one in self._seeds.items())
         rows += [
             _twin_row(one, twin, self._sent_for(twin)) for one in self._seeds.values() for twin in one.twins.values()
         ]
@@ -529,6 +532,8 @@ class SeedLoop:
         elif one.torrent.error is not None and self._is_moved(one.held):
             self._drop(one, "changed")  # it is loaded again from where it is
         elif one.torrent.error is not None:
+            if self._supervisor is not None and isinstance(one.torrent.error, DiskError):
+                self._supervisor.disk_failed(one.held, one.torrent.error)
             self._leave_out(one, one.torrent.error.message)
         elif one.state is SeedState.CHECKING:
             if one.torrent.checked:
@@ -658,18 +663,33 @@ def _is_checking(one: _Seed) -> bool:
     return one.torrent.progress(fresh=True).phase is Phase.CHECKING
 
 
-def _row(one: _Seed, over_http: int) -> SnapshotState:
-    now = one.torrent.progress()
-    if one.state is SeedState.CHECKING:
+class _Moment(NamedTuple):
+    """A seed, and what of it moves: the rest of its row is of when it was loaded."""
+
+    seed: _Seed
+    state: SeedState
+    now: TorrentProgress
+    here: int  # pieces
+    over_http: int  # bytes sent
+
+    @classmethod
+    def of(cls, one: _Seed, over_http: int) -> _Moment:
+        return cls(one, one.state, one.torrent.progress(), one.torrent.have.count(1), over_http)
+
+
+def _row(moment: _Moment) -> SnapshotState:
+    one, state, now, here, over_http = moment
+    if state is SeedState.CHECKING:
         progress = now.checked if now.phase is Phase.CHECKING else 1.0
     else:
-        progress = one.torrent.have.count(1) / max(1, one.pieces)
+        progress = here / max(1, one.pieces)
     return SnapshotState(
         id=one.held.id,
-        state=one.state.value,
+        state=state.value,
         progress=round(progress, 6),
         peers=now.peers,
         utp_peers=now.utp_peers,
+        webrtc_peers=now.webrtc_peers,
         seeds=now.seeds,
         download_rate=now.download_rate,
         upload_rate=now.upload_rate,
@@ -681,7 +701,7 @@ def _row(one: _Seed, over_http: int) -> SnapshotState:
 
 def _twin_row(one: _Seed, twin: _Twin, over_http: int) -> SnapshotState:
     """Return the row of a snapshot whose torrent another serves: peers are the swarm's, traffic is the other's."""
-    served = _row(one, 0)
+    served = _row(_Moment.of(one, 0))
     return replace(
         served,
         id=twin.held.id,

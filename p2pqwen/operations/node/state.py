@@ -35,7 +35,10 @@ _SERVED = frozenset({"seeding", "damaged", "complete", "partial", "paused"})
 
 @dataclass(frozen=True, slots=True)
 class SnapshotState:
-    """One snapshot's row: `progress` from 0 to 1, rates in bytes a second; `utp_peers` of the peers are met by uTP."""
+    """One snapshot's row: `progress` from 0 to 1, rates in bytes a second.
+
+    Of the peers, `utp_peers` are met by uTP and `webrtc_peers` by WebRTC; the others by TCP.
+    """
 
     id: SnapshotId = field(metadata=FLAT)
     state: str
@@ -54,6 +57,7 @@ class SnapshotState:
     standing: str = Standing.UNVOUCHED.value  # nothing is known of one that has no torrent yet
     trusted_unverified: bool = False
     utp_peers: int = 0
+    webrtc_peers: int = 0
     pinned: bool = False
     withdrawn: tuple[WithdrawnAnswer, ...] = ()  # by whom of those that are trusted, and why
 

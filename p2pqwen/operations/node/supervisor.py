@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
 from p2pqwen.events import Happened, Notice, Report
+from p2pqwen.index.withdrawals import Withdrawn
 from p2pqwen.library.idle import ReadThrottle
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, Library
@@ -33,7 +34,9 @@ from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.operations.node.surroundings import Surroundings
 from p2pqwen.operations.node.transfer_meter import gone_on
 from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord, ScrubStoppedError
+from p2pqwen.operations.verify.standings import Stood
 from p2pqwen.swarm.reach import Reach
+from p2pqwen.values.derived import Derived
 from p2pqwen.values.snapshot_id import SnapshotId
 
 CHOICES_EVERY = 1.0
@@ -110,6 +113,27 @@ class NodeFigures:
     rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not here
 
 
+class _Told(NamedTuple):
+    """A row of the node, and all that is known of its snapshot besides."""
+
+    row: SnapshotState
+    choice: Choice
+    sent: Transfer
+    scrub: ScrubRecord
+    unbooked: int
+    withdrawn: tuple[Withdrawn, ...]
+    seeded: bool
+    stood: Stood | None
+
+    def decorated(self) -> SnapshotState:
+        """Return the row as it is shown."""
+        shown = self.row.with_memory(self.choice, self.sent, self.scrub, unbooked=self.unbooked)
+        return shown.with_withdrawals(self.withdrawn, seeded=self.seeded).with_standing(self.stood)
+
+
+_NO_CHOICE, _NO_TRANSFER, _NO_SCRUB = Choice(), Transfer(), ScrubRecord()
+
+
 @dataclass(slots=True)
 class Supervisor:
     """The supervisor of one node. `base_upload` and `base_download` are the rates of the command line and config."""
@@ -136,10 +160,11 @@ class Supervisor:
     _sent_besides: int = 0
     _unbooked_besides: int = 0
     _held: dict[SnapshotId, Choice] = field(default_factory=dict)
-    _choices: dict[str, Choice] = field(default_factory=dict)
+    _choices: Mapping[str, Choice] = field(default_factory=dict)
     _allowed: Allowance = NO_LIMITS
-    _transfers: dict[str, Transfer] = field(default_factory=dict)
-    _scrubs: dict[str, ScrubRecord] = field(default_factory=dict)
+    _transfers: Mapping[str, Transfer] = field(default_factory=dict)
+    _scrubs: Mapping[str, ScrubRecord] = field(default_factory=dict)
+    _shown: Derived[SnapshotId, _Told, SnapshotState] = field(default_factory=lambda: Derived(_Told.decorated))
     _mending: dict[str, datetime | None] = field(default_factory=dict)
     _missing: int = 0
     _ended: int = 0
@@ -267,6 +292,10 @@ class Supervisor:
         """Return how everything stands; on the node's thread."""
         return self.shown(self._live.rows())
 
+    def look_now(self) -> tuple[list[SnapshotState], Transfer]:
+        """Return how everything stands, and what this month transferred until now; for every other thread."""
+        return self.on_node(lambda: (self.look(), self._this_month()))
+
     def figures_now(self) -> NodeFigures:
         """Return the figures of this moment; for every other thread."""
         self.on_node(self.look)
@@ -277,20 +306,31 @@ class Supervisor:
         rooms: dict[str, int | None] = {str(one.root): one.room for one in self.library.folders}
         return rooms | {str(one.root): None for one in self.library.missing_folders}
 
+    def failing(self) -> Mapping[str, str]:
+        """Return for each library folder whose disk seems to fail what speaks for it. Raises `DiskError`."""
+        return self.scrubber.faults.all()
+
+    def disk_failed(self, held: HeldSnapshot, error: DiskError) -> None:
+        """Take note of an error that was met while a snapshot was served; from any thread."""
+        each(
+            [held],
+            lambda one: self.scrubber.faults.note(one.folder, error),
+            failed=warn(self.report, lambda one: one.id),
+        )
+
     def choice_of(self, snapshot: SnapshotId | None) -> Choice:
         """Return what the user chose, as last read; nothing for a fetch that does not know its snapshot yet."""
-        return Choice() if snapshot is None else self._choices.get(str(snapshot), Choice())
+        return _NO_CHOICE if snapshot is None else self._choices.get(str(snapshot), _NO_CHOICE)
 
     def shown(self, rows: list[SnapshotState]) -> list[SnapshotState]:
         """Return the node's rows with what the supervisor knows: fetches, pauses, ratios, the last scrub."""
-        for one in rows:
-            self._book_upload(one)
+        self._book_transfers(rows)
         by_id = {row.id: row for row in rows}
         for job in self.jobs.all():
             if job.snapshot is not None and not job.state.ended:
                 by_id[job.snapshot] = _job_row(job, job.snapshot)
         stood = self.watch.of(list(by_id))
-        found = [self._decorated(row).with_standing(stood.get(row.id)) for row in by_id.values()]
+        found = self._shown.look((name, self._told(row, stood.get(name))) for name, row in by_id.items())
         self.figures = replace(
             self.figures,
             rows=tuple(found),
@@ -318,8 +358,7 @@ class Supervisor:
         now = self.now()
         if limits.monthly_upload and (len(self._sent) <= _FEW or self._due("look", len(self._sent) / _FEW)):
             self._look_at_transfers()
-        unbooked = sum(one.uploaded for one in self._unbooked.values()) + self._unbooked_besides
-        month = self.choices.month(now).uploaded + unbooked
+        month = self._this_month().uploaded
         self.figures = replace(self.figures, uploaded_this_month=month, month_quota=limits.monthly_upload)
         allowed = allowance(limits, now=now, uploaded_this_month=month)
         if allowed != self._allowed or not self._timers.get("applied"):
@@ -367,12 +406,21 @@ class Supervisor:
 
     def _look_at_transfers(self) -> None:
         """Book what seeds and fetches have moved until now."""
-        for row in self._live.rows():
+        self._book_transfers(self._live.rows())
+
+    def _book_transfers(self, rows: Iterable[SnapshotState]) -> None:
+        for row in rows:
             self._book_upload(row)
         for one, more in self.jobs.take_counts().items():
             self._book(one, more.uploaded, more.downloaded)
         before, self._sent_besides = self._sent_besides, self._live.uploaded_besides
         self._unbooked_besides += self._sent_besides - before
+
+    def _this_month(self) -> Transfer:
+        """Return what this month transferred, as far as it is booked; raises `DiskError`."""
+        moved = self._unbooked.values()
+        more = sum(one.uploaded for one in moved) + self._unbooked_besides, sum(one.downloaded for one in moved)
+        return self.choices.month(self.now()).plus(*more)
 
     def _count(self) -> None:
         self._look_at_transfers()
@@ -384,14 +432,18 @@ class Supervisor:
         except DiskError as error:
             self.report(Notice("warning", error.message))
 
-    def _decorated(self, row: SnapshotState) -> SnapshotState:
-        name = str(row.id)
-        return row.with_memory(
-            self._choices.get(name, Choice()),
-            self._transfers.get(name, Transfer()),
-            self._scrubs.get(name, ScrubRecord()),
-            unbooked=self._unbooked.get(row.id, Transfer()).uploaded,
-        ).with_withdrawals(self.watch.withdrawals.of(row.id), seeded=row.id not in self.watch.withdrawals.held_back)
+    def _told(self, row: SnapshotState, stood: Stood | None) -> _Told:
+        name, withdrawals = str(row.id), self.watch.withdrawals
+        return _Told(
+            row,
+            self._choices.get(name, _NO_CHOICE),
+            self._transfers.get(name, _NO_TRANSFER),
+            self._scrubs.get(name, _NO_SCRUB),
+            self._unbooked.get(row.id, _NO_TRANSFER).uploaded,
+            withdrawals.of(row.id),
+            row.id not in withdrawals.held_back,
+            stood,
+        )
 
     def _scrub(self) -> None:
         """Scrub what is due, for as long as the node runs; on a thread of its own."""

@@ -18,9 +18,10 @@ from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, FormatError, Interruption, VerificationError
 from p2pqwen.events import Happened, Notice, Report, ignore
 from p2pqwen.library import durable
+from p2pqwen.library.disk_faults import DiskFaults
 from p2pqwen.library.idle import ReadThrottle, forget_cached
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.state_store import Followed, StateStore
 from p2pqwen.library.verified import Look, Verified, VerifiedFiles
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.verify.damage import Damage, look_for_damage
@@ -109,14 +110,20 @@ class Scrubber:
     report: Report = ignore
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _seen: dict[SnapshotId, ScrubRecord] = field(default_factory=dict)
+    faults: DiskFaults = field(init=False)
+    _records: Followed[Mapping[str, ScrubRecord]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.faults = DiskFaults(self.store, lambda: [one.root for one in self.library.folders], self.now)
+        self._records = Followed(self.store, lambda: scrub_records(self.store))
 
     def record(self, snapshot: SnapshotId) -> ScrubRecord:
         """Return what is known of a snapshot."""
         return ScrubRecord.from_json(self.store.get(_name(snapshot)))
 
-    def records(self) -> dict[str, ScrubRecord]:
+    def records(self) -> Mapping[str, ScrubRecord]:
         """Return what is known, by `org/model@commit`."""
-        return scrub_records(self.store)
+        return self._records.now()
 
     def forget(self, snapshot: SnapshotId) -> None:
         """Forget a snapshot that is no longer held."""
@@ -182,6 +189,7 @@ class Scrubber:
                 found = look_for_damage(metainfo, held.folder, index, rows.get(file), took)
             except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
                 found = Damage(path, tuple(metainfo.layout.pieces(index)), "a readable file", error.message)
+                self.faults.note(held.folder, error)
             forget_cached(held.folder / path)
             if found is not None:
                 self.library.require_here(held)  # a disk that was pulled is no rot

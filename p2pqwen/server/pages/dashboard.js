@@ -60,34 +60,28 @@ function plot(id, up, down) {
   return most;
 }
 
-function actions(name, row) {
-  const button = (label, path, body) =>
-    element("button", { type: "button", textContent: label, ariaLabel: `${label} ${name}`, onclick: () => act(`${label} ${name}`, "POST", path, body) });
-  const remove = element("button", { type: "button", textContent: "Remove", ariaLabel: `Remove ${name}` });
-  remove.onclick = async () => {
-    if (await sure(`Delete ${name}, ${words(row.size)}, from this node's disks?`)) await act(`Remove ${name}`, "POST", "/v1/snapshots/remove", { target: name });
-  };
-  const paused = row.state === "paused";
-  return [button(paused ? "Resume" : "Pause", `/v1/snapshots/${paused ? "resume" : "pause"}`, { target: name }), button(row.pinned ? "Unpin" : "Pin", `/v1/snapshots/${row.pinned ? "unpin" : "pin"}`, { target: name }), remove];
-}
-
 const DAY = 86_400_000, CALENDAR = 30;
 
 // What each row adds to the charts over all of them, which a picture's changed rows alone do not show.
 const states = new Map();
 
 function drawPeers() {
-  let all = 0, utp = 0;
+  const counts = { TCP: 0, uTP: 0, WebRTC: 0 };
   for (const row of states.values()) {
-    all += row.peers;
-    utp += Math.min(row.utp_peers, row.peers);
+    const utp = Math.min(row.utp_peers, row.peers), webrtc = Math.min(row.webrtc_peers, row.peers - utp);
+    counts.uTP += utp;
+    counts.WebRTC += webrtc;
+    counts.TCP += row.peers - utp - webrtc;
   }
-  const width = all ? (360 * (all - utp)) / all : 0;
-  const [tcp, other] = $("peers").querySelectorAll("rect");
-  tcp.setAttribute("width", width.toFixed(1));
-  other.setAttribute("x", width.toFixed(1));
-  other.setAttribute("width", all ? (360 - width).toFixed(1) : "0");
-  $("peers-now").textContent = `· ${all - utp} TCP, ${utp} uTP`;
+  const all = Math.max(1, counts.TCP + counts.uTP + counts.WebRTC);
+  let before = 0;
+  Object.values(counts).forEach((count, place) => {
+    const bar = $("peers").querySelectorAll("rect")[place], width = (360 * count) / all;
+    bar.setAttribute("x", before.toFixed(1));
+    bar.setAttribute("width", width.toFixed(1));
+    before += width;
+  });
+  $("peers-now").textContent = `· ${Object.entries(counts).map(([name, count]) => `${count} ${name}`).join(", ")}`;
 }
 
 function drawScrubs(every) {
@@ -104,17 +98,83 @@ function drawScrubs(every) {
   $("scrubs-now").textContent = `· ${late} today, ${due.reduce((sum, one) => sum + one, 0)} in ${CALENDAR} days`;
 }
 
-function drawRow(name, row) {
-  const cell = (text, className = "") => element("td", { textContent: text, className });
-  const health = row.health === "good" ? "good" : row.health === "damaged" ? "bad" : "wait";
+// What each cell of a row says, and of which class it is.
+const dangers = new Map();
+const HEALTH = { good: "good", damaged: "bad" }, DANGER = { "well kept": "good", thin: "good", "lost?": "bad", critical: "bad", endangered: "wait" };
+const CELLS = {
+  state: (row) => [row.progress < 1 ? `${row.state} ${Math.floor(row.progress * 100)} %` : row.state, row.health === "good" ? "" : "wait"],
+  health: (row) => [row.health, HEALTH[row.health] ?? "wait"],
+  danger: (row, name) => [dangers.get(name) ?? "unknown", DANGER[dangers.get(name)] ?? ""],
+  size: (row) => [words(row.size), "number"],
+  peers: (row) => [`${row.peers} (${row.seeds} seeds)`, "number"],
+  up: (row) => [`${words(row.upload_rate)}/s`, "number"],
+  down: (row) => [`${words(row.download_rate)}/s`, "number"],
+  ratio: (row) => [String(row.ratio), "number"],
+  standing: (row) => [row.standing, ""],
+  scrub: (row) => [row.last_scrub ? row.last_scrub.slice(0, 10) : "never", "number"],
+};
+const ACTIONS = [
+  (row) => (row.state === "paused" ? ["Resume", "resume"] : ["Pause", "pause"]),
+  (row) => (row.pinned ? ["Unpin", "unpin"] : ["Pin", "pin"]),
+  () => ["Remove", "remove"],
+];
+
+async function carryOut(name, action) {
+  const row = states.get(name), [label, path] = action(row);
+  if (path === "remove" && !(await sure(`Delete ${name}, ${words(row.size)}, from this node's disks?`))) return;
+  await act(`${label} ${name}`, "POST", `/v1/snapshots/${path}`, { target: name });
+}
+
+function newRow(name, row) {
+  const buttons = ACTIONS.map((action) => element("button", { type: "button", onclick: () => carryOut(name, action) }));
   const line = element("tr", {},
     element("th", { scope: "row" }, element("span", { textContent: row.repo }), " ", element("code", { textContent: row.commit.slice(0, 8) })),
-    cell(row.progress < 1 ? `${row.state} ${Math.floor(row.progress * 100)} %` : row.state, health),
-    cell(words(row.size), "number"), cell(`${row.peers} (${row.seeds} seeds)`, "number"),
-    cell(`${words(row.upload_rate)}/s`, "number"), cell(`${words(row.download_rate)}/s`, "number"), cell(String(row.ratio), "number"),
-    cell(row.standing), cell(row.last_scrub ? row.last_scrub.slice(0, 10) : "never", "number"), element("td", {}, ...actions(name, row)));
+    ...Object.keys(CELLS).map(() => element("td")), element("td", { className: "actions" }, ...buttons));
   line.dataset.name = name.toLowerCase();
   return line;
+}
+
+// Only what says something else is touched: a button keeps the focus while the rates beside it move.
+function drawRow(line, name, row) {
+  Object.values(CELLS).forEach((cell, place) => {
+    const [text, className] = cell(row, name), there = line.cells[place + 1];
+    if (there.textContent !== text) there.textContent = text;
+    if (there.className !== className) there.className = className;
+  });
+  ACTIONS.forEach((action, place) => {
+    const [label] = action(row), button = line.lastElementChild.children[place];
+    if (button.textContent === label) return;
+    button.textContent = label;
+    button.ariaLabel = `${label} ${name}`;
+  });
+}
+
+const jobs = new Map();
+
+function drawFetches(fetches) {
+  const here = new Set(fetches.map((job) => job.id));
+  for (const [id, line] of jobs) {
+    if (here.has(id)) continue;
+    line.remove();
+    jobs.delete(id);
+  }
+  for (const job of fetches) {
+    const name = job.repo ? `${job.repo}@${(job.commit ?? "").slice(0, 8)}` : job.target;
+    if (!jobs.has(job.id)) {
+      const stop = element("button", { type: "button", textContent: "Stop", onclick: () => act(`Stop ${name}`, "DELETE", `/v1/fetches/${job.id}`) });
+      jobs.set(job.id, element("li", {}, element("span"), " ", stop));
+      $("fetches").append(jobs.get(job.id));
+    }
+    const [said, stop] = jobs.get(job.id).children;
+    stop.ariaLabel = `Stop ${name}`;
+    const text = `${name}: ${job.state}, ${words(job.done)}${job.total ? ` of ${words(job.total)}` : ""}${job.error ? `; ${job.error}` : ""}`;
+    if (said.textContent !== text) said.textContent = text;
+  }
+}
+
+function drawAlerts(alerts) {
+  const lines = alerts.map((one) => element("li", { className: one.level, textContent: one.about ? `${one.about}: ${one.text}` : one.text }));
+  $("alerts").replaceChildren(...(lines.length ? lines : [element("li", { className: "none", textContent: "Nothing needs you." })]));
 }
 
 function filter() {
@@ -130,17 +190,24 @@ function draw(picture) {
   const reach = network.incoming ? "reached from outside" : "not reached from outside yet";
   $("node").textContent = `Process ${picture.node.pid} accepts peers on ${picture.node.listen}; ${reach}${network.dht_nodes === null ? "" : `; ${network.dht_nodes} DHT nodes`}.`;
   for (const name of picture.gone) {
+    if (rows.get(name)?.contains(document.activeElement)) $("filter").focus();
     rows.get(name)?.remove();
     rows.delete(name);
     states.delete(name);
   }
   for (const row of picture.snapshots) {
     const name = `${row.repo}@${row.commit}`;
-    const line = drawRow(name, row);
-    if (rows.has(name)) rows.get(name).replaceWith(line);
-    else $("rows").append(line);
-    rows.set(name, line);
+    if (!rows.has(name)) {
+      rows.set(name, newRow(name, row));
+      $("rows").append(rows.get(name));
+    }
     states.set(name, row);
+    drawRow(rows.get(name), name, row);
+  }
+  if (picture.dangers) {
+    dangers.clear();
+    for (const [name, danger] of Object.entries(picture.dangers)) dangers.set(name, danger);
+    for (const [name, line] of rows) drawRow(line, name, states.get(name));
   }
   if (picture.snapshots.length || picture.gone.length) {
     filter();
@@ -148,14 +215,9 @@ function draw(picture) {
     drawScrubs(picture.scrub_every);
   }
   $("count").textContent = `(${rows.size})`;
-  const alerts = picture.alerts.map((one) => element("li", { className: one.level, textContent: one.about ? `${one.about}: ${one.text}` : one.text }));
-  $("alerts").replaceChildren(...(alerts.length ? alerts : [element("li", { className: "none", textContent: "Nothing needs you." })]));
-  $("folders").replaceChildren(...picture.folders.map((one) => element("li", { textContent: `${one.path}: ${one.room === null ? "not here" : `${words(one.room)} free beyond the reserve`}` })));
-  $("fetches").replaceChildren(...picture.fetches.map((job) => {
-    const name = job.repo ? `${job.repo}@${(job.commit ?? "").slice(0, 8)}` : job.target;
-    const stop = element("button", { type: "button", textContent: "Stop", ariaLabel: `Stop ${name}`, onclick: () => act(`Stop ${name}`, "DELETE", `/v1/fetches/${job.id}`) });
-    return element("li", {}, `${name}: ${job.state}, ${words(job.done)}${job.total ? ` of ${words(job.total)}` : ""}${job.error ? `; ${job.error}` : ""} `, stop);
-  }));
+  if (picture.alerts) drawAlerts(picture.alerts);
+  $("folders").replaceChildren(...picture.folders.map((one) => element("li", { textContent: `${one.path}: ${one.room === null ? "not here" : `${words(one.room)} free beyond the reserve`}${one.failing ? `; failing: ${one.failing}` : ""}` })));
+  drawFetches(picture.fetches);
   const limits = picture.limits;
   const quota = limits.monthly_upload ? ` of ${words(limits.monthly_upload)}` : "";
   $("limits").textContent = `${words(limits.uploaded_this_month)}${quota} sent this month. Hours: ${limits.hours.length ? limits.hours.join(", ") : "always"}. ${limits.may_upload ? "Uploading is allowed now." : limits.reason}`;
@@ -190,6 +252,7 @@ async function follow() {
       for (const line of rows.values()) line.remove();
       rows.clear();
       states.clear();
+      dangers.clear();
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let held = "";
       for (let part = await reader.read(); !part.done; part = await reader.read()) {

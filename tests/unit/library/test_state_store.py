@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from p2pqwen.errors import DiskError
-from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.state_store import Followed, StateStore
 from tests.support.processes import ROOT
 
 DOCUMENTS = {
@@ -324,3 +324,22 @@ def test_a_second_connection_of_one_process_leaves_the_first_its_locks(tmp_path)
     assert first.get("other") == {"is": "here"}
     first.close()
     assert not path.with_name("state.sqlite.damaged").exists()
+
+
+def test_what_is_followed_is_read_again_where_anybody_has_changed_the_store(path):
+    reads = []
+    with StateStore(path) as store, StateStore(path) as other:
+
+        def read() -> dict[str, int]:
+            reads.append(1)
+            return store.items("choice/")
+
+        choices = Followed(store, read)
+        assert choices.now() is choices.now()
+        for number, writer in enumerate((store, other, store)):
+            writer.put("choice/a", number)
+            assert choices.now() == choices.now() == {"a": number}
+        assert len(reads) == 4
+        path.unlink()  # and another stands in its place
+        filled(path)
+        assert len(choices.now()) == len(DOCUMENTS) + 1, "what was chosen is kept beside it"

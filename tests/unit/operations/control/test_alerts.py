@@ -32,6 +32,11 @@ WARNING, DANGER = "warning", "danger"
     [
         (status(row(ONE)), (Folder("/disk", 5),), ()),
         (status(), (Folder("/disk", None),), (Alert(DANGER, "/disk", "its disk is not here", AlertKind.DISK),)),
+        (
+            status(),
+            (Folder("/disk", 5, "input/output error"),),
+            (Alert(DANGER, "/disk", "its disk is failing: input/output error", AlertKind.FAILING),),
+        ),
         (status(), (Folder("/disk", 0),), (Alert(WARNING, "/disk", "no room beyond the reserve", AlertKind.ROOM),)),
         (
             status(row(ONE, damaged_files=2)),
@@ -275,3 +280,30 @@ def with_document(store: StateStore, value: object) -> dict[str, datetime | None
 def test_what_makes_no_sense_in_the_store_is_nothing(store, value):
     read: Callable[[], dict[str, datetime | None]] = lambda: with_document(store, value)  # noqa: E731
     assert read() == {}
+
+
+def test_what_a_survey_saw_of_each_swarm_is_kept_for_the_dashboard(store):
+    seen = {ONE: replace(SEEN, seeds=1, upstream=Upstream.GONE), TWO: SwarmHealth()}
+    watch = AlertWatch(status, dict, lambda: seen, list, AlertStore(store), None, lambda: NOW, "box")
+    watch.look()
+    assert watch.dangers == {str(ONE): "critical", str(TWO): "unknown"}
+
+
+def test_a_disk_that_fails_is_told_once(store):
+    told: list[object] = []
+    watch = AlertWatch(
+        status,
+        lambda: {"/disk": 5},
+        dict,
+        list,
+        AlertStore(store),
+        None,
+        lambda: NOW,
+        "box",
+        report=told.append,
+        failing=lambda: {"/disk": "the kernel counted 3 errors of its file system"},
+    )
+    watch.look()
+    watch.look()
+    (event,) = told
+    assert (event.facts["kind"], event.facts["about"], event.facts["level"]) == ("failing", "/disk", DANGER)

@@ -10,6 +10,7 @@ from p2pqwen.operations.control.alerts import Folder
 from p2pqwen.operations.control.dashboard import DAY, HOUR, MAX_VIEWERS, Dashboard
 from p2pqwen.operations.control.routes import NetworkAnswer
 from p2pqwen.stewardship.alerts import Alert, AlertKind
+from p2pqwen.stewardship.danger import Danger
 from tests.support.node_status import ONE, TWO, row, status
 
 NETWORK = NetworkAnswer("127.0.0.1:1", 0, False, None, (), None, None)
@@ -32,6 +33,44 @@ def test_the_first_picture_is_whole_and_the_next_hold_what_changed():
     assert [one.row.state.id for one in third.snapshots] == [ONE]
     assert third.gone == (str(TWO),)
     pictures.close()
+
+
+def test_alerts_come_again_only_where_they_have_changed():
+    now = [status(row(ONE, damaged_files=1))]
+    pictures = Dashboard(lambda: now[0], lambda: NETWORK, dict).pictures({})
+    assert [one.kind for one in next(pictures).alerts] == [AlertKind.DAMAGE]
+    now[0] = status(row(ONE, damaged_files=1, upload_rate=9))
+    assert next(pictures).alerts is None
+    now[0] = status(row(ONE))
+    assert next(pictures).alerts == ()
+
+
+def test_dangers_and_failing_disks_are_shown_as_they_change():
+    dangers = [{str(ONE): Danger.CRITICAL}]
+    board = Dashboard(
+        lambda: status(row(ONE)),
+        lambda: NETWORK,
+        lambda: {"/disk": 7},
+        failing=lambda: {"/disk": "an error"},
+        dangers=lambda: dangers[0],
+    )
+    pictures = board.pictures({})
+    first = next(pictures)
+    assert first.dangers == {str(ONE): "critical"}
+    assert first.folders == (Folder("/disk", 7, "an error"),)
+    assert [one.kind for one in first.alerts] == [AlertKind.FAILING]
+    assert next(pictures).dangers is None
+    dangers[0] = {str(ONE): Danger.THIN}
+    assert next(pictures).dangers == {str(ONE): "thin"}
+
+
+def test_the_node_is_asked_once_for_all_who_look(monkeypatch):
+    monkeypatch.setattr(dashboard, "REFRESH", 3600.0)
+    asked = []
+    board = Dashboard(lambda: asked.append(1) or status(row(ONE)), lambda: NETWORK, dict)
+    seen = [next(board.pictures({})) for _ in range(3)]
+    assert [len(one.snapshots) for one in seen] == [1, 1, 1]
+    assert len(asked) == 1
 
 
 def test_so_many_may_look_and_a_place_is_free_again_when_one_goes():

@@ -94,6 +94,9 @@ class Supervising:
     def shown(self, rows):
         return [replace(row, priority="high") for row in rows]
 
+    def disk_failed(self, held, error):
+        self.said.append(f"{held.id}: {error.message}")
+
 
 class Node:
     """A home, a library and the loop over them."""
@@ -405,6 +408,19 @@ def test_when_one_of_two_names_goes_the_other_is_served(tmp_path, how):
     assert set(node.web.offered) == {stays}
     (served,) = [one for one in node.engine.torrents if one.shared]
     assert served.folder == node.library.folder(stays)
+
+
+def test_a_disk_that_gives_an_error_is_told_of(tmp_path):
+    supervisor = Supervising()
+    node = Node(tmp_path, services=Services(supervisor=supervisor))
+    node.hold(1)
+
+    def fail():
+        node.torrent(1).error = DiskError("cannot read model.bin")
+
+    node.clock.at(2.0, fail)
+    node.run(4.0)
+    assert f"{identity(1)}: cannot read model.bin" in supervisor.said
 
 
 def test_what_is_paused_under_one_name_is_served_under_the_other(tmp_path):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from p2pqwen.errors import DiskError, NetworkError
+from p2pqwen.errors import DiskError, FailingDiskError, NetworkError
 from p2pqwen.events import Happened, Notice, Progress
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.folders import AwayError
@@ -528,3 +529,53 @@ def test_figures_of_this_moment_are_those_of_the_nodes_thread(world):
     assert [row.id for row in figures.rows] == [identity(1)]
     assert (figures.reach.incoming, figures.started) == (True, START.timestamp())
     assert set(figures.rooms) == {str(world.library.root)}
+
+
+def test_a_row_is_made_again_only_where_something_of_it_has_changed(world):
+    world.supervisor.start(world.node)
+    world.node.shown = [SnapshotState(identity(number), "seeding", 1.0) for number in (1, 2)]
+    first = world.supervisor.look()
+    world.turns(CHOICES_EVERY + COUNT_EVERY)
+    again = world.supervisor.look()
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    world.choices.pin(identity(2), pinned=True)
+    world.turns(CHOICES_EVERY + 0.25)
+    pinned = world.supervisor.look()
+    assert pinned[0] is first[0]
+    assert pinned[1] == replace(first[1], pinned=True)
+
+
+def test_a_look_books_what_was_moved_and_writes_nothing(world):
+    world.supervisor.start(world.node)
+    world.turns(1)
+    world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=70)]
+    world.node.uploaded_besides = 5
+    version = world.scrubber.store.version()
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(world.supervisor.look_now)
+        wait_until(lambda: (world.supervisor.tick(), asked.done())[1], SECONDS, "the look")
+        (row,), month = asked.result()
+    assert (row.uploaded_ever, month) == (70, Transfer(75))
+    assert world.scrubber.store.version() == version
+
+
+def test_a_sector_that_cannot_be_read_is_damage_and_says_that_the_disk_fails(world, monkeypatch):
+    def unreadable(*_):
+        raise FailingDiskError("cannot read model.bin", got="Input/output error")
+
+    world.supervisor.start(world.node)
+    world.hold(1)
+    held = world.library.get(identity(1))
+    assert world.supervisor.failing() == {}
+    monkeypatch.setattr("p2pqwen.operations.verify.scrub.look_for_damage", unreadable)
+    found = world.scrubber.scrub(held)
+    assert {one.got for one in found.damage} == {"cannot read model.bin, got Input/output error"}
+    assert list(world.supervisor.failing()) == [str(world.library.root)]
+
+
+@pytest.mark.parametrize(("kind", "fails"), [(FailingDiskError, True), (DiskError, False)])
+def test_what_a_peer_asked_for_and_the_disk_did_not_give_says_so_too(world, kind, fails):
+    world.supervisor.start(world.node)
+    world.hold(1)
+    world.supervisor.disk_failed(world.library.get(identity(1)), kind("cannot read or write model.bin"))
+    assert list(world.supervisor.failing()) == ([str(world.library.root)] if fails else [])
