@@ -4,9 +4,10 @@
     scripts/soak_index.py [--publishers 5] [--entries 100000] [--minutes 60] [--every 300] [--changed 100]
 
 The publishers list the same snapshots, each with rows of its own that change. Every `--every` seconds each has a new
-version, with a delta, on a mirror on loopback; and the node, whose own pace is an hour, asks at that pace. Beside it
+version, with a delta, on a mirror on loopback; and the node, whose own pace is an hour, asks twice as often. Beside it
 runs what a person or cron would: `search` after each round. A line each minute, and a summary at the end.
-Exit 1 where the node missed a version, or its memory grew by more than a tenth of what it was after the second round.
+Exit 1 where the node missed a version, keeps a removed file open for each, or its memory grew by more than a tenth of
+what it was after the second round.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,6 +128,15 @@ class Look:
         return cls(pages * os.sysconf("SC_PAGE_SIZE"), sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK"))
 
 
+def removed_files(pid: int) -> int:
+    """How many files a process keeps open that have no name any more."""
+    found = 0
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += str(one.readlink()).endswith(" (deleted)")
+    return found
+
+
 def accepted(home: Path, publisher: Publisher) -> int:
     """The version of a publisher that the home has accepted."""
     seen = home / "trust" / publisher.id / "seen.json"
@@ -171,7 +182,7 @@ def watch(folder: Path, server: Mirror, given: argparse.Namespace) -> int:
         run, _ = timed(ROOT, home, "trust", "add", one.id, "--index", f"{server.url}{one.name}/", server=server)
         print(f"trust add: {run.cpu:.1f} s of a core, {run.memory / 1e6:.0f} MB, {run.traffic / 1e6:.1f} MB sent")
     environment = {**os.environ, "P2PQWEN_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(Path(__file__).resolve()), "--node", str(given.every)]
+    command = [sys.executable, str(Path(__file__).resolve()), "--node", str(given.every / 2)]
     with (folder / "node.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
         try:
@@ -213,7 +224,7 @@ def rounds(
             searched.append(run.cpu)
             next_round += given.every
         time.sleep(1.0)
-    last = Look.at(process.pid)
+    last, removed = Look.at(process.pid), removed_files(process.pid)
     hours = (time.monotonic() - started) / 3600
     print(
         f"{hours:.2f} hours, {round_} versions of each of {len(publishers)}, {missed} not accepted within a round\n"
@@ -221,10 +232,11 @@ def rounds(
         f"between rounds {[round(one / 1e6) for one in settled]} MB\n"
         f"processor: {(last.cpu - first.cpu) / hours:.0f} s of a core in an hour\n"
         f"bytes sent to it: {(server.sent - sent) / 1e6:.1f} MB\n"
+        f"removed files that it keeps open: {removed}\n"
         f"search beside it: median {statistics.median(searched):.2f} s of a core"
     )
     grown = len(settled) > 2 and settled[-1] > GROWTH * settled[1]
-    return 1 if missed or grown else 0
+    return 1 if missed or grown or removed > 2 * len(publishers) else 0
 
 
 if __name__ == "__main__":

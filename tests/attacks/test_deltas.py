@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from p2pqwen.index.delta import MAX_DELTA, delta_location, make_delta
 from p2pqwen.library.home import Home
 from p2pqwen.library.index_rows import judging
 from p2pqwen.library.index_rows.judging import rows_of
+from p2pqwen.library.index_rows.parts import Parts
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.operations.indexes import mirror_index
@@ -100,6 +102,25 @@ def test_125_an_honest_delta_is_all_that_comes(victim: Victim, server: MirrorSer
     assert server.asked == ["/index.json", place(victim)]
     assert server.headers_seen[0]["Range"] == "bytes=0-1023"
     assert trusted_rows(victim) == list(rows_of(judged(victim, file)))
+
+
+def test_the_database_of_what_an_update_replaces_is_closed_at_once(victim: Victim, server: MirrorServer):
+    """A node of five large publishers kept 5 GB of removed files open in an hour, until a full collection came by."""
+    file = victim.next_file()
+    server.answers["/index.json"] = body(file)
+    server.answers[place(victim)] = body(delta_of(victim, file))
+    gc.collect()
+    before = open_databases()
+    gc.disable()
+    try:
+        assert at(victim, server).state is SourceState.NEWER
+        assert open_databases() == before
+    finally:
+        gc.enable()
+
+
+def open_databases() -> int:
+    return sum(type(one) is Parts for one in gc.get_objects())
 
 
 def endless(handler: Handler) -> None:

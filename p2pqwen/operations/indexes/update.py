@@ -218,6 +218,7 @@ class _Updating:
             self._judgements.close()
             for asked in self._asked:
                 asked.close()
+            self._asked.clear()  # they know us: else the older index's database stays open until a full collection
             if self._replaced is not None:
                 self._replaced.close()
 
