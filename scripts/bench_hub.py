@@ -303,7 +303,7 @@ def _fetch_small(world: worlds.World, name: str, where: str) -> None:
 
 
 def _fetch(world: worlds.World, name: str, where: str) -> tuple[float, float]:
-    user = world.trusting(name, processes=True)
+    user = world.trusting(name, cold=True)
     started, before = time.monotonic(), _of_children()
     user.ok("fetch", REPO, "--peer", where)
     took = time.monotonic() - started, _of_children() - before

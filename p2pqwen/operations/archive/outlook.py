@@ -73,7 +73,9 @@ class Outlook:
     def health(self, snapshot: SnapshotId) -> SwarmHealth:
         """Return how the swarm of a snapshot stands, as far as anybody knows."""
         place = self.listed.places.get(str(snapshot))
-        listed_as = Upstream.UNKNOWN if place is None else self.listed.columns.upstream[place]
+        return self._health_as(snapshot, Upstream.UNKNOWN if place is None else self.listed.columns.upstream[place])
+
+    def _health_as(self, snapshot: SnapshotId, listed_as: Upstream) -> SwarmHealth:
         state = self.upstream.get(snapshot, listed_as)
         return health_of(self.records.get(snapshot, NEVER_SEEN), state, self.now)
 
@@ -108,11 +110,11 @@ class Outlook:
         """Return how each listed snapshot stands, and why which of them cannot be had, by place."""
         unseen = {state: health_of(NEVER_SEEN, state, self.now) for state in Upstream}
         healths, lost = [unseen[state] for state in self.listed.columns.upstream], {}
-        for snapshot in self.records.keys() | self.upstream.keys():
-            for place in self._places_of([snapshot]):
-                healths[place] = self.health(snapshot)
-                if (reason := why_unobtainable(healths[place])) is not None:
-                    lost[place] = reason
+        known = self.records.keys() | self.upstream.keys()
+        for place, snapshot in self._with_places(known):
+            healths[place] = self._health_as(snapshot, self.listed.columns.upstream[place])
+            if (reason := why_unobtainable(healths[place])) is not None:
+                lost[place] = reason
         return healths, lost
 
     def _refused(self, wishes: Wishes) -> dict[int, str]:
@@ -138,5 +140,8 @@ class Outlook:
         return [place for place, repo in enumerate(repos) if repo in wanted]
 
     def _places_of(self, snapshots: Iterable[SnapshotId]) -> Iterator[int]:
+        return (place for place, _ in self._with_places(snapshots))
+
+    def _with_places(self, snapshots: Iterable[SnapshotId]) -> Iterator[tuple[int, SnapshotId]]:
         places = self.listed.places
-        return (place for one in snapshots if (place := places.get(str(one))) is not None)
+        return ((place, one) for one in snapshots if (place := places.get(str(one))) is not None)

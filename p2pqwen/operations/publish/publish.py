@@ -393,7 +393,7 @@ def publish_signed(
             trusted = TrustedState(keys.publisher(), keys.roots(), last.seen if last else None)
             accepted = accept_apart(data, trusted, now, report, folder=keys.published_path.parent)
         check_site(keys, out, last, accepted, now)
-        complete_site(keys, out, accepted.document)
+        complete_site(keys, out, accepted.document, report)
         before = _newest(last, known)
         difference = diff(before.document if before else None, accepted.document)
         _tell(difference, report)
