@@ -120,7 +120,7 @@ def seed(folder: Path, size: int, shards: int) -> Iterator[World]:
     bench_fetch.make_model(folder / "model", size, shards)
     keeper = CommandLine(folder / "keeper")
     source = ("--from", folder / "model", "--hard-links", "--repo", bench_fetch.REPO, "--commit", bench_fetch.COMMIT)
-    made = Path(keeper.ok("preserve", *source, "--json").json["torrent"])
+    made = Path(keeper.ok("preserve", *source)["torrent"])
     metainfo = parse_metainfo(made.read_bytes())
     with ExitStack() as stack:
         tracked = replace(metainfo, trackers=((stack.enter_context(opentracker(metainfo)),),), web_seeds=())

@@ -31,11 +31,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from p2pqwen.index.delta import delta_location, make_delta  # noqa: E402 - the project's root must be found first
-from p2pqwen.index.document import INDEX_TYPE, encode_pieces, signed_parts  # noqa: E402
+from p2pqwen.index.document import INDEX_TYPE, signed_parts  # noqa: E402
 from p2pqwen.index.root import SignedRoot  # noqa: E402
 from p2pqwen.signing.envelope import sign  # noqa: E402
 from p2pqwen.values.digest import Sha256  # noqa: E402
-from p2pqwen.values.strict_json import JsonObject, canonical  # noqa: E402
+from p2pqwen.values.strict_json import JsonObject, JsonValue, canonical  # noqa: E402
 from scripts.bench_index import Mirror, commit_of, elsewhere, entry, machine, mirror, timed  # noqa: E402
 from tests.support.publishing import Rules, chain, key, make_document  # noqa: E402
 
@@ -80,7 +80,7 @@ class Publisher:
         del payload
         path = self.folder / f"{self.name}.json"
         with path.with_suffix(".new").open("wb") as file:
-            file.writelines(encode_pieces(self.roots, header, self.own_rows(after), signatures))
+            file.writelines(self.printed(header, self.own_rows(after), signatures))
         if self.digest is not None:
             self.earlier = [*self.earlier, (self.digest, self.changed)][-DELTAS:]
         for older, before in self.earlier:
@@ -96,6 +96,14 @@ class Publisher:
         path.with_suffix(".new").rename(path)
         server.files[f"/{self.name}/index.json"] = path
         self.changed, self.digest = after, digest
+
+    def printed(self, header: JsonObject, rows: Iterator[bytes], signatures: list[JsonValue]) -> Iterator[bytes]:
+        """The file in the order in which `publish` prints it: its version stands before its entries."""
+        yield b'{"roots":' + canonical([root.to_json() for root in self.roots])
+        yield b',"signed":' + canonical(header).removesuffix(b"}") + b',"entries":[\n'
+        for number, row in enumerate(rows):
+            yield b",\n" + row if number else row
+        yield b']},"signatures":' + canonical(signatures) + b"}\n"
 
     def header(self) -> JsonObject:
         document = make_document(self.roots, self.version, [], previous=self.digest)

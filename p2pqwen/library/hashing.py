@@ -33,7 +33,8 @@ from p2pqwen.values.repo_path import RepoPath
 MAX_KEPT = 16 << 20
 """Bytes of a plain file that are kept in memory while it is hashed: more than the Hub takes."""
 
-_SPREAD_FROM = 128 << 20  # bytes: half a second on one core, and a process for its pieces takes a tenth to start
+SPREAD_FROM = 128 << 20
+"""Bytes: half a second on one core, and a process for a file or its pieces takes a tenth to start."""
 SMALL_IN_JOB = 64
 """Files of at most one read that are hashed in one job: handing them out one by one costs more than to hash them."""
 
@@ -119,7 +120,7 @@ class Digester:
         if self._blob is None:
             return blob_oid(content or b"")
         if (streamed := GitOid(self._blob.digest())) != _checked_blob_id(location):
-            raise _changed(location)
+            raise changed(location)
         return streamed
 
 
@@ -134,34 +135,14 @@ def _checked_blob_id(path: Path) -> GitOid:
         raise refused(f"the plain file {path}", error) from error
 
 
-class FollowingHasher:
-    """Hashes a file while somebody else appends to it; `hash_file` then reads only what is left.
-
-    A writer that went back over bytes already read makes a wrong digest, never a wrong file: whoever compares digests
-    and finds a difference hashes the finished file anew.
-    """
-
-    def __init__(self, make: Callable[[], Digester]) -> None:
-        self._make = make
-        self.digester = make()
-
-    @property
-    def begun(self) -> bool:
-        """Whether any byte was read before the file was finished."""
-        return self.digester.done > 0
-
-    def restart(self) -> None:
-        """Forget what was read: the writer begins again."""
-        self.digester = self._make()
-
-    def advance(self, path: Path, on_bytes: OnBytes | None = None) -> None:
-        """Read what has been appended; a file that is not there any more is no error."""
-        try:
-            with path.open("rb", buffering=0) as file:
-                if os.fstat(file.fileno()).st_size >= self.digester.done:
-                    _feed(file, self.digester, on_bytes)
-        except FileNotFoundError:
-            return
+def advance(digester: Digester, path: Path, on_bytes: OnBytes | None = None) -> None:
+    """Feed what has been appended to a file that grows; one that is not there any more is no error."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size >= digester.done:
+                _feed(file, digester, on_bytes)
+    except FileNotFoundError:
+        return
 
 
 def hash_file(
@@ -185,7 +166,7 @@ def hash_file(
                 data = _read(file, before.st_size)
                 after = os.fstat(file.fileno())
                 if len(data) != before.st_size or identity(before) != identity(after):
-                    raise _changed(path)
+                    raise changed(path)
                 if data and on_bytes is not None:
                     on_bytes(len(data))
                 return _small(data, piece_length, padded=padded, git_blob=git_blob, look=Look.of_stat(after))
@@ -195,9 +176,9 @@ def hash_file(
                 digests = digester.finish(path)
             after = os.fstat(file.fileno())
     except OtherFileError as error:
-        raise _changed(path) from error
+        raise changed(path) from error
     if digester.done != before.st_size or identity(before) != identity(after):
-        raise _changed(path)
+        raise changed(path)
     return replace(digests, look=Look.of_stat(after))
 
 
@@ -223,13 +204,14 @@ def _small(data: bytes, piece_length: int, *, padded: bool, git_blob: bool, look
 def _digester(path: Path, stat: os.stat_result, piece_length: int, *, padded: bool, git_blob: bool) -> Digester:
     spread = None
     # What an idle thread gave to other cores would be hashed in its way, and so would what others give them later.
-    if stat.st_size >= max(_SPREAD_FROM, piece_length) and not is_thread_idle():
+    if stat.st_size >= max(SPREAD_FROM, piece_length) and not is_thread_idle():
         whole = Run(str(path.absolute()), identity(stat), piece_length, 0, stat.st_size)
         spread = SpreadPieces(whole, padded=padded, spare=SPARE)
     return Digester(stat.st_size, piece_length=piece_length, padded=padded, git_blob=git_blob, spread=spread)
 
 
-def _changed(path: Path) -> FileChangedError:
+def changed(path: Path) -> FileChangedError:
+    """Return the error of a file that changed while it was read."""
     return FileChangedError(
         f"{path} changed while it was read",
         hint="wait until the program that writes to it has finished, then try again",
@@ -280,7 +262,7 @@ def hash_files(
     def _or_error(index: int, on_bytes: OnBytes) -> FileDigests | P2pqwenError:
         file = layout.files[index]
         try:
-            with large if file.size >= _SPREAD_FROM else nullcontext():
+            with large if file.size >= SPREAD_FROM else nullcontext():
                 return hash_file(
                     folder / file.path.text,
                     piece_length=layout.piece_length,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
 from p2pqwen.library.folders import bytes_to_write
-from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
+from p2pqwen.library.following import Follower, Wanted, follower
+from p2pqwen.library.hashing import FileDigests, hash_workers
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
@@ -237,7 +238,7 @@ class _Arrival:
     """
 
     reused: bool
-    begun: Digester | None = None
+    begun: Follower | None = None
     stood: bool = False
 
 
@@ -269,6 +270,7 @@ class _Run:
         self._pointers: dict[GitOid, str] = {}
         self._from_disk = 0
         self._early_sync = EarlySync()
+        self._followers = ExitStack()
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
 
@@ -279,6 +281,7 @@ class _Run:
         self._pointers = odd_pointers(self._listing, self._origin)
         with (
             self._early_sync,
+            self._followers,
             _pool(DOWNLOAD_WORKERS + 1, "download") as downloads,
             _pool(hash_workers(), "hash") as hashers,
         ):
@@ -402,7 +405,8 @@ class _Run:
 
     def _download(self, index: int, file: ListedFile) -> _Arrival:
         """Download a file, hash what has come while more is coming, and have it go to the disk."""
-        follower = FollowingHasher(lambda: self._digester(index, file))
+        following = follower(self._wanted(index, file))
+        self._followers.callback(following.close)
         partial: Path | None = None
         seen = followed = synced = 0
 
@@ -411,15 +415,15 @@ class _Run:
             seen += count
             self._downloaded.add(count)
             if count < 0:
-                follower.restart()
+                following.restart()
                 partial = None
                 followed = synced = 0
             elif seen - followed >= _FOLLOW_EVERY:
                 followed = seen
                 if (partial := partial or self._origin.partial(self._staged, file)) is None:
                     return
-                follower.advance(partial, self._hashed.add)
-                if (done := follower.digester.done) - synced >= SYNC_EVERY:
+                following.advance(partial, self._hashed.add)
+                if (done := following.done) - synced >= SYNC_EVERY:
                     synced = done
                     self._early_sync.begin(partial)
 
@@ -428,7 +432,7 @@ class _Run:
 
         self._origin.download(self._listing, file, self._staged, on_bytes, on_notice)
         self._downloaded.add(file.size - seen)  # what an earlier try had fetched
-        return _Arrival(reused=False, begun=follower.digester if follower.begun else None)
+        return _Arrival(reused=False, begun=following if following.done else None)
 
     def _digest(self, index: int, file: ListedFile, arrival: _Arrival) -> tuple[FileRow, FileDigests]:
         """Finish a file's digests and compare them; what was wrong only in passing gets a second chance."""
@@ -449,21 +453,17 @@ class _Run:
         return self._digest(index, file, self._download(index, file))
 
     def _hash_and_compare(
-        self, index: int, file: ListedFile, target: Path, begun: Digester | None = None
+        self, index: int, file: ListedFile, target: Path, begun: Follower | None = None
     ) -> tuple[FileRow, FileDigests]:
-        digests = hash_file(
-            target,
-            piece_length=self._layout.piece_length,
-            padded=self._layout.pad_after(index) > 0,
-            git_blob=file.lfs_sha256 is None,
-            on_bytes=self._hashed.add,
-            begun=begun,
-        )
+        if begun is not None:
+            digests = begun.finish(target, self._hashed.add)
+        else:
+            digests = self._wanted(index, file).hash(target, self._hashed.add)
         pointer = None if file.blob_oid is None else self._pointers.get(file.blob_oid)
         return row_of(_expected(file, pointer), digests), digests
 
-    def _digester(self, index: int, file: ListedFile) -> Digester:
-        return Digester(
+    def _wanted(self, index: int, file: ListedFile) -> Wanted:
+        return Wanted(
             file.size,
             piece_length=self._layout.piece_length,
             padded=self._layout.pad_after(index) > 0,

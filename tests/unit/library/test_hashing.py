@@ -9,9 +9,7 @@ import pytest
 from p2pqwen.errors import DiskError
 from p2pqwen.library.hashing import (
     READ_SIZE,
-    Digester,
     FileChangedError,
-    FollowingHasher,
     hash_file,
     hash_files,
 )
@@ -65,35 +63,3 @@ def test_many_files_and_one_that_cannot_be_read(tmp_path):
     assert {path.text for path in rest} == {"a", "b/c"}
     assert {path.text for path in failed} == {"gone"}
     assert set(hash_files(tmp_path, layout, only={RepoPath("a")})) == {RepoPath("a")}
-
-
-def test_following_a_file_that_grows_reads_each_byte_once(tmp_path):
-    data = bytes(index % 251 for index in range(3 * READ_SIZE + 77))
-    path = tmp_path / "growing"
-    follower = FollowingHasher(lambda: Digester(len(data), piece_length=1 << 18, padded=True, git_blob=True))
-    read = []
-    follower.advance(path, read.append)  # not there yet
-    for end in (10, READ_SIZE + 5, 2 * READ_SIZE):
-        path.write_bytes(data[:end])
-        follower.advance(path, read.append)
-    assert sum(read) == 2 * READ_SIZE
-    path.write_bytes(data)
-    got = hash_file(path, piece_length=1 << 18, padded=True, on_bytes=read.append, begun=follower.digester)
-    assert sum(read) == len(data)
-    assert got == hash_file(path, piece_length=1 << 18, padded=True)
-
-
-def test_a_writer_that_begins_again_or_goes_back(tmp_path):
-    path = tmp_path / "growing"
-    follower = FollowingHasher(lambda: Digester(100, piece_length=1 << 18, padded=False, git_blob=False))
-    path.write_bytes(b"a" * 60)
-    follower.advance(path)
-    path.write_bytes(b"b" * 20)
-    follower.advance(path)  # shorter than what was read: nothing to do
-    assert follower.digester.done == 60
-    follower.restart()
-    assert not follower.begun
-    path.write_bytes(b"c" * 100)
-    follower.advance(path)
-    fresh = hash_file(path, piece_length=1 << 18, padded=False, git_blob=False)
-    assert hash_file(path, piece_length=1 << 18, padded=False, begun=follower.digester) == fresh

@@ -131,7 +131,7 @@ def test_the_cores_that_read_and_those_that_hash_pieces_are_all(number, readers)
 def large(monkeypatch):
     """Let a file of a few pieces be a large one, and a process hash its pieces; returns those processes."""
     spare = SpareCores(2)
-    monkeypatch.setattr(hashing, "_SPREAD_FROM", 1)
+    monkeypatch.setattr(hashing, "SPREAD_FROM", 1)
     monkeypatch.setattr(hashing, "SPARE", spare)
     yield spare._processes
     spare.close()

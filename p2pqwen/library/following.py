@@ -1,0 +1,249 @@
+"""Hashing a file while somebody else appends to it, so that little is left to read at its end.
+
+A large file is hashed by a process of its own (`follow_child`): in one interpreter what brings files and what hashes
+them wait for one another, and half of two cores is idle [measured: a download over plain HTTP].
+
+A writer that went back over bytes already read makes a wrong digest, never a wrong file: whoever compares digests and
+finds a difference hashes the finished file anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.follow_child import DONE, SIZES
+from p2pqwen.library.hashing import SPREAD_FROM, Digester, FileDigests, OnBytes, advance, changed, hash_file
+from p2pqwen.library.piece_child import identity
+from p2pqwen.library.verified import Look
+from p2pqwen.portable.cores import usable_cores
+from p2pqwen.portable.process import python
+from p2pqwen.torrent.piece_hasher import FileHashes
+from p2pqwen.values.digest import Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a file of `size` bytes; the rest as for `Digester`."""
+
+    size: int
+    piece_length: int
+    padded: bool
+    git_blob: bool
+
+    def digester(self) -> Digester:
+        """Return what makes it."""
+        return Digester(self.size, piece_length=self.piece_length, padded=self.padded, git_blob=self.git_blob)
+
+    def hash(self, path: Path, on_bytes: OnBytes, begun: Digester | None = None) -> FileDigests:
+        """Read a finished file, or what is left of it; raises as `hash_file` does."""
+        return hash_file(
+            path,
+            piece_length=self.piece_length,
+            padded=self.padded,
+            git_blob=self.git_blob,
+            on_bytes=on_bytes,
+            begun=begun,
+        )
+
+
+class Follower(Protocol):
+    """Hashes one file that grows. Called from one thread at a time; `on_bytes` counts what was hashed."""
+
+    @property
+    def done(self) -> int:
+        """Bytes that are hashed."""
+
+    def advance(self, path: Path, on_bytes: OnBytes) -> None:
+        """Go on with what has been appended; a file that is not there any more is no error."""
+
+    def restart(self) -> None:
+        """Forget what was read: the writer begins again."""
+
+    def finish(self, path: Path, on_bytes: OnBytes) -> FileDigests:
+        """Return the digests of the finished file; raises as `hash_file` does."""
+
+    def close(self) -> None:
+        """End; nothing is asked of it any more."""
+
+
+def follower(wanted: Wanted) -> Follower:
+    """Return what hashes a file best here."""
+    large = wanted.size >= max(SPREAD_FROM, wanted.piece_length)
+    # Git's own hash takes a file whole, and no large file of the Hub is wanted with it.
+    return ProcessFollower(wanted) if large and not wanted.git_blob and usable_cores() > 1 else ThreadFollower(wanted)
+
+
+class ThreadFollower:
+    """Hashes on the thread that calls it."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._digester = wanted.digester()
+
+    @property
+    def done(self) -> int:
+        """Bytes that are hashed."""
+        return self._digester.done
+
+    def advance(self, path: Path, on_bytes: OnBytes) -> None:
+        """Read what has been appended."""
+        advance(self._digester, path, on_bytes)
+
+    def restart(self) -> None:
+        """Forget what was read."""
+        self._digester = self._wanted.digester()
+
+    def finish(self, path: Path, on_bytes: OnBytes) -> FileDigests:
+        """Read what is left."""
+        return self._wanted.hash(path, on_bytes, self._digester if self.done else None)
+
+    def close(self) -> None:
+        """Keep nothing."""
+
+
+class ProcessFollower:
+    """Has a process hash, which is started once there is something to hash; where it fails, the file is read anew."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._thread = ThreadPoolExecutor(1, "follow")  # that waits for its answers
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._round = 0  # what was asked in an earlier one is not begun any more
+        self._asked: Future[tuple[int, bytes]] | None = None
+        self._failed = False
+        self._done = 0
+
+    @property
+    def done(self) -> int:
+        """Bytes that are hashed, as far as it has told."""
+        return self._done
+
+    def advance(self, path: Path, on_bytes: OnBytes) -> None:
+        """Have it go on, unless it is at that; waits for nothing."""
+        if self._asked is not None and not self._asked.done():
+            return
+        self._take(on_bytes)
+        if not self._failed:
+            self._asked = self._thread.submit(self._ask, path, self._round, is_whole=False)
+
+    def restart(self) -> None:
+        """Begin anew with another process."""
+        with self._lock:
+            self._round += 1
+        self._end()
+        self._asked, self._failed, self._done = None, False, 0
+
+    def finish(self, path: Path, on_bytes: OnBytes) -> FileDigests:
+        """Have it read what is left."""
+        try:
+            found = self._finish(path, on_bytes)
+        finally:
+            self.close()
+        return self._wanted.hash(path, on_bytes) if found is None else found
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._closed = True
+        self._end()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _finish(self, path: Path, on_bytes: OnBytes) -> FileDigests | None:
+        self._take(on_bytes)
+        if self._failed or not self._done:
+            return None
+        with disk_errors(f"read {path}"):
+            before = path.stat()
+            try:
+                done, answer = self._ask(path, self._round, is_whole=True)
+            except OSError:
+                return None
+            after = path.stat()
+        if identity(before) != identity(after) or done != after.st_size:
+            raise changed(path)
+        on_bytes(done - self._done)
+        pieces, rows = SIZES.unpack_from(answer)
+        whole, rest = answer[SIZES.size : SIZES.size + 32], answer[SIZES.size + 32 :]
+        hashes = FileHashes.of_pieces(rest[:pieces], rest[pieces : pieces + rows], self._wanted.piece_length, size=done)
+        return FileDigests(done, Sha256(whole), None, hashes, None, Look.of_stat(after))
+
+    def _take(self, on_bytes: OnBytes) -> None:
+        """Take what it was asked last, and wait for that."""
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return
+        try:
+            done, _ = asked.result()
+        except OSError:
+            self._failed = True
+            on_bytes(-self._done)
+            self._done = 0
+        else:
+            on_bytes(done - self._done)
+            self._done = done
+
+    def _ask(self, path: Path, round_: int, *, is_whole: bool) -> tuple[int, bytes]:
+        """Return how far it has come and the rest of its answer; raises `OSError` where it does not answer."""
+        with self._lock:
+            if self._closed or round_ != self._round:
+                raise BrokenPipeError("nobody waits for this any more")
+            if self._process is None:
+                self._process = _started(self._wanted)
+            process = self._process
+        assert process.stdin is not None  # noqa: S101 - pipes
+        assert process.stdout is not None  # noqa: S101
+        line = json.dumps([os.fspath(path.absolute()), is_whole]).encode() + b"\n"
+        process.stdin.write(line)
+        process.stdin.flush()
+        begin = sha256(line).digest()
+        head = process.stdout.read(len(begin) + DONE.size)
+        if len(head) != len(begin) + DONE.size or not head.startswith(begin):
+            raise BrokenPipeError("the process that hashes a file has ended, or something else writes where it does")
+        (done,) = DONE.unpack_from(head, len(begin))
+        if not is_whole:
+            return done, b""
+        sizes = process.stdout.read(SIZES.size)
+        size = 32 + sum(SIZES.unpack(sizes)) if len(sizes) == SIZES.size else -1
+        if len(answer := process.stdout.read(max(0, size))) != size:
+            raise BrokenPipeError("the process that hashes a file has ended in its answer")
+        return done, sizes + answer
+
+    def _end(self) -> None:
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        if self._asked is not None:
+            wait([self._asked])  # it reads from a pipe, and may not be closed under its hands
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None  # noqa: S101 - pipes
+            with suppress(OSError):  # what it was asked and never read
+                pipe.close()
+        process.wait()
+
+
+def _started(wanted: Wanted) -> subprocess.Popen[bytes]:
+    """Start a process that hashes one file; raises `OSError`."""
+    process = subprocess.Popen(
+        python("-m", "p2pqwen.library.follow_child"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us, and it ends when we do
+    )
+    assert process.stdin is not None  # noqa: S101 - a pipe
+    process.stdin.write(json.dumps([wanted.piece_length, wanted.padded]).encode() + b"\n")
+    return process
