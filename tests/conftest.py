@@ -7,6 +7,9 @@ import os
 import shutil
 import signal
 import tempfile
+
+# pytest imports it once something was not closed, on the thread that lets go of that; of two at once one finds half.
+import tracemalloc  # noqa: F401
 from collections.abc import Generator
 from pathlib import Path
 

@@ -95,8 +95,9 @@ class XetProcess:
         return None
 
     def _read(self, output: IO[bytes]) -> None:
-        for line in output:
-            self._lines.put(line)
+        with output:
+            for line in output:
+                self._lines.put(line)
         self._lines.put(b"")
 
     def _send(self, words: object) -> None:
