@@ -72,7 +72,7 @@ class HubWishes:
             raise UsageError(
                 f"other machines may reach {self.listen}",
                 expected="127.0.0.1, or --beyond-loopback with --token-file FILE or --allow NETWORK",
-                hint="whoever reaches it can read what it serves: name who may",
+                hint="anyone who reaches it can read what it serves; name who may",
             )
         return HubServerSettings(where.host, where.port, self.access)
 

@@ -29,7 +29,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MANY = 300
 """Files of a folder: so many are synced with all of their file system, in one wait for the disk instead of as many."""
-_AT_ONCE = 4096  # files that wait for their names together
+_AT_ONCE = 1024  # files that wait for their names together
 _LOOKERS, _LOOKING = 1000, 0.001  # how often, and for how many seconds, those are waited for who look at a lock
 _TRIES = 10  # to make a folder that others tidy away as long as it is empty
 
@@ -83,19 +83,22 @@ def write_many(root: Path, given: Iterable[tuple[Path, bytes]], *, mode: int = P
 def _let_stand(root: Path, begun: list[tuple[Path, Path]]) -> None:
     """Rename files that were begun, and take them off the list."""
     with disk_errors(f"write below {root}"):
-        _sync_all(root, [temporary for temporary, _ in begun], files.sync_file)
-        folders = {above for _, path in begun for above in path.parents if above.is_relative_to(root)}
+        parents = {path.parent for _, path in begun}
+        _sync_all(parents, [temporary for temporary, _ in begun], files.sync_file)
+        above = {folder for parent in parents for folder in (parent, *parent.parents) if folder.is_relative_to(root)}
         while begun:
             temporary, path = begun[-1]
             temporary.replace(path)
             begun.pop()
-        _sync_all(root, folders, sync_folder)
+        _sync_all(above, above, sync_folder)
 
 
-def _sync_all(root: Path, paths: Collection[Path], sync: Callable[[Path], None]) -> None:
-    """Write out files or folders below a folder, each by itself or all at once."""
-    if len(paths) > MANY and files.sync_file_system(root):
-        return
+def _sync_all(folders: Iterable[Path], paths: Collection[Path], sync: Callable[[Path], None]) -> None:
+    """Write out files or folders, each by itself, or all file systems of `folders` that hold them."""
+    if len(paths) > MANY:
+        disks = {folder.stat().st_dev: folder for folder in folders}  # one may be a link to another disk
+        if all(files.sync_file_system(folder) for folder in disks.values()):
+            return
     for path in paths:
         sync(path)
 

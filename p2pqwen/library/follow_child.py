@@ -11,6 +11,7 @@ The process ends when stdin does. It imports little, since it is started for eac
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 from hashlib import sha256
@@ -43,19 +44,29 @@ class GrowingDigests:
         self._whole = sha256()
         self._pieces = PieceHasher(piece_length, padded=padded)
         self._buffer = memoryview(bytearray(READ_SIZE))
+        self._file: tuple[int, int] | None = None
 
     def advance(self, path: Path) -> None:
-        """Take what has been appended; a file that is not there any more is no error. Raises `OSError`."""
+        """Take what has been appended by now; a file that is not there any more is no error.
+
+        Raises `OSError`, and `OtherFileError` where another file than before is there.
+        """
         try:
-            with path.open("rb", buffering=0) as file:
-                file.seek(self.done)
-                while count := file.readinto(self._buffer):
-                    for part in steps(self._buffer[:count]):
-                        self._whole.update(part)
-                        self._pieces.update(part)
-                    self.done += count
+            file = path.open("rb", buffering=0)
         except FileNotFoundError:
             return
+        with file:
+            found = os.fstat(file.fileno())
+            if self._file not in {None, (found.st_dev, found.st_ino)}:
+                raise OtherFileError(f"{path} is not the file that it was")
+            self._file = found.st_dev, found.st_ino
+            file.seek(self.done)
+            # As far as it has come: one that grows faster than it is hashed has no end.
+            while self.done < found.st_size and (count := file.readinto(self._buffer[: found.st_size - self.done])):
+                for part in steps(self._buffer[:count]):
+                    self._whole.update(part)
+                    self._pieces.update(part)
+                self.done += count
 
     def finish(self, path: Path) -> Digests:
         """Take the rest of a file that is whole; raises `OSError`, `OtherFileError` where it changes meanwhile."""

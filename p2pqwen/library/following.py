@@ -3,8 +3,8 @@
 A large file is hashed by a process of its own (`follow_child`): in one interpreter what brings files and what hashes
 them wait for one another, and half of two cores is idle [measured: a download over plain HTTP].
 
-A writer that went back over bytes already read makes a wrong digest, never a wrong file: whoever compares digests and
-finds a difference hashes the finished file anew.
+What is followed is one file: where another one stands in its place, that is hashed anew. A writer that went back over
+bytes already read makes a digest that is wrong, and the caller, who compares it, hashes the finished file anew.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.follow_child import DONE, SIZES
@@ -29,6 +30,9 @@ from p2pqwen.portable.cores import usable_cores
 from p2pqwen.portable.process import python
 from p2pqwen.torrent.piece_hasher import FileHashes
 from p2pqwen.values.digest import Sha256
+
+MOST_PROCESSES = 8
+"""As many large files are downloaded at once; a process takes 14 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,10 @@ class Follower(Protocol):
     """Hashes one file that grows. Called from one thread at a time; `on_bytes` counts what was hashed."""
 
     @property
+    def begun(self) -> bool:
+        """Whether there is more than nothing to go on with."""
+
+    @property
     def done(self) -> int:
         """Bytes that are hashed."""
 
@@ -76,11 +84,36 @@ class Follower(Protocol):
         """End; nothing is asked of it any more."""
 
 
-def follower(wanted: Wanted) -> Follower:
-    """Return what hashes a file best here."""
-    large = wanted.size >= max(SPREAD_FROM, wanted.piece_length)
-    # Git's own hash takes a file whole, and no large file of the Hub is wanted with it.
-    return ProcessFollower(wanted) if large and not wanted.git_blob and usable_cores() > 1 else ThreadFollower(wanted)
+class Followers:
+    """The followers of one run, of which few are processes; a context manager that ends them. For several threads."""
+
+    def __init__(self) -> None:
+        self._processes: set[ProcessFollower] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in list(self._processes):
+            one.close()
+
+    def begin(self, wanted: Wanted) -> Follower:
+        """Return what hashes a file best here; `end` it."""
+        large = wanted.size >= max(SPREAD_FROM, wanted.piece_length)
+        # Git's own hash takes a file whole, and no large file of the Hub is wanted with it.
+        if not large or wanted.git_blob or usable_cores() < 2 or len(self._processes) >= MOST_PROCESSES:
+            return ThreadFollower(wanted)
+        one = ProcessFollower(wanted)
+        self._processes.add(one)
+        return one
+
+    def end(self, follower: Follower) -> None:
+        """End one of them."""
+        follower.close()
+        if isinstance(follower, ProcessFollower):
+            self._processes.discard(follower)
 
 
 class ThreadFollower:
@@ -88,27 +121,52 @@ class ThreadFollower:
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._digester = wanted.digester()
+        self._digester: Digester | None = None
+        self._file: tuple[int, int] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a byte was read."""
+        return self.done > 0
 
     @property
     def done(self) -> int:
         """Bytes that are hashed."""
-        return self._digester.done
+        return 0 if self._digester is None else self._digester.done
 
     def advance(self, path: Path, on_bytes: OnBytes) -> None:
         """Read what has been appended."""
+        if not self._is_same(path):
+            on_bytes(-self.done)
+            self.restart()
+        if self._digester is None:
+            self._digester = self._wanted.digester()
         advance(self._digester, path, on_bytes)
 
     def restart(self) -> None:
         """Forget what was read."""
-        self._digester = self._wanted.digester()
+        self._digester = self._file = None
 
     def finish(self, path: Path, on_bytes: OnBytes) -> FileDigests:
         """Read what is left."""
-        return self._wanted.hash(path, on_bytes, self._digester if self.done else None)
+        if not self._is_same(path):
+            on_bytes(-self.done)
+            self.restart()
+        begun, self._digester = self._digester, None
+        return self._wanted.hash(path, on_bytes, begun)
 
     def close(self) -> None:
-        """Keep nothing."""
+        """Keep nothing that was read."""
+        self._digester = None
+
+    def _is_same(self, path: Path) -> bool:
+        """Tell whether a path leads to the file that was read, if any was."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return True
+        before, self._file = self._file, (found.st_dev, found.st_ino)
+        return before in {None, self._file}
 
 
 class ProcessFollower:
@@ -130,6 +188,11 @@ class ProcessFollower:
         """Bytes that are hashed, as far as it has told."""
         return self._done
 
+    @property
+    def begun(self) -> bool:
+        """Whether it was asked for anything."""
+        return self._asked is not None or self._done > 0
+
     def advance(self, path: Path, on_bytes: OnBytes) -> None:
         """Have it go on, unless it is at that; waits for nothing."""
         if self._asked is not None and not self._asked.done():
@@ -139,7 +202,7 @@ class ProcessFollower:
             self._asked = self._thread.submit(self._ask, path, self._round, is_whole=False)
 
     def restart(self) -> None:
-        """Begin anew with another process."""
+        """Start over in a new process."""
         with self._lock:
             self._round += 1
         self._end()
@@ -151,7 +214,11 @@ class ProcessFollower:
             found = self._finish(path, on_bytes)
         finally:
             self.close()
-        return self._wanted.hash(path, on_bytes) if found is None else found
+        if found is not None:
+            return found
+        on_bytes(-self._done)
+        self._done = 0
+        return self._wanted.hash(path, on_bytes)
 
     def close(self) -> None:
         """End the process."""
@@ -180,7 +247,7 @@ class ProcessFollower:
         return FileDigests(done, Sha256(whole), None, hashes, None, Look.of_stat(after))
 
     def _take(self, on_bytes: OnBytes) -> None:
-        """Take what it was asked last, and wait for that."""
+        """Wait for the last answer, and take it."""
         asked, self._asked = self._asked, None
         if asked is None:
             return

@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class Derived(Generic[Key, Source, Value]):
-    """Keeps for each key what was made, and of what; what a look leaves out is forgotten.
+    """Keeps for each key what was made, and of what; keys missing from a look are dropped.
 
     A source is compared with the one before by `==`: a tuple of unchanged objects costs next to nothing. What `make`
     returns must not be changed by anybody.

@@ -216,7 +216,9 @@ class ArchiveKeeper:
             return before is None
         for snapshot, failure in list(self._failed.items()):
             no_disk = isinstance(failure.error, DiskError) and known.rooms != before.rooms
-            if no_disk or before.swarms.get(snapshot, known.swarms[snapshot]) != known.swarms[snapshot]:
+            claims = known.claims[snapshot]
+            stands_otherwise = known.swarms.get(snapshot) != before.swarms.get(snapshot)
+            if no_disk or stands_otherwise or before.claims.get(snapshot, claims) != claims:
                 del self._failed[snapshot]
         return True
 
@@ -346,18 +348,19 @@ class _Executor:
 class _Knowledge:
     """What a plan rests on, as coarsely as it decides: which indexes, what is known of each swarm, and steps of room.
 
-    No index is read for it.
+    No index is read for it. `claims` are what publishers say of snapshots whose fetches failed.
     """
 
     indexes: tuple[Sha256, ...]
     swarms: Mapping[SnapshotId, tuple[object, ...]]
     rooms: tuple[tuple[str, int], ...]
+    claims: Mapping[SnapshotId, list[tuple[Upstream, Sha256]]] = field(compare=False)
 
     @classmethod
     def of(cls, outlook: Outlook, budget: int, failed: Collection[SnapshotId]) -> _Knowledge:
-        """Return what is known at this moment: of `failed` ones also what their publishers say of them."""
+        """Return what is known at this moment."""
         held, step = {one.id for one in outlook.listed.here if counts(one)}, max(1, budget // ROOM_STEPS)
-        named = set[SnapshotId]().union(outlook.records, outlook.upstream, outlook.said, held, outlook.away, failed)
+        named = set[SnapshotId]().union(outlook.records, outlook.upstream, outlook.said, held, outlook.away)
         return cls(
             outlook.listed.indexes,
             {
@@ -366,13 +369,11 @@ class _Knowledge:
                     outlook.said.get(snapshot, ()),
                     snapshot in held,
                     snapshot in outlook.away,
-                    [(one.upstream, one.infohash.v2) for one in outlook.listed.find(snapshot)]
-                    if snapshot in failed
-                    else None,
                 )
                 for snapshot in named
             },
             tuple((disk.name, min(disk.room, budget) // step) for disk in outlook.disks),
+            {one: [(said.upstream, said.infohash.v2) for said in outlook.listed.find(one)] for one in failed},
         )
 
 

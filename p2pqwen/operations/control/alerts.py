@@ -29,7 +29,7 @@ NAME = 80
 class Folder:
     """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away.
 
-    `failing`: what speaks for it that its disk fails.
+    `failing`: evidence that its disk is failing.
     """
 
     path: str

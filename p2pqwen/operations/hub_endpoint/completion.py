@@ -7,7 +7,8 @@ that have come by then, and seldom. Nobody who reads waits for it: a reader gets
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from p2pqwen.errors import P2pqwenError
@@ -33,7 +34,7 @@ class Completion:
         self._leaving: list[ArrivingFile] = []  # libtorrent writes them out
         self._flushes = 0  # before that
         self._next_flush = 0.0
-        self._checked: list[tuple[Sequence[ArrivingFile], Future[list[Exception | None]]]] = []
+        self._checked: deque[tuple[ArrivingFile, Future[Exception | None]]] = deque()
 
     @property
     def pending(self) -> bool:
@@ -51,7 +52,7 @@ class Completion:
     def step(self, failed: Callable[[Exception], P2pqwenError], *, at_once: bool = False) -> None:
         """Go on with them; `failed` makes what readers are told of a file that is not what it should be."""
         if self._leaving and self._torrent.flushes > self._flushes:
-            self._checked.append((self._leaving, self._pool.submit(self._check_all, self._leaving)))
+            self._checked += ((file, self._pool.submit(self._check, file)) for file in self._leaving)
             self._leaving = []
         if self._come and not self._leaving and (at_once or time.monotonic() >= self._next_flush):
             self._next_flush = time.monotonic() + _EVERY
@@ -59,14 +60,11 @@ class Completion:
             self._flushes = self._torrent.flushes
             self._torrent.request_flush()
         while self._checked and self._checked[0][1].done():
-            files, answer = self._checked.pop(0)
-            for file, problem in zip(files, answer.result(), strict=True):
-                file.done = problem is None
-                if problem is not None:
-                    file.fail(failed(problem), for_good=True)
-
-    def _check_all(self, files: Sequence[ArrivingFile]) -> list[Exception | None]:
-        return [self._check(file) for file in files]
+            file, answer = self._checked.popleft()
+            problem = answer.result()
+            file.done = problem is None
+            if problem is not None:
+                file.fail(failed(problem), for_good=True)
 
 
 def difference_from(metainfo: Metainfo, row: FileRow | None, file: ArrivingFile) -> Exception | None:

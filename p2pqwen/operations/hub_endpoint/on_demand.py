@@ -459,10 +459,10 @@ class SnapshotDownload:
         readers = list(file.readers)
         if file.whole is not file.wanted:
             file.wanted = file.whole
-            # What a reader is about to reach it asks for itself, and where that is all there is no more to say.
-            hurried = set() if not file.whole else {piece for reading in readers for piece in session.ahead_of(reading)}
-            missing = [piece for piece in _without(file.numbers, session.torrent.have) if piece not in hurried]
+            missing = _without(file.numbers, session.torrent.have)
             session.torrent.want(missing, Urgency.LATER if file.whole else Urgency.NEVER)
+            for reading in readers:  # what each is about to reach is to come sooner, again
+                reading.urged, reading.next = 0, -1
         for reading in readers:
             session.hurry(reading)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
 from p2pqwen.library.folders import bytes_to_write
-from p2pqwen.library.following import Follower, Wanted, follower
+from p2pqwen.library.following import Follower, Followers, Wanted
 from p2pqwen.library.hashing import FileDigests, hash_workers
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import HeldSnapshot, Library
@@ -270,7 +270,7 @@ class _Run:
         self._pointers: dict[GitOid, str] = {}
         self._from_disk = 0
         self._early_sync = EarlySync()
-        self._followers = ExitStack()
+        self._followers = Followers()
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
 
@@ -405,8 +405,7 @@ class _Run:
 
     def _download(self, index: int, file: ListedFile) -> _Arrival:
         """Download a file, hash what has come while more is coming, and have it go to the disk."""
-        following = follower(self._wanted(index, file))
-        self._followers.callback(following.close)
+        following = self._followers.begin(self._wanted(index, file))
         partial: Path | None = None
         seen = followed = synced = 0
 
@@ -430,9 +429,15 @@ class _Run:
         def on_notice(text: str) -> None:
             self._report(Notice("warning", text))
 
-        self._origin.download(self._listing, file, self._staged, on_bytes, on_notice)
+        begun = False
+        try:
+            self._origin.download(self._listing, file, self._staged, on_bytes, on_notice)
+            begun = following.begun
+        finally:
+            if not begun:
+                self._followers.end(following)
         self._downloaded.add(file.size - seen)  # what an earlier try had fetched
-        return _Arrival(reused=False, begun=following if following.done else None)
+        return _Arrival(reused=False, begun=following if begun else None)
 
     def _digest(self, index: int, file: ListedFile, arrival: _Arrival) -> tuple[FileRow, FileDigests]:
         """Finish a file's digests and compare them; what was wrong only in passing gets a second chance."""
@@ -456,7 +461,10 @@ class _Run:
         self, index: int, file: ListedFile, target: Path, begun: Follower | None = None
     ) -> tuple[FileRow, FileDigests]:
         if begun is not None:
-            digests = begun.finish(target, self._hashed.add)
+            try:
+                digests = begun.finish(target, self._hashed.add)
+            finally:
+                self._followers.end(begun)
         else:
             digests = self._wanted(index, file).hash(target, self._hashed.add)
         pointer = None if file.blob_oid is None else self._pointers.get(file.blob_oid)

@@ -189,7 +189,8 @@ class Scrubber:
                 found = look_for_damage(metainfo, held.folder, index, rows.get(file), took)
             except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
                 found = Damage(path, tuple(metainfo.layout.pieces(index)), "a readable file", error.message)
-                self.faults.note(held.folder, error)
+                with suppress(DiskError):  # the home's own disk may be the one
+                    self.faults.note(held.folder, error)
             forget_cached(held.folder / path)
             if found is not None:
                 self.library.require_here(held)  # a disk that was pulled is no rot

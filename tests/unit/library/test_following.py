@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.library import follow_child, following
-from p2pqwen.library.following import Follower, ProcessFollower, ThreadFollower, Wanted, follower
+from p2pqwen.library.following import Follower, Followers, ProcessFollower, ThreadFollower, Wanted
 from p2pqwen.library.hashing import SPREAD_FROM, FileChangedError, hash_file
 from p2pqwen.library.piece_child import READ_SIZE
 from tests.support.models import noise
@@ -184,6 +184,46 @@ def test_no_process_outlives_its_follower(tmp_path):
 )
 def test_large_files_get_a_process_where_there_is_a_core_for_it(monkeypatch, size, git_blob, cores, kind):
     monkeypatch.setattr(following, "usable_cores", lambda: cores)
-    one = follower(Wanted(size, PIECE, padded=False, git_blob=git_blob))
-    assert type(one) is kind
-    one.close()
+    with Followers() as followers:
+        assert type(followers.begin(Wanted(size, PIECE, padded=False, git_blob=git_blob))) is kind
+
+
+def test_few_are_processes(monkeypatch):
+    monkeypatch.setattr(following, "usable_cores", lambda: 2)
+    monkeypatch.setattr(following, "MOST_PROCESSES", 2)
+    large = Wanted(SPREAD_FROM, PIECE, padded=False, git_blob=False)
+    with Followers() as followers:
+        first, _, third = (followers.begin(large) for _ in range(3))
+        assert type(third) is ThreadFollower
+        followers.end(first)
+        assert type(followers.begin(large)) is ProcessFollower
+
+
+def test_another_file_in_its_place_is_hashed_anew(make, tmp_path):
+    """What an origin left behind that failed, and the file of the next one: together they would be neither."""
+    left, path, read = tmp_path / "left", tmp_path / "whole", []
+    left.write_bytes(b"a" * READ_SIZE)
+    one = make(wanted())
+    settle(one, left, READ_SIZE, read)
+    path.write_bytes(DATA)
+    assert one.finish(path, read.append) == plain(path)
+    assert sum(read) == len(DATA)
+
+
+def test_a_file_that_grows_faster_than_it_is_hashed_has_an_end(tmp_path):
+    path = tmp_path / "growing"
+    path.write_bytes(DATA[:READ_SIZE])
+    digests = follow_child.GrowingDigests(PIECE, padded=True)
+    whole, update = digests._whole, digests._whole.update
+
+    class Growing:
+        def update(self, part: memoryview) -> None:
+            update(part)
+            with path.open("ab") as file:
+                file.write(b"more")
+
+        digest = whole.digest
+
+    digests._whole = Growing()
+    digests.advance(path)
+    assert digests.done == READ_SIZE

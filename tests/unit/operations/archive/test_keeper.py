@@ -148,10 +148,14 @@ def test_what_failed_is_tried_again_where_it_stands_otherwise(keeper, change, ag
     assert (ONE.id in turn(kept, world)[1]) is again
 
 
-def test_what_failed_is_tried_again_after_an_hour(keeper):
+@pytest.mark.parametrize("seen", [False, True], ids=["never looked at", "looked at"])
+def test_what_failed_is_tried_again_after_an_hour(keeper, seen):
     world = World([ONE])
+    if seen:
+        looked_at(world)
     kept = keeper(world, budget=10**6)
     turn(kept, world)
-    assert turn(kept, world)[1] == []
+    for _ in range(4):
+        assert turn(kept, world)[1] == []
     world.now += timedelta(hours=1)
     assert turn(kept, world)[1] == [ONE.id]
