@@ -52,6 +52,9 @@ def read_at_once(url: str, path: str, ranges: Sequence[range], seconds: float) -
     at_first: list[int] = []
     buffer = memoryview(bytearray(_BUFFER))
     deadline = time.monotonic() + seconds
+    for one in readers:  # counted from when all have begun: whose request is taken last is chance
+        one.sock.settimeout(seconds)
+        one.take(buffer[: one.sock.recv_into(buffer)])
     with selectors.DefaultSelector() as selector:
         for one in readers:
             one.sock.setblocking(False)
