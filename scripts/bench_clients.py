@@ -4,7 +4,8 @@
     scripts/bench_clients.py [--megabytes 1000] [--shards 2] [--runs 3] [--only PROGRAM...] [--folder DIR]
                              [--rqbit PYTHON] [--webtorrent FOLDER]
 
-Each program gets the same hybrid torrent, an empty folder and a tracker that names our seed, all on loopback. The clock
+Each program gets the same hybrid torrent, an empty folder and a tracker that names our seed, all on loopback;
+qBittorrent is also told of the seed. The clock
 runs from the start of its process until it says that all is there. For p2pqwen that is its end, when the snapshot is
 verified, hashed once more as whole files and written out; for a bare libtorrent session, with the tuned settings of
 `bench_fetch.py`, when all is written out; the others do not say when their bytes are on the disk. `through a node` is
@@ -175,6 +176,9 @@ def through_a_node(world: World) -> float:
 def qbit(world: World) -> float:
     started = time.monotonic()
     with qbittorrent(world.torrent, world.out, world.out / "profile") as client:
+        while not client.has_torrent:
+            time.sleep(0.02)
+        client.connect(f"127.0.0.1:{world.port}")  # its first answer of a tracker may come minutes later
         while client.progress < 1:
             if time.monotonic() - started > LONGEST:
                 raise SystemExit("qbittorrent-nox stands still")
