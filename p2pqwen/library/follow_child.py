@@ -1,39 +1,27 @@
-"""Hash a file while it grows, for another process: `python -m p2pqwen.library.follow_child`, which `following` starts.
+"""Hash a file while it grows, for another process: `python -m p2pqwen.library.follow_child PIECE_LENGTH PADDED`.
 
-The first line on stdin is a JSON array, the piece length in bytes and whether a pad file follows. Each line after it is
-`[path, is_whole]`: the file as far as it has come, by its path as text (`os.fsdecode`), is hashed from where the last
-line left it. The answer on stdout is the SHA-256 of the line, so that nothing else is taken for an answer, and how many
-bytes are hashed; of a whole file also its `Digests`. A file that cannot be read, or that changes while its end is read,
-is answered by an end: whoever asked hashes it anew, and then has the error itself.
-The process ends when stdin does. It imports little, since it is started for each large file.
+`following` starts it; PADDED is 1 where a pad file follows, else 0. It is asked and answers as `hash_child` says: each
+request is `[path, is_whole]`, and the file as far as it has come, by its path as text (`os.fsdecode`), is hashed from
+where the last request left it. The answer is how many bytes are hashed (`DONE`); then of a whole file its SHA-256, the
+v1 hashes of its pieces, 20 bytes each, and their rows of the piece layer, 32 bytes each. It imports little, since it is
+started for each large file.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
-from p2pqwen.library.piece_child import READ_SIZE, OtherFileError, identity
+from p2pqwen.library.hash_child import OtherFileError, serve
+from p2pqwen.library.piece_child import READ_SIZE, identity
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.torrent.piece_hasher import PieceHasher, steps
 
 DONE = struct.Struct(">Q")
 """Bytes that are hashed."""
-SIZES = struct.Struct(">QQ")
-"""Of what follows in the answer for a whole file: of the pieces, and of the rows."""
-
-
-class Digests(NamedTuple):
-    """Of a whole file: its SHA-256, its v1 piece hashes, 20 bytes each, and their rows of the layer, 32 bytes each."""
-
-    sha256: bytes
-    pieces: bytes
-    rows: bytes
 
 
 class GrowingDigests:
@@ -68,35 +56,34 @@ class GrowingDigests:
                     self._pieces.update(part)
                 self.done += count
 
-    def finish(self, path: Path) -> Digests:
-        """Take the rest of a file that is whole; raises `OSError`, `OtherFileError` where it changes meanwhile."""
+    def finish(self, path: Path) -> bytes:
+        """Take the rest of a file that is whole, and return its digests as an answer has them.
+
+        Raises `OSError`, `OtherFileError` where it changes meanwhile.
+        """
         before = path.stat()
         self.advance(path)
         if identity(before) != identity(path.stat()) or self.done != before.st_size:
             raise OtherFileError(f"{path} changed while it was read")
         found = self._pieces.finish()
-        return Digests(self._whole.digest(), found.pieces, found.rows)
+        return self._whole.digest() + found.pieces + found.rows
 
 
 def main() -> None:
     """Answer until stdin ends."""
     let_others_first()  # those that bring the file
-    piece_length, padded = json.loads(sys.stdin.buffer.readline())
-    digests = GrowingDigests(piece_length, padded=padded)
-    for line in sys.stdin.buffer:
-        path, is_whole = json.loads(line)
-        answer = b""
-        if is_whole:
-            found = digests.finish(Path(path))
-            answer = SIZES.pack(len(found.pieces), len(found.rows)) + b"".join(found)
-        else:
+    piece_length, padded = map(int, sys.argv[1:])
+    digests = GrowingDigests(piece_length, padded=bool(padded))
+
+    def answer(request: tuple[str, bool]) -> bytes:
+        path, is_whole = request
+        if not is_whole:
             digests.advance(Path(path))
-        sys.stdout.buffer.write(sha256(line).digest() + DONE.pack(digests.done) + answer)
-        sys.stdout.buffer.flush()
+        found = digests.finish(Path(path)) if is_whole else b""
+        return DONE.pack(digests.done) + found
+
+    serve(answer)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, OtherFileError, KeyboardInterrupt):
-        sys.exit(1)
+    main()

@@ -9,26 +9,24 @@ bytes already read makes a digest that is wrong, and the caller, who compares it
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.library.follow_child import DONE, SIZES
-from p2pqwen.library.hashing import SPREAD_FROM, Digester, FileDigests, OnBytes, advance, changed, hash_file
+from p2pqwen.library.follow_child import DONE
+from p2pqwen.library.hash_process import HashProcess
+from p2pqwen.library.hashing import SPREAD_FROM, Digester, FileDigests, OnBytes, changed, feed_appended, hash_file
 from p2pqwen.library.piece_child import identity
 from p2pqwen.library.verified import Look
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.portable.process import python
-from p2pqwen.torrent.piece_hasher import FileHashes
+from p2pqwen.torrent.merkle import HASH_SIZE
+from p2pqwen.torrent.piece_hasher import V1_SIZE, FileHashes
 from p2pqwen.values.digest import Sha256
 
 MOST_PROCESSES = 8
@@ -136,12 +134,10 @@ class ThreadFollower:
 
     def advance(self, path: Path, on_bytes: OnBytes) -> None:
         """Read what has been appended."""
-        if not self._is_same(path):
-            on_bytes(-self.done)
-            self.restart()
+        self._forget_another(path, on_bytes)
         if self._digester is None:
             self._digester = self._wanted.digester()
-        advance(self._digester, path, on_bytes)
+        feed_appended(self._digester, path, on_bytes)
 
     def restart(self) -> None:
         """Forget what was read."""
@@ -149,9 +145,7 @@ class ThreadFollower:
 
     def finish(self, path: Path, on_bytes: OnBytes) -> FileDigests:
         """Read what is left."""
-        if not self._is_same(path):
-            on_bytes(-self.done)
-            self.restart()
+        self._forget_another(path, on_bytes)
         begun, self._digester = self._digester, None
         return self._wanted.hash(path, on_bytes, begun)
 
@@ -159,14 +153,17 @@ class ThreadFollower:
         """Keep nothing that was read."""
         self._digester = None
 
-    def _is_same(self, path: Path) -> bool:
-        """Tell whether a path leads to the file that was read, if any was."""
+    def _forget_another(self, path: Path, on_bytes: OnBytes) -> None:
+        """Begin again where a path leads to another file than the one that was read."""
         try:
             found = path.stat()
         except FileNotFoundError:
-            return True
-        before, self._file = self._file, (found.st_dev, found.st_ino)
-        return before in {None, self._file}
+            return
+        file = found.st_dev, found.st_ino
+        if self._file not in {None, file}:
+            on_bytes(-self.done)
+            self.restart()
+        self._file = file
 
 
 class ProcessFollower:
@@ -176,7 +173,7 @@ class ProcessFollower:
         self._wanted = wanted
         self._thread = ThreadPoolExecutor(1, "follow")  # that waits for its answers
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: HashProcess | None = None
         self._closed = False
         self._round = 0  # what was asked in an earlier one is not begun any more
         self._asked: Future[tuple[int, bytes]] | None = None
@@ -241,10 +238,13 @@ class ProcessFollower:
         if identity(before) != identity(after) or done != after.st_size:
             raise changed(path)
         on_bytes(done - self._done)
-        pieces, rows = SIZES.unpack_from(answer)
-        whole, rest = answer[SIZES.size : SIZES.size + 32], answer[SIZES.size + 32 :]
-        hashes = FileHashes.of_pieces(rest[:pieces], rest[pieces : pieces + rows], self._wanted.piece_length, size=done)
-        return FileDigests(done, Sha256(whole), None, hashes, None, Look.of_stat(after))
+        rows_at = HASH_SIZE + self._pieces(done) * V1_SIZE
+        pieces, rows = answer[HASH_SIZE:rows_at], answer[rows_at:]
+        hashes = FileHashes.of_pieces(pieces, rows, self._wanted.piece_length, size=done)
+        return FileDigests(done, Sha256(answer[:HASH_SIZE]), None, hashes, None, Look.of_stat(after))
+
+    def _pieces(self, size: int) -> int:
+        return -(-size // self._wanted.piece_length)
 
     def _take(self, on_bytes: OnBytes) -> None:
         """Wait for the last answer, and take it."""
@@ -267,25 +267,12 @@ class ProcessFollower:
             if self._closed or round_ != self._round:
                 raise BrokenPipeError("nobody waits for this any more")
             if self._process is None:
-                self._process = _started(self._wanted)
+                length, padded = str(self._wanted.piece_length), str(int(self._wanted.padded))
+                self._process = HashProcess(python("-m", "p2pqwen.library.follow_child", length, padded))
             process = self._process
-        assert process.stdin is not None  # noqa: S101 - pipes
-        assert process.stdout is not None  # noqa: S101
-        line = json.dumps([os.fspath(path.absolute()), is_whole]).encode() + b"\n"
-        process.stdin.write(line)
-        process.stdin.flush()
-        begin = sha256(line).digest()
-        head = process.stdout.read(len(begin) + DONE.size)
-        if len(head) != len(begin) + DONE.size or not head.startswith(begin):
-            raise BrokenPipeError("the process that hashes a file has ended, or something else writes where it does")
-        (done,) = DONE.unpack_from(head, len(begin))
-        if not is_whole:
-            return done, b""
-        sizes = process.stdout.read(SIZES.size)
-        size = 32 + sum(SIZES.unpack(sizes)) if len(sizes) == SIZES.size else -1
-        if len(answer := process.stdout.read(max(0, size))) != size:
-            raise BrokenPipeError("the process that hashes a file has ended in its answer")
-        return done, sizes + answer
+        (done,) = DONE.unpack(process.ask([os.fspath(path.absolute()), is_whole], DONE.size))
+        size = HASH_SIZE + self._pieces(done) * (V1_SIZE + HASH_SIZE) if is_whole else 0
+        return done, process.read(size)
 
     def _end(self) -> None:
         with self._lock:
@@ -295,22 +282,4 @@ class ProcessFollower:
         process.kill()
         if self._asked is not None:
             wait([self._asked])  # it reads from a pipe, and may not be closed under its hands
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None  # noqa: S101 - pipes
-            with suppress(OSError):  # what it was asked and never read
-                pipe.close()
-        process.wait()
-
-
-def _started(wanted: Wanted) -> subprocess.Popen[bytes]:
-    """Start a process that hashes one file; raises `OSError`."""
-    process = subprocess.Popen(
-        python("-m", "p2pqwen.library.follow_child"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for us, and it ends when we do
-    )
-    assert process.stdin is not None  # noqa: S101 - a pipe
-    process.stdin.write(json.dumps([wanted.piece_length, wanted.padded]).encode() + b"\n")
-    return process
+        process.close()

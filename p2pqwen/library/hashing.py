@@ -17,7 +17,8 @@ from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.library.piece_child import READ_SIZE, OtherFileError, Run, identity
+from p2pqwen.library.hash_child import OtherFileError
+from p2pqwen.library.piece_child import READ_SIZE, Run, identity
 from p2pqwen.library.spare_cores import SPARE, SpreadPieces
 from p2pqwen.library.verified import Look
 from p2pqwen.manifest.git_object import blob_hasher, blob_oid
@@ -135,7 +136,7 @@ def _checked_blob_id(path: Path) -> GitOid:
         raise refused(f"the plain file {path}", error) from error
 
 
-def advance(digester: Digester, path: Path, on_bytes: OnBytes | None = None) -> None:
+def feed_appended(digester: Digester, path: Path, on_bytes: OnBytes | None = None) -> None:
     """Feed what has been appended to a file that grows; one that is not there any more is no error."""
     try:
         with path.open("rb", buffering=0) as file:

@@ -1,21 +1,18 @@
 """Hash runs of pieces for another process: `python -m p2pqwen.library.piece_child`, which `piece_process` starts.
 
-Each line on stdin is a JSON array: a `Run`, its path as text (`os.fsdecode`). The answer to each on stdout is the
-SHA-256 of that line, so that nothing else is taken for an answer, then the v1 hashes of its pieces, 20 bytes each, then
-their rows of the piece layer, 32 bytes each. A run that cannot be read, or
-whose file is another by now, is answered by an end: whoever asked reads it again, and then has the error itself.
-The process ends when stdin does. It imports little, since it is started for one command.
+It is asked and answers as `hash_child` says: each request is a `Run`, its path as text (`os.fsdecode`), and each answer
+the v1 hashes of its pieces, 20 bytes each, then their rows of the piece layer, 32 bytes each. It imports little, since
+it is started for one command.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from hashlib import sha256
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from p2pqwen.library.hash_child import OtherFileError, serve
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 
 READ_SIZE = 256 * 1024
@@ -29,10 +26,6 @@ class Run(NamedTuple):
     piece_length: int
     start: int
     stop: int
-
-
-class OtherFileError(Exception):
-    """The file of a run is not the one that its reader opened, or has changed."""
 
 
 def identity(stat: os.stat_result) -> tuple[int, ...]:
@@ -64,15 +57,14 @@ def hash_run(run: Run) -> FileHashes:
 
 def main() -> None:
     """Answer runs until stdin ends."""
-    for line in sys.stdin.buffer:
-        path, same, *numbers = json.loads(line)
+
+    def answer(request: Sequence[Any]) -> bytes:
+        path, same, *numbers = request
         hashes = hash_run(Run(path, tuple(same), *numbers))
-        sys.stdout.buffer.write(sha256(line).digest() + hashes.pieces + hashes.rows)
-        sys.stdout.buffer.flush()
+        return hashes.pieces + hashes.rows
+
+    serve(answer)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, OtherFileError, KeyboardInterrupt):
-        sys.exit(1)
+    main()

@@ -6,58 +6,29 @@ sixth of both cores on that [measured]; a process of its own has a lock of its o
 
 from __future__ import annotations
 
-import json
-import subprocess
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
-from hashlib import sha256
 
+from p2pqwen.library.hash_process import HashProcess
 from p2pqwen.library.piece_child import Run, hash_run
 from p2pqwen.portable.process import python
 from p2pqwen.torrent.merkle import HASH_SIZE
 from p2pqwen.torrent.piece_hasher import V1_SIZE, FileHashes
 
 
-class PieceProcess:
-    """One process, which hashes one run after another; `close` ends it, and so does our own end."""
+class PieceProcess(HashProcess):
+    """One process, which hashes one run after another."""
 
-    def __init__(self, command: Sequence[str] | None = None) -> None:
+    def __init__(self) -> None:
         """Start it; raises `OSError`."""
+        super().__init__(python("-m", "p2pqwen.library.piece_child"))
         self.has_answered = False
-        self._process = subprocess.Popen(
-            command or python("-m", "p2pqwen.library.piece_child"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us, and it ends when we do
-        )
 
     def hash(self, run: Run) -> FileHashes:
         """Return the hashes of a run; raises `OSError` if the process does not answer."""
-        assert self._process.stdin is not None  # noqa: S101 - pipes
-        assert self._process.stdout is not None  # noqa: S101
         count = (run.stop - run.start) // run.piece_length
-        line = json.dumps(run).encode() + b"\n"
-        self._process.stdin.write(line)
-        self._process.stdin.flush()
-        begin = sha256(line).digest()
-        size = len(begin) + count * (V1_SIZE + HASH_SIZE)
-        answer = self._process.stdout.read(size)
-        if len(answer) != size or not answer.startswith(begin):
-            raise BrokenPipeError("the process that hashes pieces has ended, or something else writes where it does")
-        answer = answer[len(begin) :]
+        answer = self.ask(run, count * (V1_SIZE + HASH_SIZE))
         self.has_answered = True
         return FileHashes.of_pieces(answer[: count * V1_SIZE], answer[count * V1_SIZE :], run.piece_length)
-
-    def close(self) -> None:
-        """End it; it keeps nothing."""
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None  # noqa: S101 - pipes
-            with suppress(OSError):  # what it was asked and never read
-                pipe.close()
-        self._process.wait()
 
 
 class PieceProcesses:

@@ -10,6 +10,7 @@ import pytest
 
 from p2pqwen.library import follow_child, following
 from p2pqwen.library.following import Follower, Followers, ProcessFollower, ThreadFollower, Wanted
+from p2pqwen.library.hash_child import OtherFileError
 from p2pqwen.library.hashing import SPREAD_FROM, FileChangedError, hash_file
 from p2pqwen.library.piece_child import READ_SIZE
 from tests.support.models import noise
@@ -106,7 +107,7 @@ def test_a_process_that_dies_costs_one_more_reading(tmp_path, when):
     one = ProcessFollower(wanted())
     settle(one, path, READ_SIZE, read)
     one._process.kill()
-    one._process.wait()
+    one._process._process.wait()
     path.write_bytes(DATA)
     if when == "between":
         one.advance(path, read.append)
@@ -126,7 +127,7 @@ def test_a_python_that_does_not_start_costs_nothing_but_the_following(tmp_path, 
 
 def test_what_something_else_prints_is_no_answer(tmp_path, monkeypatch):
     noisy = "print('a notice of the site', flush=True); from p2pqwen.library import follow_child; follow_child.main()"
-    monkeypatch.setattr(following, "python", lambda *_: [sys.executable, "-c", noisy])
+    monkeypatch.setattr(following, "python", lambda *given: [sys.executable, "-c", noisy, *given[2:]])
     path = tmp_path / "growing"
     path.write_bytes(DATA)
     one = ProcessFollower(wanted())
@@ -157,7 +158,7 @@ def test_the_child_refuses_a_file_that_changes_while_its_end_is_read(tmp_path, m
     digests = follow_child.GrowingDigests(PIECE, padded=True)
     advance = digests.advance
     monkeypatch.setattr(digests, "advance", lambda place: (advance(place), os.utime(place, ns=(1, 1))))
-    with pytest.raises(follow_child.OtherFileError):
+    with pytest.raises(OtherFileError):
         digests.finish(path)
 
 
@@ -166,7 +167,7 @@ def test_no_process_outlives_its_follower(tmp_path):
     path.write_bytes(DATA)
     one = ProcessFollower(wanted())
     settle(one, path, len(DATA), [])
-    process = one._process
+    process = one._process._process
     one.close()
     assert process.poll() is not None
     with pytest.raises(BrokenPipeError):  # and none is started afterwards

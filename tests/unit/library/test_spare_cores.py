@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from p2pqwen.errors import DiskError
 from p2pqwen.library import hashing, piece_process
+from p2pqwen.library.hash_child import OtherFileError
 from p2pqwen.library.hashing import FileChangedError, hash_file
-from p2pqwen.library.piece_child import OtherFileError, Run, hash_run, identity
+from p2pqwen.library.piece_child import Run, hash_run, identity
 from p2pqwen.library.piece_process import PieceProcess, PieceProcesses
 from p2pqwen.library.spare_cores import MAX_PROCESSES, SpareCores, SpreadPieces
 from p2pqwen.torrent.merkle import BLOCK_SIZE

@@ -1,0 +1,54 @@
+"""A process that hashes for this one (`hash_child`): started, asked, and ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+
+
+class HashProcess:
+    """Answers one request after another; `close` ends it, and so does our own end."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """Start it; raises `OSError`."""
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us, and it ends when we do
+        )
+
+    def ask(self, request: object, size: int) -> bytes:
+        """Return the first `size` bytes of an answer; raises `OSError` if it does not answer."""
+        assert self._process.stdin is not None  # noqa: S101 - a pipe
+        line = json.dumps(request).encode() + b"\n"
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+        begin = sha256(line).digest()
+        if self.read(len(begin)) != begin:
+            raise BrokenPipeError("something else writes where the process that hashes answers")
+        return self.read(size)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes of an answer; raises `OSError` if there are no more."""
+        assert self._process.stdout is not None  # noqa: S101 - a pipe
+        if len(answer := self._process.stdout.read(size)) != size:
+            raise BrokenPipeError("the process that hashes has ended")
+        return answer
+
+    def kill(self) -> None:
+        """Have it end: a thread that waits for its answer is told so."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it; it keeps nothing. Call while nobody waits for an answer."""
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None  # noqa: S101 - pipes
+            with suppress(OSError):  # what it was asked and never read
+                pipe.close()
+        self._process.wait()
