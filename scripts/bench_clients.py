@@ -5,11 +5,11 @@
                              [--rqbit PYTHON] [--webtorrent FOLDER]
 
 Each program gets the same hybrid torrent, an empty folder and a tracker that names our seed, all on loopback;
-qBittorrent is also told of the seed. The clock
-runs from the start of its process until it says that all is there. For p2pqwen that is its end, when the snapshot is
-verified, hashed once more as whole files and written out; for a bare libtorrent session, with the tuned settings of
-`bench_fetch.py`, when all is written out; the others do not say when their bytes are on the disk. `through a node` is
-`p2pqwen fetch` with a node running, which then does the work.
+qBittorrent is also told of the seed. The clock runs from the start of its process until it says that all is there. For
+p2pqwen that is its end, when the snapshot is verified, hashed once more as whole files and written out; for a bare
+libtorrent session, with the tuned settings of `bench_fetch.py`, when all is written out; the others do not say when
+their bytes are on the disk. `through a node` is `p2pqwen fetch` with a node running, which then does the work. What is
+not there in ten minutes ends the run.
 
 Programs that this machine lacks are left out. rqbit: `pip install pyrqbit` in an environment, then `--rqbit
 ITS/bin/python`. webtorrent: `npm install webtorrent` in a folder, then `--webtorrent FOLDER`.
@@ -46,6 +46,7 @@ from tests.support.swarm import QUIET  # noqa: E402
 
 LONGEST = 600.0
 _WITH_TRACKERS = tuple(option for option in QUIET if option != "--no-trackers")
+_OURS = ("--no-hf-cache", "--no-web-seeds", "--json")
 _RQBIT = """
 import sys
 from pyrqbit import TorrentClient
@@ -151,7 +152,7 @@ def bare(world: World) -> float:
     command = [sys.executable, bench_fetch.__file__, "--bare", world.torrent, world.port, world.out / "files"]
     (world.out / "files").mkdir()
     started = time.monotonic()
-    subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True)
+    subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True, timeout=LONGEST)
     return time.monotonic() - started
 
 
@@ -159,11 +160,8 @@ def fetch(world: World) -> float:
     user = CommandLine(world.out)
     command = [sys.executable, "-m", "p2pqwen", "fetch", world.torrent, *_WITH_TRACKERS, *_OURS]
     started = time.monotonic()
-    subprocess.run(command, env={**os.environ, **user.environment}, stdout=subprocess.PIPE, check=True)
+    subprocess.run(command, env={**os.environ, **user.environment}, stdout=subprocess.PIPE, check=True, timeout=LONGEST)
     return time.monotonic() - started
-
-
-_OURS = ("--no-hf-cache", "--no-web-seeds", "--json")
 
 
 def through_a_node(world: World) -> float:
@@ -176,14 +174,17 @@ def through_a_node(world: World) -> float:
 def qbit(world: World) -> float:
     started = time.monotonic()
     with qbittorrent(world.torrent, world.out, world.out / "profile") as client:
-        while not client.has_torrent:
-            time.sleep(0.02)
+        _wait(lambda: client.has_torrent, started)
         client.connect(f"127.0.0.1:{world.port}")  # its first answer of a tracker may come minutes later
-        while client.progress < 1:
-            if time.monotonic() - started > LONGEST:
-                raise SystemExit("qbittorrent-nox stands still")
-            time.sleep(0.02)
+        _wait(lambda: client.progress == 1, started)
         return time.monotonic() - started
+
+
+def _wait(done: Callable[[], bool], started: float) -> None:
+    while not done():
+        if time.monotonic() - started > LONGEST:
+            raise SystemExit("qbittorrent-nox stands still")
+        time.sleep(0.02)
 
 
 def aria(world: World) -> float:

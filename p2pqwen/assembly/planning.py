@@ -33,14 +33,15 @@ def swarms(app: App) -> list[WatchedSwarm]:
 
 def outlook(app: App, store: StateStore, report: Report) -> Outlook:
     """Return what a plan of what to hold starts from; the indexes are read when it asks for what they list."""
+    now = datetime.now(UTC)
     return Outlook(
-        listed=Listed(app.trust.publishers(now=datetime.now(UTC), report=report), app.library.all(), report),
+        listed=Listed(app.trust.publishers(now=now, report=report), app.library.all(), report),
         records=HealthStore(store).all(),
         upstream=UpstreamStore(store).states(),
         said=all_withdrawn(app.vouchers.voices()),
         node=StewardStore(store).node_id(),
         disks=disks_of(app.library),
-        now=datetime.now(UTC),
+        now=now,
         away={one.id: one.size for one in app.library.away()},
         seed_withdrawn=SeedWithdrawn(app.config.network.seed_withdrawn),
     )

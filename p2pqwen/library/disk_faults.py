@@ -49,7 +49,7 @@ class DiskFaults:
                     self._store.put(f"{_PREFIX}{root}", {"seen": format_time(now), "what": error.message})
 
     def all(self) -> Mapping[str, str]:
-        """Return for each folder whose disk seems to fail what speaks for it."""
+        """Return the evidence for each folder whose disk seems to be failing."""
         now, met, found = self._now(), self._met.now(), {}
         for root in self._folders():
             seen, what = met.get(str(root), (None, ""))

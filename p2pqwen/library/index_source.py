@@ -38,8 +38,8 @@ class FileSource:
 
 
 LINKED = "linked.json"
-_LEFT_SECONDS = 86_400.0
 """What a link of a spool is named after: its time is that of the file it stands for."""
+_LEFT_SECONDS = 86_400.0
 _IN_MEMORY = 1 << 20
 _PIECE = 1 << 18
 

@@ -67,11 +67,9 @@ async def answer_file(request: web.Request, snapshot: HubSnapshot, path: str, po
 
 
 def _response(wanted: ByteRange, headers: Mapping[str, str]) -> web.StreamResponse:
-    response = web.StreamResponse(status=206 if wanted.partial else 200, headers=headers)
+    response = web.StreamResponse(status=_status(wanted), headers=_headers(wanted, headers))
     response.content_type = _TYPE
     response.content_length = len(wanted)
-    if wanted.partial:
-        response.headers["Content-Range"] = wanted.content_range
     return response
 
 
@@ -80,9 +78,15 @@ def _small(wanted: ByteRange, headers: Mapping[str, str], body: bytes) -> web.Re
         raise VerificationError(
             "the file has become shorter", expected=f"{len(wanted)} bytes", got=f"{len(body)} bytes"
         )
-    ranged = {"Content-Range": wanted.content_range} if wanted.partial else {}
-    status = 206 if wanted.partial else 200
-    return web.Response(status=status, headers={**headers, **ranged}, body=body, content_type=_TYPE)
+    return web.Response(status=_status(wanted), headers=_headers(wanted, headers), body=body, content_type=_TYPE)
+
+
+def _status(wanted: ByteRange) -> int:
+    return 206 if wanted.partial else 200
+
+
+def _headers(wanted: ByteRange, headers: Mapping[str, str]) -> dict[str, str]:
+    return {**headers, "Content-Range": wanted.content_range} if wanted.partial else {**headers}
 
 
 async def _ready(request: web.Request, reading: Reading, at: int) -> int:

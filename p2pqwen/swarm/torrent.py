@@ -73,9 +73,8 @@ class SwarmTorrent:
         self._leave, self._release = leave, release
         self._followed = followed
         self._status: lt.torrent_status | None = None
-        self._quiet: TorrentProgress | None = (
-            None  # as of `_status`, with nobody connected: nothing moves until more is told
-        )
+        # As of `_status`, with nobody connected: nothing moves until more is told.
+        self._quiet: TorrentProgress | None = None
         self._ledger = Ledger()
         self._told: list[Endpoint] = []
         self._heard: list[Endpoint] = []

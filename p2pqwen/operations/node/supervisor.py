@@ -307,7 +307,7 @@ class Supervisor:
         return rooms | {str(one.root): None for one in self.library.missing_folders}
 
     def failing(self) -> Mapping[str, str]:
-        """Return for each library folder whose disk seems to fail what speaks for it. Raises `DiskError`."""
+        """Return the evidence for each library folder whose disk seems to be failing. Raises `DiskError`."""
         return self.scrubber.faults.all()
 
     def disk_failed(self, held: HeldSnapshot, error: DiskError) -> None:
