@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -38,11 +39,13 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import bench_fetch  # noqa: E402 - the project's root must be found first
 
-from p2pqwen.torrent.metainfo import parse_metainfo  # noqa: E402
+from p2pqwen.swarm.tracker_scrape import NOBODY, parse_scrape, scrape_url  # noqa: E402
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo  # noqa: E402
 from tests.support.command import CommandLine  # noqa: E402
 from tests.support.other_clients import aria2, opentracker, qbittorrent  # noqa: E402
 from tests.support.processes import Process, p2pqwen, running  # noqa: E402
 from tests.support.swarm import QUIET  # noqa: E402
+from tests.support.waiting import wait_until  # noqa: E402
 
 LONGEST = 600.0
 _WITH_TRACKERS = tuple(option for option in QUIET if option != "--no-trackers")
@@ -133,7 +136,20 @@ def seed(folder: Path, size: int, shards: int) -> Iterator[World]:
         node = stack.enter_context(running(command, keeper.environment))
         port = node.json_line(60, containing='"listening"')["port"]
         node.line(60, containing='"seeding"')
+        _wait_for_seed(tracked)
         yield World(torrent, port, folder / "out")
+
+
+def _wait_for_seed(metainfo: Metainfo) -> None:
+    """Wait until the tracker names the seed: whom it named nobody asks again half an hour later."""
+    v1 = metainfo.infohash.v1
+    url = str(scrape_url(metainfo.trackers[0][0], [v1]))
+
+    def is_named() -> bool:
+        with urllib.request.urlopen(url) as answer:
+            return parse_scrape(answer.read()).get(v1, NOBODY).seeds > 0
+
+    wait_until(is_named, 60, "the tracker names the seed")
 
 
 def _ended(program: Process, started: float) -> float:
@@ -158,7 +174,7 @@ def bare(world: World) -> float:
 
 def fetch(world: World) -> float:
     user = CommandLine(world.out)
-    command = [sys.executable, "-m", "p2pqwen", "fetch", world.torrent, *_WITH_TRACKERS, *_OURS]
+    command = [sys.executable, "-m", "p2pqwen", "fetch", str(world.torrent), *_WITH_TRACKERS, *_OURS]
     started = time.monotonic()
     subprocess.run(command, env={**os.environ, **user.environment}, stdout=subprocess.PIPE, check=True, timeout=LONGEST)
     return time.monotonic() - started
