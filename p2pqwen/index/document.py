@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import lt
 
 from p2pqwen.errors import FormatError, VerificationError
 from p2pqwen.index.entry import Entry, Row, SkippedEntry, check_row, parse_row, row_order, row_place
 from p2pqwen.index.listing import Listing, listing_of
 from p2pqwen.index.mutable_item import MAX_SALT
-from p2pqwen.index.plain_row import PlainRow, plain_row
+from p2pqwen.index.plain_row import PlainRows, plain_rows
 from p2pqwen.index.root import SPEC, SignedRoot, parse_signed_root
 from p2pqwen.index.row_sink import MemoryRows, RowSink
 from p2pqwen.values import json_fields
@@ -328,33 +329,42 @@ class _Reading:
                 self._header[name] = self._value()
 
     def _read_entries(self) -> None:
-        for row in self._stream.items(plain_row if self._each is None else None):
-            self._count += 1
+        for found in self._stream.items(plain_rows if self._each is None else None):
+            self._count += len(found) if isinstance(found, PlainRows) else 1
             if self._count > MAX_ENTRIES:
                 raise FormatError("index lists too much", expected=f"at most {MAX_ENTRIES} entries")
-            if self._each is not None and not isinstance(row, PlainRow):
-                self._each(row)
-                continue
-            if self._in_vain:
-                continue
-            if isinstance(row, PlainRow):
-                self._take_plain(row)
-                continue
-            if self._problem is None:
-                try:
-                    self._check(row)
-                except FormatError as error:
-                    self._problem = error
-            known = row if self._problem is None and isinstance(row, dict) else None
-            self._sink.add(canonical_of_parsed(row), known)
+            if isinstance(found, PlainRows):
+                self._take_plain(found)
+            elif self._each is not None:
+                self._each(found)
+            elif not self._in_vain:
+                self._take(found)
 
-    def _take_plain(self, plain: PlainRow) -> None:
+    def _take(self, value: JsonValue) -> None:
         if self._problem is None:
             try:
-                self._check_place(plain.row)
+                self._check(value)
             except FormatError as error:
                 self._problem = error
-        self._sink.add(plain.canonical, plain.row if self._problem is None else None)
+        known = value if self._problem is None and isinstance(value, dict) else None
+        self._sink.add(canonical_of_parsed(value), known)
+
+    def _take_plain(self, rows: PlainRows) -> None:
+        if self._in_vain:
+            return
+        places = list(rows.places())
+        in_order = self._place is None or self._place < places[0]
+        if in_order and self._problem is None and all(map(lt, places, places[1:])):
+            self._place = places[-1]
+            self._sink.add_plain(rows)
+            return
+        for line, row in rows.rows():
+            if self._problem is None:
+                try:
+                    self._check_place(row)
+                except FormatError as error:
+                    self._problem = error
+            self._sink.add(line, row if self._problem is None else None)
 
     def _check(self, value: JsonValue) -> None:
         row = json_fields.as_object(value, "entries")

@@ -10,9 +10,11 @@ none of ours: the strict parser reads it, and `entry.check_row` checks it.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
 from operator import itemgetter
 
 from p2pqwen.errors import FormatError
@@ -26,20 +28,23 @@ from p2pqwen.index.entry import (
     quoted_seeds,
 )
 from p2pqwen.torrent.recipe import CURRENT
-from p2pqwen.values.snapshot_id import is_repo_name
+from p2pqwen.values.snapshot_id import RepoKind, is_repo_name
 from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject
 from p2pqwen.values.web_url import MAX_URL
 
 MAX_PLAIN = 16 << 10
 """Characters; a longer row is read by the strict parser, which has the limits."""
 
+_KIND = RepoKind.MODEL.value
+_NO_V1 = ZEROS[:40]
+_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _BLANKS = r"[ \t\n\r]*+"
 _CHARACTER = r"[ !#-\[\]-~]"
 _NUMBER = r"(?:0|[1-9][0-9]{0,15}+)"
 _PART = r"[A-Za-z0-9._-]++"  # nothing that a magnet quotes
 _FIELDS: dict[str, tuple[str, ...]] = {  # a text that begins with < is a group, at its first place; then, what it held
     "repo": ('"', "<org>", "/", "<name>", '"'),
-    "repo_type": ('"model"',),
+    "repo_type": (f'"{_KIND}"',),
     "commit": ('"', "<commit>", '"'),
     "size": ("<size>",),
     "files": ("<files>",),
@@ -79,31 +84,60 @@ _GROUPS = {
 
 
 @dataclass(slots=True)
-class PlainRow:
-    """A row that is an entry and was checked as one, and its RFC 8785 form."""
+class PlainRows:
+    """Rows that stand one after the other, each an entry that was checked as one: a place in each list for a row.
 
-    row: JsonObject
-    canonical: bytes
-
-
-def plain_row(text: str, at: int) -> tuple[PlainRow, int] | None:
-    """Return the row that begins at a place of a text, and where it ends; None where it takes more to read it.
-
-    What is returned `entry.check_row` would have found right, and an entry.
+    `canonical` are their RFC 8785 forms; the others are fields, the hashes as hex digits. `sources` is what a magnet
+    says after the size and the web seeds too.
     """
-    if (found := _AS_PRINTED.match(text, at)) is not None:
-        groups = _of_printed(found.groups())
-    elif (found := _AS_CANONICAL.match(text, at)) is not None:
-        groups = _of_canonical(found.groups())
-    else:
-        return None
-    if (end := found.end()) - at > MAX_PLAIN:
-        return None
-    made = _made(*groups)
-    return None if made is None else (made, end)
+
+    canonical: list[bytes] = field(default_factory=list)
+    repos: list[str] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    licenses: list[str | None] = field(default_factory=list)
+    upstream: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    v1: list[str] = field(default_factory=list)
+    v2: list[str] = field(default_factory=list)
+    manifests: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.canonical)
+
+    def rows(self) -> Iterator[tuple[bytes, JsonObject]]:
+        """Yield each row, in its RFC 8785 form and as an object."""
+        return ((one, json.loads(one)) for one in self.canonical)
+
+    def places(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yield `entry.row_place` of each row."""
+        return zip(self.repos, self.commits, repeat(_KIND), repeat(CURRENT.number))  # noqa: B905 - those have no end
 
 
-def _made(  # noqa: PLR0913, PLR0917 - its fields
+def plain_rows(text: str, at: int) -> tuple[PlainRows, int] | None:
+    """Return the rows that begin at a place of a text, with commas between them, as far as they are of this kind.
+
+    And where the last of them ends; None where there is none. What is returned `entry.check_row` would have found
+    right, and an entry.
+    """
+    found = PlainRows()
+    end = at
+    for pattern, in_order in ((_AS_PRINTED, _of_printed), (_AS_CANONICAL, _of_canonical)):
+        read = pattern.match(text, at)
+        while read is not None and read.end() - at <= MAX_PLAIN and _take(found, *in_order(read.groups())):
+            end = read.end()
+            if (comma := _COMMA.match(text, end)) is None:
+                break
+            at = comma.end()
+            read = pattern.match(text, at)
+        if found.canonical:
+            return found, end
+    return None
+
+
+def _take(  # noqa: PLR0913, PLR0917 - its fields
+    rows: PlainRows,
     org: str,
     name: str,
     commit: str,
@@ -119,69 +153,61 @@ def _made(  # noqa: PLR0913, PLR0917 - its fields
     license_: str,
     added: str,
     upstream: str,
-) -> PlainRow | None:
+) -> bool:
+    """Take a row if it is right."""
     repo, quoted, urls = f"{org}/{name}", f"{org}%2F{name}", seeds.split('"')[1::2]
     if not is_repo_name(repo):
-        return None
+        return False
     try:
         named = _named_seed(urls[0]) if len(urls) == 1 else quoted_seeds(tuple(urls))
         entry_time(added)
     except FormatError:
-        return None
-    size_, files_, length_ = int(size), int(files), int(length)
+        return False
+    size_, files_ = int(size), int(files)
     magnet = f"magnet:?xt=urn:btih:{v1}&xt=urn:btmh:1220{v2}&dn={quoted}%40{commit}&xl={size}{sources}"
     if not (
         sources.startswith(named)
         and only_sources(sources[len(named) :].replace(f"{quoted}%2F{commit}.torrent", "x"))
-        and v1 != ZEROS[:40]
+        and v1 != _NO_V1
         and v2 != ZEROS
         and size_ <= MAX_INTEGER
         and 1 <= files_ <= MAX_FILES
-        and length_ == CURRENT.piece_length(size_)
+        and int(length) == CURRENT.piece_length(size_)
         and len(license_) <= MAX_LICENSE
         and len(magnet) <= MAX_MAGNET
     ):
-        return None
-    torrent, listed = f"{repo}/{commit}.torrent", '["' + '","'.join(urls) + '"]' if urls else "[]"
-    canonical = (
-        f'{{"added":"{added}","commit":"{commit}","files":{files},"infohash_v1":"{v1}","infohash_v2":"{v2}",'
-        f'"license":{license_},"magnet":"{magnet}","manifest_sha256":"{manifest}","piece_length":{length},'
-        f'"provenance":"{provenance}","recipe":{CURRENT.number},"repo":"{repo}","repo_type":"model","size":{size},'
-        f'"torrent":"{torrent}","upstream":"{upstream}","web_seeds":{listed}}}'
+        return False
+    listed = '["' + '","'.join(urls) + '"]' if urls else "[]"
+    rows.canonical.append(
+        (
+            f'{{"added":"{added}","commit":"{commit}","files":{files},"infohash_v1":"{v1}","infohash_v2":"{v2}",'
+            f'"license":{license_},"magnet":"{magnet}","manifest_sha256":"{manifest}","piece_length":{length},'
+            f'"provenance":"{provenance}","recipe":{CURRENT.number},"repo":"{repo}","repo_type":"{_KIND}",'
+            f'"size":{size},"torrent":"{repo}/{commit}.torrent","upstream":"{upstream}","web_seeds":{listed}}}'
+        ).encode()
     )
-    row: JsonObject = {
-        "repo": repo,
-        "repo_type": "model",
-        "commit": commit,
-        "size": size_,
-        "files": files_,
-        "piece_length": length_,
-        "recipe": CURRENT.number,
-        "infohash_v1": v1,
-        "infohash_v2": v2,
-        "magnet": magnet,
-        "manifest_sha256": manifest,
-        "provenance": provenance,
-        "torrent": torrent,
-        "web_seeds": [*urls],
-        "license": None if license_ == "null" else license_[1:-1],
-        "added": added,
-        "upstream": upstream,
-    }
-    return PlainRow(row, canonical.encode())
+    rows.repos.append(repo)
+    rows.commits.append(commit)
+    rows.sizes.append(size_)
+    rows.licenses.append(None if license_ == "null" else license_[1:-1])
+    rows.upstream.append(upstream)
+    rows.added.append(added)
+    rows.v1.append(v1)
+    rows.v2.append(v2)
+    rows.manifests.append(manifest)
+    rows.sources.append(sources)
+    return True
 
 
 def _named_seed(url: str) -> str:
     """Return a web seed as a magnet names it; raises `FormatError` for what no entry may name."""
-    if len(url) <= MAX_URL and _SIMPLE_URL.fullmatch(url):
+    if len(url) <= MAX_URL and ".." not in url and "xn--" not in url and _SIMPLE_URL.fullmatch(url):
         return "&ws=" + url.replace(":", "%3A").replace("/", "%2F")
     return quoted_seeds((url,))
 
 
-# What no rule for web addresses objects to, and in which a magnet quotes nothing else.
-_SIMPLE_URL = re.compile(
-    r"(?!.*(?:\.\.|xn--))https?://[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?/[A-Za-z0-9._/-]*"
-)
+# With the two words above, what no rule for web addresses objects to, and in which a magnet quotes nothing else.
+_SIMPLE_URL = re.compile(r"https?://[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?/[A-Za-z0-9._/-]*")
 
 
 def _pattern(order: list[str]) -> re.Pattern[str]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from p2pqwen.index.entry import Entry, SkippedEntry, checked_row
+from p2pqwen.index.plain_row import PlainRows
 from p2pqwen.signing.keys import Message
 from p2pqwen.values.strict_json import JsonObject
 
@@ -16,6 +17,9 @@ class RowSink(Protocol):
 
     def add(self, canonical: bytes, row: JsonObject | None) -> None:
         """Take the next row, in its RFC 8785 form; `row` None: it is refused, and only its bytes count."""
+
+    def add_plain(self, rows: PlainRows) -> None:
+        """Take the next rows, as `add` does each of them."""
 
     @property
     def size(self) -> int:
@@ -46,6 +50,11 @@ class MemoryRows:
             self._entries.append(found)
         else:
             self._skipped.append(found)
+
+    def add_plain(self, rows: PlainRows) -> None:
+        """Take them one by one."""
+        for line, row in rows.rows():
+            self.add(line, row)
 
     @property
     def size(self) -> int:

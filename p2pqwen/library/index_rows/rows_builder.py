@@ -12,12 +12,14 @@ import tempfile
 import weakref
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.entry import Entry, SkippedEntry, is_entry_row
 from p2pqwen.index.listing import COLUMNS_AT_ONCE, claimed_torrent
+from p2pqwen.index.plain_row import PlainRows
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal
 from p2pqwen.library.index_rows.parts import (
@@ -99,6 +101,57 @@ class RowsBuilder:
         if len(self._rows) == ROWS_IN_PART:
             self._put_rows()
 
+    def add_plain(self, rows: PlainRows) -> None:
+        """Take the next rows, as many at a time as fill one of the parts they go to."""
+        start = 0
+        while start < len(rows):
+            room = ROWS_IN_PART - len(self._rows), WORDS_IN_PART - len(self._words), COLUMNS_AT_ONCE - self._in_columns
+            end = min(len(rows), start + min(room))
+            self._index_plain(rows, slice(start, end))
+            lines = rows.canonical[start:end]
+            self._rows += lines
+            self._bytes += sum(map(len, lines)) + len(lines)
+            self._count += len(lines)
+            if len(self._rows) == ROWS_IN_PART:
+                self._put_rows()
+            start = end
+
+    def _index_plain(self, rows: PlainRows, part: slice) -> None:
+        repos, commits, licenses = rows.repos[part], rows.commits[part], rows.licenses[part]
+        if not self._count % ROWS_IN_PART:
+            self._first.append(f"{repos[0]}\0{commits[0]}")
+        for kind, digits in ((Kind.V1, rows.v1[part]), (Kind.V2, rows.v2[part]), (Kind.COMMITS, commits)):
+            self._hashes[kind].extend(
+                [int(one[:PREFIX], 16) << ROW_BITS | row for row, one in enumerate(digits, self._count)]
+            )
+        for row, repo in enumerate(repos, self._count):
+            if repo != self._name:
+                self._take_name(repo, row)
+        names, sizes, columns_licenses, upstream = self._columns
+        names += map("{}@{}".format, repos, commits)
+        sizes += rows.sizes[part]
+        columns_licenses += licenses
+        upstream += rows.upstream[part]
+        added, torrents = self._claims
+        added += rows.added[part]
+        torrents += map(claimed_torrent, rows.v1[part], rows.v2[part], rows.manifests[part])
+        if self._in_columns == COLUMNS_AT_ONCE:
+            self._put_columns()
+        if len(self._tracked) < MAX_TRACKED:
+            tracked = (row for row, one in enumerate(rows.sources[part], self._count) if "&tr=" in one)
+            self._tracked += islice(tracked, MAX_TRACKED - len(self._tracked))
+        self._words += [f"{repo}\t{one or ''}".lower() for repo, one in zip(repos, licenses, strict=True)]  # in ASCII
+        if len(self._words) == WORDS_IN_PART:
+            self._put_words()
+
+    def _take_name(self, name: str, row: int) -> None:
+        self._name = name
+        self._hashes[Kind.NAMES].append(int(name_digits(name.lower()), 16) << ROW_BITS | row)
+
+    @property
+    def _in_columns(self) -> int:
+        return len(self._columns[0])
+
     def _index(self, row: JsonObject) -> None:
         known: Any = row
         if not self._count % ROWS_IN_PART:
@@ -108,8 +161,7 @@ class RowsBuilder:
                 hashes.append(int(known[name][:PREFIX], 16) << ROW_BITS | self._count)
             shown = _shown(known["repo"], known["repo_type"])
             if shown != self._name:
-                self._name = shown
-                self._hashes[Kind.NAMES].append(int(name_digits(shown.lower()), 16) << ROW_BITS | self._count)
+                self._take_name(shown, self._count)
             names, sizes, licenses, upstream = self._columns
             names.append(f"{shown}@{known['commit']}")
             sizes.append(known["size"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index.entry import check_row, entry_magnet, is_entry_row
-from p2pqwen.index.plain_row import MAX_PLAIN, plain_row
+from p2pqwen.index.plain_row import MAX_PLAIN, plain_rows
 from p2pqwen.values.strict_json import canonical, parse_object
 from tests.support.publishing import make_entry
 
@@ -24,6 +24,16 @@ def made(number=1, **changes):
         entry.id, entry.infohash, entry.size, web_seeds=entry.web_seeds, trackers=(), mirrors=MIRRORS[: number % 3]
     )
     return {**replace(entry, magnet=magnet).to_json(), **changes}
+
+
+def one_row(text, at):
+    """Return the first row as it is read, its RFC 8785 form, and where it ends; None where none is."""
+    found = plain_rows(text, at)
+    if found is None:
+        return None
+    rows, end = found
+    ((line, row),) = rows.rows()
+    return row, line, end
 
 
 PRINTED = [
@@ -44,10 +54,10 @@ PRINTED = [
 def test_a_row_of_ours_is_read_in_every_print(printed, number, changes):
     row = made(number, **changes)
     text = f"[ {printed(row)} , 1]"
-    found = plain_row(text, 2)
+    found = one_row(text, 2)
     assert found is not None
-    plain, end = found
-    assert (plain.row, plain.canonical, text[end:]) == (row, canonical(row), " , 1]")
+    read, line, end = found
+    assert (read, line, text[end:]) == (row, canonical(row), " , 1]")
 
 
 CHANGED = {
@@ -86,7 +96,7 @@ def test_what_is_not_so_is_left_to_the_strict_parser(change, printed):
         text = json.dumps(row)
     else:
         text = printed(row)
-    assert plain_row(text, 0) is None
+    assert one_row(text, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +121,7 @@ def test_what_is_not_so_is_left_to_the_strict_parser(change, printed):
 def test_neither_a_repeated_key_nor_another_spelling_nor_a_magnet_that_says_more_is_matched(old, new):
     text = json.dumps(made())
     assert old in text
-    assert plain_row(text.replace(old, new, 1), 0) is None
+    assert one_row(text.replace(old, new, 1), 0) is None
 
 
 @given(st.data())
@@ -125,19 +135,19 @@ def test_what_is_matched_is_what_all_checks_find_right(data):
             st.sampled_from([*'0123456789abcdefgZ"\\{}[],:%&=/. \n\t-_', "\x00", "é", "", "00", "..", "--"])
         )
         text = text[:at] + some + text[at + data.draw(st.integers(0, 2)) :]
-    found = plain_row(text, 0)
+    found = one_row(text, 0)
     if found is None:
         return
-    plain, end = found
+    read, line, end = found
     row = parse_object(text[:end].encode(), max_bytes=MAX_PLAIN)
-    assert (plain.row, plain.canonical) == (row, canonical(row))
+    assert (read, line) == (row, canonical(row))
     assert check_row(row)
     assert is_entry_row(row)
 
 
 def test_a_row_that_nearly_matches_costs_no_more_than_its_length():
     long = json.dumps(made(web_seeds=["https://a.example/" + "a/" * 50_000], license=" " * 100_000))
-    assert plain_row(long.replace('"upstream"', '"upstreams"'), 0) is None
-    assert plain_row('{"repo": "' + "a" * 200_000, 0) is None
+    assert one_row(long.replace('"upstream"', '"upstreams"'), 0) is None
+    assert one_row('{"repo": "' + "a" * 200_000, 0) is None
     with pytest.raises(FormatError):
         check_row(made(license="x" * 5000))
