@@ -112,7 +112,7 @@ class PlainRows:
 
     def places(self) -> Iterator[tuple[str, str, str, int]]:
         """Yield `entry.row_place` of each row."""
-        return zip(self.repos, self.commits, repeat(_KIND), repeat(CURRENT.number))  # noqa: B905 - those have no end
+        return zip(self.repos, self.commits, repeat(_KIND), repeat(CURRENT.number))
 
 
 def plain_rows(text: str, at: int) -> tuple[PlainRows, int] | None:

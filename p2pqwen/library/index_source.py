@@ -67,6 +67,8 @@ class Spool:
         self._path: Path | None = None
         self._more = threading.Condition()
         self._taken = 0
+        self.expected: int | None = None
+        """Bytes that are to come in all, as far as somebody said so; known at the end."""
         self._ended = False
         self._error: P2pqwenError | None = None
 
@@ -79,6 +81,11 @@ class Spool:
                 _write_all(self._begun(), piece)
             self._taken += len(piece)
             self._more.notify_all()
+
+    @property
+    def taken(self) -> int:
+        """Bytes that came."""
+        return self._taken
 
     def _begun(self) -> BinaryIO:
         if self._file is None:
@@ -108,7 +115,7 @@ class Spool:
     def end(self, error: P2pqwenError | None = None) -> None:
         """Say that nothing more comes, and why, where it was to be more."""
         with self._more:
-            self._ended, self._error = True, error
+            self._ended, self._error, self.expected = True, error, self._taken
             self._more.notify_all()
 
     def following(self) -> Iterator[bytes]:

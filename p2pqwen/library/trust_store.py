@@ -18,7 +18,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -182,20 +182,21 @@ class TrustStore:
         What is not stored has to be let go of (`index_rows.judging.let_go`). Raises `RefusedError`, `NotFoundError`,
         `DiskError`.
         """
-        return self.judge_pieces(pieces_of(source), size_of(source), trusted, now=now, report=report)
+        size = size_of(source)
+        return self.judge_pieces(pieces_of(source), lambda: size, trusted, now=now, report=report)
 
     def judge_pieces(
         self,
         pieces: Iterable[bytes],
-        size: int | None,
+        size: Callable[[], int | None],
         trusted: TrustedState,
         *,
         now: datetime,
         report: Report = ignore,
     ) -> Accepted:
-        """Do what `judge` does for what comes in pieces; `size` in bytes, None while nobody knows it."""
+        """Do what `judge` does for what comes in pieces; `size` gives its bytes, None while nobody knows."""
         remove_left(self._home.trust)
-        return accept_file(pieces, trusted, now, self._home.trust, progress(size, report))
+        return accept_file(pieces, trusted, now, self._home.trust, progress("verify the index", size, report))
 
     def judge_delta(self, data: bytes, base: Accepted, trusted: TrustedState, *, now: datetime) -> Accepted:
         """Judge what a delta makes of the accepted index, as `judge` does; raises `FormatError` as well."""

@@ -27,6 +27,7 @@ class Timeouts:
     `steady`: a file that says how large it is has as long as it takes at so many bytes a second, where that is longer
     than `total`; `LONGEST` at most. It is cut off all the same where it comes slower than `slowest`. None: it has not.
     `begun` is then told for how many seconds the file may come.
+    `announced` is told how many bytes the server says that a whole file has, None where it does not say.
     """
 
     answer: float = 10.0
@@ -34,6 +35,7 @@ class Timeouts:
     slowest: int = 32 * 1024
     steady: int | None = None
     begun: Callable[[float], object] = lambda _: None
+    announced: Callable[[int | None], object] = lambda _: None
 
     def for_size(self, size: int | None) -> float:
         """Return the seconds that a file of so many bytes may take."""

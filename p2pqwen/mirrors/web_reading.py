@@ -32,6 +32,7 @@ class _Pace:
     seconds: float
 
     def announced(self, size: int | None) -> None:
+        self.timeouts.announced(size)
         self.seconds = self.timeouts.for_size(size)
         if self.seconds > self.timeouts.total:
             self.limit.reschedule(asyncio.get_running_loop().time() + self.seconds)

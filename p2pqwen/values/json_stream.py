@@ -17,7 +17,6 @@ from p2pqwen.values.strict_json import MAX_DEPTH, Cut, JsonValue, read_value
 Known = TypeVar("Known")
 Quick: TypeAlias = Callable[[str, int], tuple[Known, int] | None]
 
-_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _FIRST = 1 << 16
 """Characters that are looked at first for a value that is cut off by the end of a piece."""
@@ -66,8 +65,9 @@ class JsonStream:
     def items(self, quick: Quick[Known] | None = None) -> Iterator[JsonValue | Known]:
         """Yield the items of the list that stands here, each read whole, or as `quick` reads it.
 
-        `quick` gets the text and where in it an item begins. It returns what it makes of that, which has to be all of a
-        value with nothing in it that is refused here, and where that ends; or None, where it takes more to read it.
+        `quick` gets the text and where in it an item begins. It returns what it makes of that and of items that follow,
+        which has to be all of each with nothing in it that is refused here, and where the last one ends; or None, where
+        it takes more to read it.
         """
         self._take("[", "a list")
         with_comma = False
@@ -76,14 +76,13 @@ class JsonStream:
                 self._take(",", "a comma")
             if quick is not None:
                 self._skip()
-                while (found := quick(self._text, self._at)) is not None:
+                found = quick(self._text, self._at)
+                # What is cut off by the end of a piece is whole with the next.
+                if found is None and len(self._text) - self._at < _FIRST and self._more(_FIRST):
+                    found = quick(self._text, self._at)
+                if found is not None:
                     value, self._at = found
                     yield value
-                    comma = _COMMA.match(self._text, self._at)
-                    if comma is None:
-                        break
-                    self._at = comma.end()
-                if found is not None:  # then the end of the list follows, or of the piece
                     with_comma = True
                     continue
             yield self._whole()

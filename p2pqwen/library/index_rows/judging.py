@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from p2pqwen.errors import FormatError
 from p2pqwen.events import Progress, Report, ignore
@@ -19,17 +20,26 @@ from p2pqwen.library.index_source import IndexSource, pieces_of, size_of
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import canonical
 
+
+class Tell(Protocol):
+    """Is told how many bytes of an index file, and how many entries, were read so far."""
+
+    def __call__(self, taken: int, entries: int | None = None) -> None:
+        """Take the figures."""
+
+
 TOLD_FROM = 8 << 20
 """Bytes: reading a larger file shows progress."""
 TOLD_EVERY = 1 << 20
 
 
 def accept_file(
-    pieces: Iterable[bytes], trusted: TrustedState, now: datetime, folder: Path | None, tell: Callable[[int], None]
+    pieces: Iterable[bytes], trusted: TrustedState, now: datetime, folder: Path | None, tell: Tell
 ) -> Accepted:
     """Judge an index file by all of section 8 while a database of it is made in `folder`, for `RowsBuilder.place`.
 
-    `tell` is called with the bytes read so far. Raises `RefusedError`, `DiskError`.
+    `tell` is called with the bytes and entries read so far; with all of them only once the file is accepted. Raises
+    `RefusedError`, `DiskError`.
     """
     builder = RowsBuilder(folder)
     hasher = hashlib.sha256()
@@ -38,9 +48,9 @@ def accept_file(
     def watched() -> Iterator[bytes]:
         nonlocal taken
         for piece in pieces:
+            tell(taken, builder.count)
             hasher.update(piece)
             taken += len(piece)
-            tell(taken)
             yield piece
 
     try:
@@ -49,6 +59,7 @@ def accept_file(
         builder.discard()
         raise
     builder.file_digest = Sha256(hasher.digest())
+    tell(taken, builder.count)
     return accepted
 
 
@@ -78,7 +89,8 @@ def accept_apart(
     Raises `RefusedError`, `NotFoundError`, `DiskError`.
     """
     where = Path(tempfile.gettempdir()) if folder is None else folder
-    return accept_file(pieces_of(source), trusted, now, where, progress(size_of(source), report))
+    size = size_of(source)
+    return accept_file(pieces_of(source), trusted, now, where, progress("verify the index", lambda: size, report))
 
 
 def rows_of(accepted: Accepted) -> Iterator[bytes]:
@@ -115,17 +127,18 @@ def let_go(accepted: Accepted | None) -> None:
         builder.discard()
 
 
-def progress(total: int | None, report: Report) -> Callable[[int], None]:
+def progress(stage: str, total: Callable[[], int | None], report: Report) -> Tell:
     """Return what tells how much of a file has been read, where that takes longer than a moment.
 
-    `total` None: nobody knows yet how large it will be.
+    `total` gives its bytes, or None while nobody knows how large it will be.
     """
     told = 0
 
-    def tell(taken: int) -> None:
+    def tell(taken: int, entries: int | None = None) -> None:
         nonlocal told
-        if (total or taken) > TOLD_FROM and (taken - told > TOLD_EVERY or taken == total):
+        whole = total()
+        if (whole or taken) > TOLD_FROM and (taken - told > TOLD_EVERY or taken == whole):
             told = taken
-            report(Progress("verify the index", taken, total, ""))
+            report(Progress(stage, taken, whole, "" if entries is None else f"{entries} entries"))
 
     return tell

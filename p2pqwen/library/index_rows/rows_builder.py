@@ -185,6 +185,11 @@ class RowsBuilder:
             self._put_words()
 
     @property
+    def count(self) -> int:
+        """The rows that were taken."""
+        return self._count
+
+    @property
     def size(self) -> int:
         """Count what was taken."""
         return max(0, self._bytes - 1)

@@ -30,6 +30,7 @@ from p2pqwen.index.bundle import (
 from p2pqwen.index.delta import DELTA_FOLDER, MAX_DELTA, Delta, delta_location, parse_delta
 from p2pqwen.index.document import MAX_INDEX_SIZE, IndexDocument, read_index
 from p2pqwen.index.entry import Entry, SkippedEntry, checked_row, torrent_location
+from p2pqwen.index.plain_row import PlainRows
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
@@ -255,9 +256,17 @@ class _TrackerSink:
         self.size = 0
 
     def add(self, canonical: bytes, row: JsonObject | None) -> None:
-        if row is not None and b"&tr=" in canonical and len(self.entries) < MAX_TRACKED:
+        if row is not None and self._wants(canonical):
             found = checked_row(row)
             self.entries += [found] if isinstance(found, Entry) else []
+
+    def add_plain(self, rows: PlainRows) -> None:
+        if any(map(self._wants, rows.canonical)):
+            for line, row in rows.rows():
+                self.add(line, row)
+
+    def _wants(self, canonical: bytes) -> bool:
+        return b"&tr=" in canonical and len(self.entries) < MAX_TRACKED
 
     def message(self, before: bytes, after: bytes) -> AbstractContextManager[Message]:
         del before, after

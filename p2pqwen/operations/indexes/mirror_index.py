@@ -26,6 +26,7 @@ from p2pqwen.events import Report
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, judge_again
 from p2pqwen.index.delta import MAX_DELTA, delta_location
 from p2pqwen.index.document import MAX_INDEX_SIZE, peek_position
+from p2pqwen.library.index_rows.judging import progress
 from p2pqwen.library.index_source import FileSource, IndexSource, Spool, bytes_of, plain_file
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
@@ -97,10 +98,21 @@ def judged_at(
         return
     spool = store.spool()
     with contextlib.closing(spool), ThreadPoolExecutor(1, "judge") as pool:
-        judging = pool.submit(store.judge_pieces, spool.following(), None, trusted, now=now, report=report)
-        patient = replace(TIMEOUTS, total=FIRST_SECONDS)
+        judging = pool.submit(
+            store.judge_pieces, spool.following(), lambda: spool.expected, trusted, now=now, report=report
+        )
+        tell = progress("download the index", lambda: spool.expected, report)
+
+        def take(piece: bytes) -> None:
+            spool.take(piece)
+            tell(spool.taken)
+
+        def announced(size: int | None) -> None:
+            spool.expected = size
+
+        patient = replace(TIMEOUTS, total=FIRST_SECONDS, announced=announced)
         try:
-            came = run_now(read_into(spool.take, place.index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=patient))
+            came = run_now(read_into(take, place.index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=patient))
         except BaseException as error:
             spool.end(error if isinstance(error, P2pqwenError) else NetworkError("cut off", got=str(error)))
             raise
