@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -31,6 +32,7 @@ MANY = 300
 """Files of a folder: so many are synced with all of their file system, in one wait for the disk instead of as many."""
 _AT_ONCE = 1024  # files that wait for their names together
 _LOOKERS, _LOOKING = 1000, 0.001  # how often, and for how many seconds, those are waited for who look at a lock
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9]+-[0-9a-f]{8}\.tmp", re.ASCII)
 _TRIES = 10  # to make a folder that others tidy away as long as it is empty
 
 
@@ -139,6 +141,15 @@ def temporary_beside(path: Path, *, shared: bool = False, sync: bool = True) -> 
     """Return a free name beside a path, for what is to take its place, and make the folder; raises `OSError`."""
     make_folder(path.parent, shared=shared, sync=sync)
     return path.parent / f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+def target_of(temporary: str) -> str | None:
+    """Return the name of the file that one of `temporary_beside` was to become, as far as it shows; None: it is none.
+
+    It stands there while somebody writes, and for ever where they were killed.
+    """
+    found = _TEMPORARY.fullmatch(temporary)
+    return None if found is None else found[1]
 
 
 def _short(name: str) -> str:

@@ -7,6 +7,9 @@ on after the one that was never seen, or that only a delta has shown.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +29,8 @@ from p2pqwen.library.torrent_reader import TorrentReader
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.publish.deltas import write_deltas
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
+
+_TORRENT = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
 
 
 def read_base(keys: KeyStore, path: Path, now: datetime) -> Accepted:
@@ -93,12 +98,19 @@ def write_torrent(keys: KeyStore, out: Path, location: str, data: bytes) -> None
 
 
 def complete_site(keys: KeyStore, out: Path, document: IndexDocument, report: Report = ignore) -> None:
-    """Give the site every torrent its index names that is not there, as it was published before."""
+    """Give the site every torrent its index names that is not there, as it was published before.
+
+    What a publishing that was killed left half written beside them goes. The caller holds the publisher's lock, so that
+    nobody writes there now.
+    """
 
     def lacking() -> Iterator[tuple[Path, bytes]]:
+        folder, names = out, set[str]()
         for done, entry in enumerate(document.entries, 1):
             path = out / entry.torrent
-            if path.exists():
+            if path.parent != folder:
+                folder, names = path.parent, _tidied(path.parent)
+            if path.name in names or path.exists():
                 continue
             if (kept := keys.torrent(entry.torrent)) is None:
                 raise NotFoundError(
@@ -109,6 +121,18 @@ def complete_site(keys: KeyStore, out: Path, document: IndexDocument, report: Re
             report(Progress("write", done, len(document.entries), str(entry.id), "torrents"))
 
     durable.write_many(out, lacking(), mode=durable.SHARED)
+
+
+def _tidied(folder: Path) -> set[str]:
+    """Remove half torrents from a folder; return the names of files in it, as far as it shows them."""
+    names = set()
+    with contextlib.suppress(OSError):
+        for one in list(os.scandir(folder)):
+            if (target := durable.target_of(one.name)) is not None and _TORRENT.fullmatch(target):
+                Path(one.path).unlink(missing_ok=True)
+            elif one.is_file(follow_symlinks=False):
+                names.add(one.name)
+    return names
 
 
 def write_index(
