@@ -18,6 +18,7 @@ from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
+    from p2pqwen.index.acceptance import Accepted
     from p2pqwen.library.trust_store import TrustedPublisher
     from p2pqwen.operations.indexes.bundle_route import BundleRoute
 
@@ -72,8 +73,10 @@ def add(
         way = partial(bundle_route, app, out, dht=not no_dht, peers=peer)  # brings libtorrent, so only when needed
         if is_publisher_link(publisher):
             added = _add_by_link(app, out, publisher, index, way)
+        elif index is None and _is_place(publisher):
+            added = _add_signer(app, out, publisher, yes=yes)
         else:
-            added = _add_by_id(app, out, *_named(app, out, publisher, index, yes=yes), way)
+            added = _add_by_id(app, out, publisher, index, way)
         lines = [*trusted_lines(added), *key_lines(added)]
         if added.accepted is None:
             lines.append("no index yet: name its place with `p2pqwen trust add … --index FILE|URL`")
@@ -109,31 +112,37 @@ def _add_by_id(app: App, out: Output, publisher: str, index: str | None, way: Wa
     return added
 
 
-def _named(app: App, out: Output, text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
-    """Return the publisher id and the place of its index that a user meant; raises `UsageError`."""
+def _is_place(text: str) -> bool:
+    """Tell whether what a user named is the place of an index, and no publisher's id."""
+    from p2pqwen.mirrors.location import is_web
+    from p2pqwen.user_path import user_path
+
+    return is_web(text) or user_path(text, "PUBLISHER").exists()
+
+
+def _add_signer(app: App, out: Output, place: str, *, yes: bool) -> TrustedPublisher:
     import sys
 
     from p2pqwen.errors import P2pqwenError, UsageError
-    from p2pqwen.mirrors.location import Location, is_web
-    from p2pqwen.operations.indexes.trust import publisher_at
-    from p2pqwen.user_path import user_path
+    from p2pqwen.mirrors.location import Location
+    from p2pqwen.operations.indexes.trust import add_signer
 
-    if index is not None or not (is_web(text) or user_path(text, "PUBLISHER").exists()):
-        return text, index
-    source = Location.of_user(text)
-    found = publisher_at(app.trust, source, now=datetime.now(UTC), report=out.report)
-    if yes:
-        return str(found.publisher), source.text
-    question = f"{source.text} is signed by {found.root.name!r}, publisher {found.publisher}. Trust it?"
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "a file or URL names its own publisher, which needs confirmation, and there is no terminal",
-            got=f"publisher {found.publisher}",
-            hint="compare that id with one you know and name it, or use --yes",
-        )
-    if not out.confirm(question):
-        raise P2pqwenError("cancelled; the publisher is not trusted")
-    return str(found.publisher), source.text
+    source = Location.of_user(place)
+
+    def confirm(found: Accepted) -> None:
+        if yes:
+            return
+        question = f"{source.text} is signed by {found.root.name!r}, publisher {found.publisher}. Trust it?"
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "a file or URL names its own publisher, which needs confirmation, and there is no terminal",
+                got=f"publisher {found.publisher}",
+                hint="compare that id with one you know and name it, or use --yes",
+            )
+        if not out.confirm(question):
+            raise P2pqwenError("cancelled; the publisher is not trusted")
+
+    return add_signer(app.trust, source, confirm, now=datetime.now(UTC), report=out.report)
 
 
 def list_publishers(json_output: JsonFlag = False) -> None:

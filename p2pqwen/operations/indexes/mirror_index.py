@@ -117,6 +117,7 @@ def judged_at(
             spool.end(error if isinstance(error, P2pqwenError) else NetworkError("cut off", got=str(error)))
             raise
         spool.end()
+        tell(spool.taken)  # whose total is known now, whatever the server said
         yield Brought(spool.source(), judging.result, came.validators)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from p2pqwen.errors import VerificationError, about
 from p2pqwen.events import Report, ignore
-from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState
+from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState, judge_again
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.index.publisher_link import PublisherLink
 from p2pqwen.library.index_rows.judging import let_go
@@ -15,7 +17,7 @@ from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location
 from p2pqwen.operations.indexes.equivocation import keep_evidence
-from p2pqwen.operations.indexes.mirror_index import judged_at
+from p2pqwen.operations.indexes.mirror_index import Brought, judged_at
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NamedHosts
 
@@ -40,21 +42,65 @@ def add_publisher(
     trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
     named = store.named_hosts | NamedHosts.of([source.text])
     with judged_at(store, source, named, trusted, now=now, report=report) as found:
-        try:
-            with about(source.text):
-                accepted = found.judged()
-        except EquivocationError as error:
-            keep_evidence(store, publisher, found.source, error, report)
-            raise
-        try:
-            store.pin(publisher, (source.text,))
-            kept = store.store(accepted, found.source, now=now, report=report)
-            if found.said:  # the first update need not fetch it all again
-                said = Answered(kept.digest, None, found.said.etag, found.said.modified)
-                store.write_answers(publisher, {**store.answers(publisher), source.text: said})
-        finally:
-            let_go(accepted)
+        with _evidence(store, publisher, found, report), about(source.text):
+            accepted = found.judged()
+        _keep(store, accepted, found, source, now, report)
     return store.get(publisher, now=now, report=report)
+
+
+def add_signer(
+    store: TrustStore,
+    source: Location,
+    confirm: Callable[[Accepted], object],
+    *,
+    now: datetime,
+    report: Report = ignore,
+) -> TrustedPublisher:
+    """Do what `add_publisher` does for whoever signed the index at a place, once it has come.
+
+    `confirm` is asked first, given the index, valid in itself. What it raises ends this, and nothing is pinned.
+    """
+    named = store.named_hosts | NamedHosts.of([source.text])
+    with judged_at(store, source, named, TrustedState(None), now=now, report=report) as found:
+        with about(source.text):
+            accepted = found.judged()
+        try:
+            confirm(accepted)
+            publisher = accepted.publisher
+            if store.is_trusted(publisher):
+                trusted = store.get(publisher, now=now, report=report).state
+                with _evidence(store, publisher, found, report), about(source.text):
+                    accepted = judge_again(accepted, trusted)
+        except BaseException:
+            let_go(accepted)
+            raise
+        _keep(store, accepted, found, source, now, report)
+    return store.get(publisher, now=now, report=report)
+
+
+@contextlib.contextmanager
+def _evidence(store: TrustStore, publisher: Sha256, found: Brought, report: Report) -> Iterator[None]:
+    """Keep an index that is refused in the block for what it contradicts."""
+    try:
+        yield
+    except EquivocationError as error:
+        keep_evidence(store, publisher, found.source, error, report)
+        raise
+
+
+def _keep(
+    store: TrustStore, accepted: Accepted, found: Brought, source: Location, now: datetime, report: Report
+) -> None:
+    """Pin a publisher with the index that was brought."""
+    publisher = accepted.publisher
+    try:
+        store.pin(publisher, (source.text,))
+        kept = store.store(accepted, found.source, now=now, report=report)
+        if found.said:  # the first update need not fetch it all again
+            said = Answered(kept.digest, None, found.said.etag, found.said.modified)
+            store.write_answers(publisher, {**store.answers(publisher), source.text: said})
+    finally:
+        let_go(accepted)
 
 
 def add_by_link(
@@ -78,18 +124,6 @@ def add_by_link(
     finally:
         route.settle(accepted)
     return store.get(accepted.publisher, now=now, report=report)
-
-
-def publisher_at(store: TrustStore, source: Location, *, now: datetime, report: Report = ignore) -> Accepted:
-    """Return the index at a place, valid in itself and without its entries, so that a user can see whose it is first.
-
-    Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
-    """
-    named = store.named_hosts | NamedHosts.of([source.text])
-    with judged_at(store, source, named, TrustedState(None), now=now, report=report) as found, about(source.text):
-        accepted = found.judged()
-        let_go(accepted)
-        return accepted
 
 
 def _linked(link: PublisherLink, pointer: Pointer, accepted: Accepted) -> Accepted:
