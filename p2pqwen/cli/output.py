@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -214,8 +214,11 @@ class Output:
         task = self._tasks.get(event.stage)
         if task is None:
             task = self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.total, words="")
-        speed = next(row.speed for row in self._bars.tasks if row.id == task)
-        self._bars.update(task, completed=event.done, total=event.total, words=_words(event, speed or 0.0))
+        speed = next(row.speed for row in self._bars.tasks if row.id == task) or 0.0
+        words, width = _words(event, speed), columns(sys.stderr)
+        if width is not None and max(len(event.stage), 9) + 1 + len(words) > width:
+            words = _words(replace(event, detail=""), speed)  # half a figure is another one
+        self._bars.update(task, completed=event.done, total=event.total, words=words)
 
     def _close_bars(self) -> None:
         if self._bars is not None:

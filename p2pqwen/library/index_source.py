@@ -23,9 +23,13 @@ IndexSource: TypeAlias = "bytes | FileSource"
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file. Somebody else may change it between two readings: what was judged is known by its SHA-256."""
+    """A file. Somebody else may change it between two readings: what was judged is known by its SHA-256.
+
+    `is_ours`: nobody does, for it is a spool's.
+    """
 
     path: Path
+    is_ours: bool = False
 
     @property
     def size(self) -> int:
@@ -81,6 +85,11 @@ class Spool:
                 _write_all(self._begun(), piece)
             self._taken += len(piece)
             self._more.notify_all()
+
+    @property
+    def path(self) -> Path | None:
+        """The file, once there is one."""
+        return self._path
 
     @property
     def taken(self) -> int:
@@ -150,7 +159,7 @@ class Spool:
         """Return what came, to be read until `close`."""
         if self._file is None or self._path is None:
             return bytes(self._body)
-        return FileSource(self._path)
+        return FileSource(self._path, is_ours=True)
 
     def close(self) -> None:
         """Drop it."""

@@ -37,6 +37,7 @@ from p2pqwen.library.index_rows.beside import put_beside, read_accepted, rebuild
 from p2pqwen.library.index_rows.judging import accept_file, apply_delta, builder_of, let_go, progress, whole_file
 from p2pqwen.library.index_rows.parts import FileMark
 from p2pqwen.library.index_source import IndexSource, Spool, bytes_of, pieces_of, remove_left, size_of
+from p2pqwen.portable import files
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -196,7 +197,7 @@ class TrustStore:
     ) -> Accepted:
         """Do what `judge` does for what comes in pieces; `size` gives its bytes, None while nobody knows."""
         remove_left(self._home.trust)
-        return accept_file(pieces, trusted, now, self._home.trust, progress("verify the index", size, report))
+        return accept_file(pieces, trusted, now, self._home.trust, progress("verify", size, report))
 
     def judge_delta(self, data: bytes, base: Accepted, trusted: TrustedState, *, now: datetime) -> Accepted:
         """Judge what a delta makes of the accepted index, as `judge` does; raises `FormatError` as well."""
@@ -265,14 +266,25 @@ class TrustStore:
         path, builder, hasher = self.index_path(accepted.publisher), builder_of(accepted), hashlib.sha256()
         if builder is None:
             raise ValueError("an index is stored once, as it was judged")
+        judged = builder.file_digest
+        if accepted.stands_alone and (link := _linked(source, path)) is not None:
+            try:
+                put_beside(path, FileMark.of(link.stat()), accepted, now, report)
+                with durable.disk_errors(f"write {path}"):
+                    files.sync_file(link)
+                durable.rename(link, path)
+            finally:
+                link.unlink(missing_ok=True)
+            remove_others(path, judged)
+            return
         with durable.replacing(path) as file:
             # The chain must stand on the pinned id alone.
             for piece in pieces_of(source) if accepted.stands_alone else whole_file(accepted):
                 hasher.update(piece)
                 file.write(piece)
             digest = Sha256(hasher.digest())
-            if accepted.stands_alone and digest != builder.file_digest:
-                raise VerificationError("the index changed while it was read", expected=builder.file_digest, got=digest)
+            if accepted.stands_alone and digest != judged:
+                raise VerificationError("the index changed while it was read", expected=judged, got=digest)
             builder.file_digest = digest
             file.flush()
             put_beside(path, FileMark.of(os.fstat(file.fileno())), accepted, now, report)
@@ -396,6 +408,19 @@ class TrustStore:
 
     def _write_sources(self, publisher: Sha256, sources: tuple[str, ...]) -> None:
         durable.write(self.folder(publisher) / "sources.json", seal({"sources": list(sources)}))
+
+
+def _linked(source: IndexSource, path: Path) -> Path | None:
+    """Return another name, beside a path, of a file that came from the network; None: it has to be copied."""
+    if isinstance(source, bytes) or not source.is_ours:
+        return None
+    with durable.disk_errors(f"write {path}"):
+        link = durable.temporary_beside(path)
+    try:
+        link.hardlink_to(source.path)
+    except OSError:
+        return None
+    return link
 
 
 def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:

@@ -64,7 +64,7 @@ def test_what_has_come_and_what_is_verified_is_told_of_the_whole(served, store, 
     data = index(publisher)
     served.answers["/index.json"] = gives(data) if says else chunked(data)
     add_publisher(store, publisher.id, Location(served.url), now=NOW, report=told.append)
-    for stage, detail in (("download the index", ""), ("verify the index", "600 entries")):
+    for stage, detail in (("download", ""), ("verify", "600 entries")):
         stages = [one for one in told if isinstance(one, Progress) and one.stage == stage]
         assert [one.done for one in stages] == sorted(one.done for one in stages)
         assert (stages[-1].done, stages[-1].total, stages[-1].unit) == (len(data), len(data), "bytes")
@@ -83,7 +83,7 @@ def test_an_index_that_is_refused_is_never_told_to_be_verified(served, store, mo
     with pytest.raises(RefusedError) as refused:
         add_publisher(store, publisher.id, Location(served.url), now=NOW, report=told.append)
     assert refused.value.step == 4
-    verified = [one.done for one in told if isinstance(one, Progress) and one.stage == "verify the index"]
+    verified = [one.done for one in told if isinstance(one, Progress) and one.stage == "verify"]
     assert verified
     assert max(verified) < len(data)
     assert left(store) == []

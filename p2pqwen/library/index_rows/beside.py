@@ -57,7 +57,7 @@ def rebuild(path: Path, publisher: Sha256 | None, now: datetime, report: Report 
             before = path.stat()
         except FileNotFoundError as error:
             raise NotFoundError(f"no file {path}") from error
-    tell = progress("verify the index", lambda: before.st_size, report)
+    tell = progress("verify", lambda: before.st_size, report)
     trusted = TrustedState(publisher)
     try:
         accepted = accept_file(durable.read_pieces(path), trusted, now, path.parent, tell)

@@ -90,7 +90,7 @@ def accept_apart(
     """
     where = Path(tempfile.gettempdir()) if folder is None else folder
     size = size_of(source)
-    return accept_file(pieces_of(source), trusted, now, where, progress("verify the index", lambda: size, report))
+    return accept_file(pieces_of(source), trusted, now, where, progress("verify", lambda: size, report))
 
 
 def rows_of(accepted: Accepted) -> Iterator[bytes]:

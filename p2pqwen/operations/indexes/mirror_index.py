@@ -26,7 +26,8 @@ from p2pqwen.events import Report
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, judge_again
 from p2pqwen.index.delta import MAX_DELTA, delta_location
 from p2pqwen.index.document import MAX_INDEX_SIZE, peek_position
-from p2pqwen.library.index_rows.judging import progress
+from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
+from p2pqwen.library.index_rows.judging import let_go, progress
 from p2pqwen.library.index_source import FileSource, IndexSource, Spool, bytes_of, plain_file
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
@@ -97,14 +98,17 @@ def judged_at(
         yield Brought(source, lambda: store.judge(source, trusted, now=now, report=report))
         return
     spool = store.spool()
-    with contextlib.closing(spool), ThreadPoolExecutor(1, "judge") as pool:
+    with contextlib.closing(spool), ThreadPoolExecutor(1, "judge") as pool, EarlySync() as early:
         judging = pool.submit(
             store.judge_pieces, spool.following(), lambda: spool.expected, trusted, now=now, report=report
         )
-        tell = progress("download the index", lambda: spool.expected, report)
+        tell = progress("download", lambda: spool.expected, report)
 
         def take(piece: bytes) -> None:
+            before = spool.taken // SYNC_EVERY
             spool.take(piece)
+            if spool.path is not None and spool.taken // SYNC_EVERY > before:
+                early.begin(spool.path)
             tell(spool.taken)
 
         def announced(size: int | None) -> None:
@@ -118,7 +122,17 @@ def judged_at(
             raise
         spool.end()
         tell(spool.taken)  # whose total is known now, whatever the server said
-        yield Brought(spool.source(), judging.result, came.validators)
+
+        def judged() -> Accepted:
+            accepted = judging.result()
+            try:
+                early.wait()
+            except BaseException:
+                let_go(accepted)
+                raise
+            return accepted
+
+        yield Brought(spool.source(), judged, came.validators)
 
 
 class MirrorIndex:
