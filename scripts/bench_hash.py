@@ -4,7 +4,8 @@
     scripts/bench_hash.py [--size 4GB] [--shards 4] [--rounds 3] [--before CHECKOUT] [--folder DIR] [--json]
 
 Between them stands what the cores can do at most, two of them: as many processes as that hash memory at once, SHA-1 and
-twice SHA-256 (of the whole, and of each 16 KiB) for each byte, with nothing read.
+twice SHA-256 (of the whole, and of each 16 KiB) for each byte, with nothing read; and the same where each reads what it
+hashes, once, out of the system's cache.
 
 Both make the same torrent: the run fails if the infohashes or the SHA-256 of a shard differ. Each round times both, in
 processes of their own, so that drift of the machine meets both and memory is counted for each alone. The ratio is that
@@ -41,7 +42,7 @@ COMMIT = CommitId.parse("0123456789abcdef0123456789abcdef01234567")
 TARGET_RATIO = 1.8
 TARGET_MEMORY = 100_000_000
 _RANDOM_BYTES = 64 * 1024 * 1024
-_LIMIT_CORES, _LIMIT_BYTES, _LEAF = 2, 1 << 30, 16 * 1024
+_LIMIT_CORES, _LIMIT_BYTES, _LEAF, _READ = 2, 1 << 30, 16 * 1024, 256 * 1024
 
 
 def main() -> int:
@@ -52,10 +53,10 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to put the snapshot (a temporary folder)")
     parser.add_argument("--before", type=Path, help="an earlier checkout, whose hashing is timed too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--one", choices=[*sorted(MEASURED), "limit"], help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=[*sorted(MEASURED), "limit", "read"], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one == "limit":
-        print(json.dumps({"seconds": hash_memory()}))
+    if options.one in {"limit", "read"}:
+        print(json.dumps({"seconds": hash_memory() if options.one == "limit" else hash_read(options.folder)}))
         return 0
     if options.one:
         print(json.dumps(measure_here(options.one, options.folder)))
@@ -64,11 +65,12 @@ def main() -> int:
         snapshot = make_snapshot(Path(folder), options.size, options.shards)
         if options.before is not None:
             MEASURED["before"] = ours
-        rounds, limits = [], []
+        rounds, limits, readers = [], [], []
         for _ in range(options.rounds):
-            limits.append(limit())
+            limits.append(limit("limit", snapshot))
+            readers.append(limit("read", snapshot))
             rounds.append({one: measure(one, snapshot, options.before) for one in MEASURED})
-    result = summary(rounds, limits, options)
+    result = summary(rounds, max(limits), max(readers), options)
     print(json.dumps(result, indent=2) if options.json else "\n".join(lines(result)))
     return 0
 
@@ -103,10 +105,10 @@ def measure(one: str, snapshot: Path, before: Path | None) -> dict[str, Any]:
     return found
 
 
-def limit() -> float:
+def limit(one: str, snapshot: Path) -> float:
     """Return how many bytes a second two cores hash at most: the slower of two processes at once counts for both."""
     cores = min(_LIMIT_CORES, len(os.sched_getaffinity(0)))
-    command = [sys.executable, __file__, "--one", "limit"]
+    command = [sys.executable, __file__, "--one", one, "--folder", str(snapshot)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(cores)]
     seconds = [float(json.loads(one.communicate()[0])["seconds"]) for one in running]
     return cores * _LIMIT_BYTES / max(seconds)
@@ -123,6 +125,23 @@ def hash_memory() -> float:
     for _ in range(_LIMIT_BYTES // _LEAF):
         hashlib.sha256(data).digest()
     return time.perf_counter() - start
+
+
+def hash_read(snapshot: Path) -> float:
+    """Return the seconds that the three digests of as many bytes take, read from a file that lies in the cache."""
+    path = min(snapshot.iterdir())
+    buffer = memoryview(bytearray(_READ))
+    left, first, second = _LIMIT_BYTES, hashlib.sha1(), hashlib.sha256()
+    start = time.perf_counter()
+    while left > 0:
+        with path.open("rb", buffering=0) as file:
+            while left > 0 and (count := file.readinto(buffer)):
+                first.update(buffer[:count])
+                second.update(buffer[:count])
+                for at in range(0, count, _LEAF):
+                    hashlib.sha256(buffer[at : min(at + _LEAF, count)]).digest()
+                left -= count
+    return (time.perf_counter() - start) * _LIMIT_BYTES / (_LIMIT_BYTES - left)
 
 
 def measure_here(one: str, snapshot: Path) -> dict[str, Any]:
@@ -172,7 +191,7 @@ def sha256_of(path: Path) -> str:
 
 
 def summary(
-    rounds: list[dict[str, dict[str, Any]]], limits: list[float], options: argparse.Namespace
+    rounds: list[dict[str, dict[str, Any]]], limit: float, read: float, options: argparse.Namespace
 ) -> dict[str, Any]:
     for both in rounds:
         for what in ("infohash_v2", "sha256"):
@@ -181,6 +200,7 @@ def summary(
                     f"error: {what} differs, expected {both['libtorrent'][what]}, got {both['ours'][what]}"
                 )
     medians = {one: statistics.median(both[one]["seconds"] for both in rounds) for one in MEASURED}
+    best = options.size / min(both["ours"]["seconds"] for both in rounds)
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
@@ -192,8 +212,10 @@ def summary(
             for part in ("set_piece_hashes", "sha256_pass")
         },
         "bytes_per_second": {one: round(options.size / seconds) for one, seconds in medians.items()},
-        "two_core_limit": round(max(limits)),
-        "share_of_limit": round(options.size / min(both["ours"]["seconds"] for both in rounds) / max(limits), 3),
+        "two_core_limit": round(limit),
+        "two_core_limit_with_reading": round(read),
+        "share_of_limit": round(best / limit, 3),
+        "share_of_limit_with_reading": round(best / read, 3),
         "ratio": round(medians["libtorrent"] / medians["ours"], 3),
         "ratios_of_least": {
             one: round(
@@ -222,7 +244,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     )
     described.append(
         f"two cores hash {format_rate(result['two_core_limit'])} at most, all three digests and nothing read: "
-        f"ours is {result['share_of_limit']:.2f} of that"
+        f"ours is {result['share_of_limit']:.2f} of that; {format_rate(result['two_core_limit_with_reading'])} with "
+        f"all read once: {result['share_of_limit_with_reading']:.2f}"
     )
     described += [
         f"least times: {ratio:.2f} times as fast as {one}" for one, ratio in result["ratios_of_least"].items()

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from p2pqwen.library.hash_child import OtherFileError, serve
-from p2pqwen.library.piece_child import READ_SIZE, identity
+from p2pqwen.library.run_child import READ_SIZE, identity
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.torrent.piece_hasher import PieceHasher, steps
 

@@ -21,7 +21,7 @@ from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.follow_child import DONE
 from p2pqwen.library.hash_process import HashProcess
 from p2pqwen.library.hashing import SPREAD_FROM, Digester, FileDigests, OnBytes, changed, feed_appended, hash_file
-from p2pqwen.library.piece_child import identity
+from p2pqwen.library.run_child import identity
 from p2pqwen.library.verified import Look
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.portable.process import python

@@ -1,6 +1,6 @@
 """Read a file and feed every digest: whole SHA-256, git blob id, v1 pieces, v2 leaves.
 
-Pieces of a large file may be read once more, out of the system's cache, where another core hashes them.
+A large file is hashed by processes of its own (`spare_cores`); where that cannot be, it is read here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
@@ -18,8 +18,8 @@ from pathlib import Path
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.hash_child import OtherFileError
-from p2pqwen.library.piece_child import READ_SIZE, Run, identity
-from p2pqwen.library.spare_cores import SPARE, SpreadPieces
+from p2pqwen.library.run_child import READ_SIZE, Run, identity
+from p2pqwen.library.spare_cores import SPARE, digest_file
 from p2pqwen.library.verified import Look
 from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
@@ -70,8 +70,7 @@ class Digester:
     """Feeds a file's bytes, in order, to every digest that is wanted.
 
     `size` in bytes as git puts it before a blob. `piece_length` None: no torrent hashes. `padded`: a pad file follows
-    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted. `spread`: what
-    hashes the pieces instead.
+    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted.
     """
 
     def __init__(
@@ -81,7 +80,6 @@ class Digester:
         piece_length: int | None,
         padded: bool,
         git_blob: bool,
-        spread: SpreadPieces | None = None,
     ) -> None:
         self.size = size
         self.done = 0
@@ -90,12 +88,10 @@ class Digester:
         # Git's own hash takes a file whole: a small one is kept for it, a large one is read for it once more.
         self._kept = bytearray() if size <= (MAX_KEPT if git_blob else MAX_POINTER_SIZE) else None
         self._blob = blob_hasher(size) if git_blob and self._kept is None else None
-        self._pieces: PieceHasher | SpreadPieces | None = spread
-        if piece_length is not None and spread is None:
-            self._pieces = PieceHasher(piece_length, padded=padded)
+        self._pieces = None if piece_length is None else PieceHasher(piece_length, padded=padded)
 
     def update(self, chunk: memoryview) -> None:
-        """Take the next bytes; raises `OSError` where pieces that another process hashes cannot be read again."""
+        """Take the next bytes."""
         for part in steps(chunk):
             self._whole.update(part)
             if self._pieces is not None:
@@ -158,26 +154,29 @@ def hash_file(
     """Read `path` once, or what is left of it where a digester has begun; arguments as for `Digester`.
 
     Raises `FileChangedError` when its size, inode or modification time moves meanwhile, `DiskError`.
-    Memory: one read buffer and one piece's leaves. Pieces of a large file that other processes hash are read once more.
+    Memory: one read buffer and one piece's leaves.
     """
-    try:
-        with disk_errors(f"read {path}"), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - of each of many files
-            before = os.fstat(file.fileno())
-            if begun is None and before.st_size <= min(READ_SIZE, MAX_KEPT, piece_length - 1):
-                data = _read(file, before.st_size)
-                after = os.fstat(file.fileno())
-                if len(data) != before.st_size or identity(before) != identity(after):
-                    raise changed(path)
-                if data and on_bytes is not None:
-                    on_bytes(len(data))
-                return _small(data, piece_length, padded=padded, git_blob=git_blob, look=Look.of_stat(after))
-            digester = begun or _digester(path, before, piece_length, padded=padded, git_blob=git_blob)
-            with SPARE.reading():
-                _feed(file, digester, on_bytes)
-                digests = digester.finish(path)
+    with disk_errors(f"read {path}"), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - of each of many files
+        before = os.fstat(file.fileno())
+        if begun is None and before.st_size <= min(READ_SIZE, MAX_KEPT, piece_length - 1):
+            data = _read(file, before.st_size)
             after = os.fstat(file.fileno())
-    except OtherFileError as error:
-        raise changed(path) from error
+            if len(data) != before.st_size or identity(before) != identity(after):
+                raise changed(path)
+            if data and on_bytes is not None:
+                on_bytes(len(data))
+            return _small(data, piece_length, padded=padded, git_blob=git_blob, look=Look.of_stat(after))
+        counter = _Counter(on_bytes)
+        # What an idle thread gave to processes would be hashed in its way.
+        if begun is None and not git_blob and before.st_size >= max(SPREAD_FROM, piece_length) and not is_thread_idle():
+            run = Run(str(path.absolute()), identity(before), piece_length, 0, before.st_size)
+            if (found := _by_processes(run, padded=padded, counter=counter)) is not None:
+                return replace(found, look=Look.of_stat(before))
+        digester = begun or Digester(before.st_size, piece_length=piece_length, padded=padded, git_blob=git_blob)
+        with SPARE.reading():
+            _feed(file, digester, counter)
+            digests = digester.finish(path)
+        after = os.fstat(file.fileno())
     if digester.done != before.st_size or identity(before) != identity(after):
         raise changed(path)
     return replace(digests, look=Look.of_stat(after))
@@ -202,13 +201,39 @@ def _small(data: bytes, piece_length: int, *, padded: bool, git_blob: bool, look
     )
 
 
-def _digester(path: Path, stat: os.stat_result, piece_length: int, *, padded: bool, git_blob: bool) -> Digester:
-    spread = None
-    # What an idle thread gave to other cores would be hashed in its way, and so would what others give them later.
-    if stat.st_size >= max(SPREAD_FROM, piece_length) and not is_thread_idle():
-        whole = Run(str(path.absolute()), identity(stat), piece_length, 0, stat.st_size)
-        spread = SpreadPieces(whole, padded=padded, spare=SPARE)
-    return Digester(stat.st_size, piece_length=piece_length, padded=padded, git_blob=git_blob, spread=spread)
+def _by_processes(file: Run, *, padded: bool, counter: _Counter) -> FileDigests | None:
+    """Have a large file hashed by processes; None where they do not get on: it is to be read here, then.
+
+    Raises `FileChangedError`, `OSError`, and what `counter` does.
+    """
+    try:
+        found = digest_file(file, padded=padded, spare=SPARE, on_bytes=counter)
+    except (OSError, OtherFileError):
+        found = None  # if that was the file, whoever reads it meets the same
+    counter.begin_again()
+    path = Path(file.path)
+    with suppress(FileNotFoundError):
+        if identity(path.stat()) == file.identity:
+            return None if found is None else FileDigests(file.stop, found[0], None, found[1], None)
+    raise changed(path)
+
+
+class _Counter:
+    """Tells of bytes once, also of those that are read a second time."""
+
+    def __init__(self, on_bytes: OnBytes | None) -> None:
+        self._on_bytes, self._told, self._at = on_bytes, 0, 0
+
+    def __call__(self, count: int) -> None:
+        self._at += count
+        if (new := self._at - self._told) > 0:
+            self._told = self._at
+            if self._on_bytes is not None:
+                self._on_bytes(new)
+
+    def begin_again(self) -> None:
+        """From now on the file is read from its beginning."""
+        self._at = 0
 
 
 def changed(path: Path) -> FileChangedError:
@@ -247,7 +272,6 @@ def hash_files(
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
     counter = _locked(on_bytes)
-    large = threading.Semaphore(SPARE.most_readers)
 
     def digest(indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
         if len(indexes) == 1:
@@ -263,14 +287,13 @@ def hash_files(
     def _or_error(index: int, on_bytes: OnBytes) -> FileDigests | P2pqwenError:
         file = layout.files[index]
         try:
-            with large if file.size >= SPREAD_FROM else nullcontext():
-                return hash_file(
-                    folder / file.path.text,
-                    piece_length=layout.piece_length,
-                    padded=layout.pad_after(index) > 0,
-                    git_blob=file.path not in lfs,
-                    on_bytes=on_bytes,
-                )
+            return hash_file(
+                folder / file.path.text,
+                piece_length=layout.piece_length,
+                padded=layout.pad_after(index) > 0,
+                git_blob=file.path not in lfs,
+                on_bytes=on_bytes,
+            )
         except P2pqwenError as error:
             return error
 

@@ -1,9 +1,9 @@
-"""Cores that no reader of a file keeps busy hash pieces for those that read.
+"""Large files hashed by processes: each by one, and its pieces by others where cores have nothing else to do.
 
-Of a file's digests only the whole SHA-256 has to see its bytes in order; its pieces are independent of one another. A
-large file is therefore read and digested on one core. Runs of its pieces are read once more, out of the system's cache,
-and hashed on other cores by processes (`piece_process`). While those have enough to do, the reader hashes pieces
-itself, as it reads them: whichever core is faster does more.
+Of a file's digests only the whole SHA-256 has to see its bytes in order; its pieces are independent of one another. So
+a file has one process (`run_process`) that digests it run after run, and hashes the pieces of a run in the same pass.
+While other cores are free, their processes get the pieces instead, as many runs as they can take: whichever core is
+faster does more.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 import atexit
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
-from p2pqwen.library.piece_child import Run
-from p2pqwen.library.piece_process import PieceProcesses
+from p2pqwen.library.run_child import Run
+from p2pqwen.library.run_process import MAX_PROCESSES, RunProcess, RunProcesses
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
+from p2pqwen.values.digest import Sha256
 
-MAX_PROCESSES = 3
-"""Each is 14 MB of memory; two keep up with one reader."""
 _AHEAD = 2  # runs for each spare core: one that is hashed, one that waits
 _RUN = 8 << 20  # bytes, at least a piece: the end of a file waits for one run, and each costs two changes of thread
 
@@ -34,12 +34,7 @@ class SpareCores:
         self._readers = self._waiting = 0
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._processes = PieceProcesses()
-
-    @property
-    def most_readers(self) -> int:
-        """How many large files are best read at once: the others' cores hash their pieces."""
-        return max(1, self._cores - min(self._cores // 2, MAX_PROCESSES))
+        self.processes = RunProcesses()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -55,21 +50,21 @@ class SpareCores:
     def hash_run(self, run: Run) -> Future[FileHashes] | None:
         """Hash a run on a spare core; None where there is none. The future raises `OSError`."""
         with self._lock:
-            free = min(max(0, self._cores - self._readers), MAX_PROCESSES)
+            free = min(max(0, self._cores - self._readers), MAX_PROCESSES - 1)
             if self._waiting >= _AHEAD * free:
                 return None
             self._waiting += 1
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(min(max(1, self._cores - 1), MAX_PROCESSES), "piece")
+                self._pool = ThreadPoolExecutor(min(max(1, self._cores - 1), MAX_PROCESSES - 1), "piece")
         return self._pool.submit(self._hash, run)
 
     def close(self) -> None:
         """End the processes that have nothing to do; the next run starts others."""
-        self._processes.close()
+        self.processes.close()
 
     def _hash(self, run: Run) -> FileHashes:
         try:
-            return self._processes.hash(run)
+            return self.processes.hash(run)
         finally:
             with self._lock:
                 self._waiting -= 1
@@ -79,51 +74,53 @@ SPARE = SpareCores(usable_cores())
 atexit.register(SPARE.close)
 
 
-class SpreadPieces:
-    """Hashes the pieces of one file as `PieceHasher` does, on spare cores where there are some.
+def digest_file(
+    file: Run, *, padded: bool, spare: SpareCores, on_bytes: Callable[[int], None]
+) -> tuple[Sha256, FileHashes] | None:
+    """Return the SHA-256 of a file and its hashes; None where no process does it, and it is to be read here.
 
-    `file`: the whole file as a run. Raises `OSError` where a run cannot be read again.
+    `file`: the whole file as a run. `padded`: a pad file follows. Raises `OSError` where the file cannot be read, and
+    what `on_bytes` raises.
     """
+    if (process := spare.processes.take()) is None:
+        return None
+    try:
+        with spare.reading():
+            found = _Digestion(file, padded=padded, spare=spare, process=process).run(on_bytes)
+    except BaseException:
+        spare.processes.end(process)
+        raise
+    spare.processes.give_back(process)
+    return found
 
-    def __init__(self, file: Run, *, padded: bool, spare: SpareCores) -> None:
-        self._file, self._spare = file, spare
-        self._whole = PieceHasher(file.piece_length, padded=padded)
-        self._waiting: deque[Future[FileHashes] | FileHashes] = deque()  # in the file's order, before `_at`
-        self._here: PieceHasher | None = None  # of the piece, or the end, that is hashed here
-        self._at = self._until = file.start  # `_until`: the end of what is given away, or hashed here
 
-    def update(self, chunk: memoryview) -> None:
-        """Take the file's next bytes."""
-        while chunk:
-            if self._at == self._until:
-                self._begin()
-            part = chunk[: self._until - self._at]
-            if self._here is not None:
-                self._here.update(part)
-            self._at += len(part)
-            if self._at == self._until and self._here is not None and self._here is not self._whole:
-                self._waiting.append(self._here.finish())
-            chunk = chunk[len(part) :]
+class _Digestion:
+    """One file on its way through its process, and through others that hash its pieces."""
 
-    def finish(self) -> FileHashes:
-        """Return the file's hashes; the hasher is of no use afterwards."""
+    def __init__(self, file: Run, *, padded: bool, spare: SpareCores, process: RunProcess) -> None:
+        self._file, self._spare, self._process = file, spare, process
+        self._hashes = PieceHasher(file.piece_length, padded=padded)
+        self._waiting: deque[Future[FileHashes] | FileHashes] = deque()  # in the file's order
+
+    def run(self, on_bytes: Callable[[int], None]) -> tuple[Sha256, FileHashes]:
+        length, size = self._file.piece_length, self._file.stop
+        step, whole = max(_RUN // length, 1) * length, size - size % length
+        digest = b""
+        for start in range(0, whole, step):
+            run = self._file._replace(start=start, stop=min(start + step, whole))
+            given = self._spare.hash_run(run)
+            hashes, digest = self._process.digest(run, pieces=given is None, last=run.stop == size)
+            if (found := given or hashes) is not None:
+                self._waiting.append(found)
+            self._settle(wait=False)
+            on_bytes(run.stop - run.start)
+        if whole < size:
+            _, digest = self._process.digest(self._file._replace(start=whole), pieces=False, last=True)
         self._settle(wait=True)
-        return self._whole.finish()
-
-    def _begin(self) -> None:
-        """Decide who hashes what comes next: another core some pieces, or this one a piece, or the end of the file."""
-        length, left = self._file.piece_length, self._file.stop - self._at
-        self._settle(wait=left < length)
-        if left < length:
-            self._here, self._until = self._whole, self._at + max(left, length)  # a file that has grown is refused
-            return
-        count = min(max(1, _RUN // length), left // length)
-        run = self._file._replace(start=self._at, stop=self._at + count * length)
-        if (future := self._spare.hash_run(run)) is not None:
-            self._waiting.append(future)
-            self._here, self._until = None, run.stop
-        else:
-            self._here, self._until = PieceHasher(length, padded=False), self._at + length
+        if whole < size:  # less than a piece: no run
+            self._hashes.update(_tail(self._file.path, whole, size))
+            on_bytes(size - whole)
+        return Sha256(digest), self._hashes.finish()
 
     def _settle(self, *, wait: bool) -> None:
         """Add what is hashed, as far as nothing before it is missing."""
@@ -133,5 +130,11 @@ class SpreadPieces:
                 if not wait and not first.done():
                     return
                 first = first.result()
-            self._whole.add(first)
+            self._hashes.add(first)
             self._waiting.popleft()
+
+
+def _tail(path: str, start: int, stop: int) -> bytes:
+    with Path(path).open("rb") as file:
+        file.seek(start)
+        return file.read(stop - start)

@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
 from p2pqwen.library.hashing import SMALL_IN_JOB, Digester, FileDigests, hash_workers
-from p2pqwen.library.piece_child import READ_SIZE
+from p2pqwen.library.run_child import READ_SIZE
 from p2pqwen.portable.files import hole_after
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath

@@ -14,10 +14,11 @@ from p2pqwen.values.digest import Sha256
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-STEP = 64 * 1024
-"""Bytes that every digest takes before any takes more, so that all but the first find them in the nearest cache.
+STEP = 256 * 1024
+"""Bytes that every digest takes before any takes more, so that all but the first find them in a near cache.
 
-[measured] SHA-1 and the leaves of 4 MiB take 1.08 s for each GB in such steps, and 1.42 s one after the other.
+[measured] SHA-1 and the leaves of 4 MiB take 1.08 s for each GB in steps of 64 to 256 KiB, and 1.42 s one after the
+other; of these steps the longest cost the least, since there are fewer.
 """
 V1_SIZE = 20
 """Bytes of a v1 piece hash."""

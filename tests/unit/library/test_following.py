@@ -12,7 +12,7 @@ from p2pqwen.library import follow_child, following
 from p2pqwen.library.following import Follower, Followers, ProcessFollower, ThreadFollower, Wanted
 from p2pqwen.library.hash_child import OtherFileError
 from p2pqwen.library.hashing import SPREAD_FROM, FileChangedError, hash_file
-from p2pqwen.library.piece_child import READ_SIZE
+from p2pqwen.library.run_child import READ_SIZE
 from tests.support.models import noise
 from tests.support.waiting import wait_until
 

@@ -1,4 +1,4 @@
-"""Pieces on spare cores: the same hashes whatever the number of cores and readers, by processes that may fail."""
+"""Large files hashed by processes: the same digests whatever the number of cores and files, though processes fail."""
 
 from __future__ import annotations
 
@@ -11,23 +11,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pqwen.errors import DiskError
-from p2pqwen.library import hashing, piece_process
+from p2pqwen.errors import DisabledError, DiskError
+from p2pqwen.library import hashing, run_process
 from p2pqwen.library.hash_child import OtherFileError
 from p2pqwen.library.hashing import FileChangedError, hash_file
-from p2pqwen.library.piece_child import Run, hash_run, identity
-from p2pqwen.library.piece_process import PieceProcess, PieceProcesses
-from p2pqwen.library.spare_cores import MAX_PROCESSES, SpareCores, SpreadPieces
+from p2pqwen.library.run_child import Answers, Run, Wish, hash_run, identity
+from p2pqwen.library.run_process import MAX_PROCESSES, RunProcess, RunProcesses
+from p2pqwen.library.spare_cores import SpareCores, digest_file
 from p2pqwen.torrent.merkle import BLOCK_SIZE
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
+from p2pqwen.values.digest import Sha256
 from tests.strategies import content, edge_sizes
 from tests.support.waiting import wait_until
 
 PIECE = 2 * BLOCK_SIZE
 
 
-class HashedHere:
-    """Stands for `PieceProcesses`: hashes what the processes would, on the same thread."""
+class ProcessHere:
+    """Stands for a `RunProcess`: does what one would, on the same thread."""
+
+    def __init__(self) -> None:
+        self.answers = Answers()
+
+    def hash(self, run: Run) -> FileHashes:
+        return hash_run(run)
+
+    def digest(self, run: Run, *, pieces: bool, last: bool) -> tuple[FileHashes | None, bytes]:
+        answer = self.answers.answer(run, Wish(pieces, whole=True))
+        count = (run.stop - run.start) // run.piece_length if pieces else 0
+        rows, end = 20 * count, 52 * count
+        assert len(answer) == end + 32 * last
+        hashes = FileHashes.of_pieces(answer[:rows], answer[rows:end], run.piece_length) if pieces else None
+        return hashes, answer[end:]
+
+
+class ProcessesHere(RunProcesses):
+    """No processes."""
+
+    def take(self) -> ProcessHere:
+        return ProcessHere()
+
+    def give_back(self, process: ProcessHere) -> None:
+        pass
+
+    end = give_back
 
     def hash(self, run: Run) -> FileHashes:
         return hash_run(run)
@@ -35,7 +62,7 @@ class HashedHere:
 
 def cores(number: int) -> SpareCores:
     spare = SpareCores(number)
-    spare._processes = HashedHere()
+    spare.processes = ProcessesHere()
     return spare
 
 
@@ -59,21 +86,27 @@ def shared(tmp_path_factory):
 
 
 @given(st.data(), st.sampled_from(sorted(CORES)), st.booleans(), st.booleans(), st.sampled_from([PIECE, 3 * PIECE]))
-def test_any_steps_on_any_cores_give_the_hashes_of_the_whole(shared, data, cores, padded, busy, run):
-    file = content(data.draw(edge_sizes(PIECE)), 1)
-    steps = data.draw(st.lists(st.sampled_from([1000, BLOCK_SIZE, PIECE, 3 * PIECE]), min_size=1, max_size=3))
+def test_any_runs_on_any_cores_give_the_digests_of_the_whole(shared, data, cores, padded, busy, run):
+    file = content(data.draw(edge_sizes(PIECE).filter(bool)), 1)
     (path := shared / "file").write_bytes(file)
-    spare = CORES[cores]
-    with pytest.MonkeyPatch.context() as patch, spare.reading():
+    spare, told = CORES[cores], []
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("p2pqwen.library.spare_cores._RUN", run)
         if busy:
             patch.setattr(spare, "hash_run", lambda run: None)
-        hasher, view, turn = SpreadPieces(run_of(path), padded=padded, spare=spare), memoryview(file), 0
-        while view:
-            step, turn = steps[turn % len(steps)], turn + 1
-            hasher.update(view[:step])
-            view = view[step:]
-        assert hasher.finish() == hashes_of(file, padded=padded)
+        found = digest_file(run_of(path), padded=padded, spare=spare, on_bytes=told.append)
+    assert found == (Sha256.of(file), hashes_of(file, padded=padded))
+    assert sum(told) == len(file)
+
+
+def test_a_file_is_digested_in_its_order_or_not_at_all(tmp_path):
+    (path := tmp_path / "file").write_bytes(content(3 * PIECE, 3))
+    answers, wish = Answers(), Wish(pieces=False, whole=True)
+    assert answers.answer(run_of(path, stop=PIECE), wish) == b""
+    assert answers.answer(run_of(path, start=PIECE), Wish(pieces=True, whole=False))  # moves nothing
+    with pytest.raises(OtherFileError, match="up to"):
+        answers.answer(run_of(path, start=2 * PIECE), wish)
+    assert answers.answer(run_of(path), wish) == Sha256.of(content(3 * PIECE, 3)).raw
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 8])
@@ -100,7 +133,7 @@ def test_no_core_is_promised_twice(tmp_path, monkeypatch):
     """With two cores and one reader two runs are out, one at work and one waiting; with two readers none is."""
     (tmp_path / "file").write_bytes(bytes(PIECE))
     run, go, spare = run_of(tmp_path / "file"), threading.Event(), cores(2)
-    monkeypatch.setattr(HashedHere, "hash", lambda self, run: go.wait(30))
+    monkeypatch.setattr(ProcessesHere, "hash", lambda self, run: go.wait(30))
     with spare.reading():
         given_out = [spare.hash_run(run) for _ in range(4)]
         assert [one is not None for one in given_out] == [True, True, False, False]
@@ -112,29 +145,24 @@ def test_no_core_is_promised_twice(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "readers", "given_out"), [(1, 1, 0), (2, 1, 2), (4, 1, 6), (4, 3, 2), (64, 1, 2 * MAX_PROCESSES)]
+    ("number", "readers", "given_out"), [(1, 1, 0), (2, 1, 2), (4, 1, 6), (4, 3, 2), (64, 1, 2 * (MAX_PROCESSES - 1))]
 )
 def test_as_many_runs_are_out_as_cores_are_free(tmp_path, monkeypatch, number, readers, given_out):
     (tmp_path / "file").write_bytes(bytes(PIECE))
     go, spare = threading.Event(), cores(number)
-    monkeypatch.setattr(HashedHere, "hash", lambda self, run: go.wait(30))
+    monkeypatch.setattr(ProcessesHere, "hash", lambda self, run: go.wait(30))
     monkeypatch.setattr(spare, "_readers", readers)
     assert sum(spare.hash_run(run_of(tmp_path / "file")) is not None for _ in range(20)) == given_out
     go.set()
 
 
-@pytest.mark.parametrize(("number", "readers"), [(1, 1), (2, 1), (3, 2), (4, 2), (8, 5), (64, 61)])
-def test_the_cores_that_read_and_those_that_hash_pieces_are_all(number, readers):
-    assert SpareCores(number).most_readers == readers
-
-
 @pytest.fixture
 def large(monkeypatch):
-    """Let a file of a few pieces be a large one, and a process hash its pieces; returns those processes."""
+    """Let a file of a few pieces be a large one, which processes hash; returns those."""
     spare = SpareCores(2)
     monkeypatch.setattr(hashing, "SPREAD_FROM", 1)
     monkeypatch.setattr(hashing, "SPARE", spare)
-    yield spare._processes
+    yield spare.processes
     spare.close()
 
 
@@ -149,38 +177,63 @@ def test_a_file_of_many_pieces_and_a_process(tmp_path, large):
     got = hash_large(tmp_path / "caf\udce9.bin", on_bytes=seen.append)
     assert got.hashes == hashes_of(data, 1 << 18, padded=True)
     assert sum(seen) == got.size == len(data)
-    (process,) = large._free
+    kept = set(large._free)
+    assert len(kept) == 2  # one for the file, and one for the spare core
     assert hash_large(tmp_path / "caf\udce9.bin") == got
-    assert large._free == [process]  # kept, and one is enough for one spare core
+    assert set(large._free) == kept
     large.close()
-    assert process._process.returncode is not None
+    assert all(process._process.returncode is not None for process in kept)
     assert hash_large(tmp_path / "caf\udce9.bin") == got
 
 
 @pytest.mark.parametrize("code", ["", "input()", "print('short', flush=True); input(); input()"])
 def test_a_process_that_fails_is_done_without(tmp_path, large, monkeypatch, code):
-    data = content(40 * (1 << 18) + 1, 5)
+    data, told = content(40 * (1 << 18) + 1, 5), []
     (tmp_path / "file").write_bytes(data)
-    monkeypatch.setattr(piece_process, "python", lambda *given: [sys.executable, "-I", "-S", "-c", code])
+    monkeypatch.setattr(run_process, "python", lambda *given: [sys.executable, "-I", "-S", "-c", code])
     if "short" in code:  # it would wait for more runs: it is killed
-        answer = PieceProcess.hash
-        monkeypatch.setattr(PieceProcess, "hash", lambda self, run: (self._process.kill(), answer(self, run))[1])
-    assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
+        answer = RunProcess.digest
+        monkeypatch.setattr(RunProcess, "digest", lambda self, *run, **how: (self.kill(), answer(self, *run, **how))[1])
+    assert hash_large(tmp_path / "file", on_bytes=told.append).hashes == hashes_of(data, 1 << 18, padded=True)
+    assert sum(told) == len(data)
     assert large._free == []
 
 
-def test_a_process_that_never_answers_is_started_once(tmp_path, large, monkeypatch):
+def test_a_process_that_ends_in_the_middle_has_the_file_read(tmp_path, large, monkeypatch):
+    data, told = content(80 * (1 << 18) + 1, 5), []
+    (tmp_path / "file").write_bytes(data)
+    digest = RunProcess.digest
+
+    def ended(self: RunProcess, run: Run, **how: bool) -> object:
+        if run.start:
+            self.kill()
+        return digest(self, run, **how)
+
+    monkeypatch.setattr(RunProcess, "digest", ended)
+    got = hash_large(tmp_path / "file", on_bytes=told.append)
+    assert (got.sha256, got.hashes) == (Sha256.of(data), hashes_of(data, 1 << 18, padded=True))
+    assert sum(told) == len(data)
+
+
+def test_a_file_that_gets_shorter_is_told_of(tmp_path, large):
+    (path := tmp_path / "file").write_bytes(content(80 * (1 << 18), 5))
+    with pytest.raises(FileChangedError, match="changed while it was read"):
+        hash_large(path, on_bytes=lambda _: os.truncate(path, 1 << 18))
+
+
+def test_processes_that_never_answer_are_tried_once(tmp_path, large, monkeypatch):
     started = []
-    monkeypatch.setattr(piece_process, "python", lambda *_: started.append(1) or [sys.executable, "-I", "-S", "-c", ""])
+    monkeypatch.setattr(run_process, "python", lambda *_: started.append(1) or [sys.executable, "-I", "-S", "-c", ""])
     data = content(200 * (1 << 18), 5)
     (tmp_path / "file").write_bytes(data)
     assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
-    assert started == [1]
+    assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
+    assert len(started) <= 2  # one for the file, one for the spare core
 
 
 def test_what_else_is_printed_is_no_answer(tmp_path, large, monkeypatch):
-    noisy = "print('a notice of the site', flush=True); from p2pqwen.library import piece_child; piece_child.main()"
-    monkeypatch.setattr(piece_process, "python", lambda *_: [sys.executable, "-c", noisy])
+    noisy = "print('a notice of the site', flush=True); from p2pqwen.library import run_child; run_child.main()"
+    monkeypatch.setattr(run_process, "python", lambda *_: [sys.executable, "-c", noisy])
     data = content(80 * (1 << 18), 5)
     (tmp_path / "file").write_bytes(data)
     assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
@@ -197,13 +250,13 @@ def test_an_idle_thread_gives_nothing_to_other_cores(tmp_path, large, monkeypatc
 
 def test_no_process_can_be_started(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(content(3 * PIECE, 6))
-    monkeypatch.setattr(piece_process, "python", lambda *given: [str(tmp_path / "none")])
-    assert PieceProcesses().hash(run_of(tmp_path / "file")) == hashes_of(content(3 * PIECE, 6))
+    monkeypatch.setattr(run_process, "python", lambda *given: [str(tmp_path / "none")])
+    assert RunProcesses().hash(run_of(tmp_path / "file")) == hashes_of(content(3 * PIECE, 6))
 
 
 def test_a_process_ends_with_its_parent(tmp_path):
     (tmp_path / "file").write_bytes(content(2 * PIECE, 7))
-    process = PieceProcess()
+    process = RunProcess()
     try:
         assert process.hash(run_of(tmp_path / "file")) == hashes_of(content(2 * PIECE, 7))
         process._process.stdin.close()  # what the system does when we end
@@ -242,12 +295,35 @@ def test_a_run_of_a_file_that_is_not_the_same_is_not_hashed(tmp_path, change):
         hash_run(run)
 
 
-def test_a_file_that_cannot_be_read_again(tmp_path, large, monkeypatch):
+def test_a_file_that_cannot_be_read(tmp_path, large, monkeypatch):
+    """What a process meets this one meets when it reads the file itself."""
     (tmp_path / "file").write_bytes(content(80 * (1 << 18), 8))
 
-    def fail(self: PieceProcesses, run: Run) -> FileHashes:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(PieceProcesses, "hash", fail)
+    monkeypatch.setattr(RunProcesses, "hash", fail)
+    monkeypatch.setattr(hashing, "_feed", fail)
     with pytest.raises(DiskError, match=r"cannot read .*file"):
         hash_large(tmp_path / "file")
+
+
+def test_what_progress_raises_ends_it_and_keeps_no_half_digested_process(tmp_path, large):
+    (tmp_path / "file").write_bytes(content(80 * (1 << 18), 8))
+
+    def stop(_: int) -> None:
+        raise DisabledError("enough")
+
+    with pytest.raises(DisabledError, match="enough"):
+        hash_large(tmp_path / "file", on_bytes=stop)
+    assert large._taken <= 1  # of the pieces, perhaps still at work
+
+
+def test_more_files_than_processes(tmp_path, large, monkeypatch):
+    monkeypatch.setattr(run_process, "MAX_PROCESSES", 1)
+    data = content(40 * (1 << 18) + 1, 5)
+    (tmp_path / "file").write_bytes(data)
+    taken = large.take()
+    assert taken is not None
+    assert hash_large(tmp_path / "file").hashes == hashes_of(data, 1 << 18, padded=True)
+    large.end(taken)

@@ -1,0 +1,106 @@
+"""Processes that hash runs of files (`run_child`): the few of them that this one keeps while large files are hashed.
+
+On threads of one interpreter each hash of 16 KiB gives up its lock and waits for it again, and two such threads spend a
+sixth of both cores on that [measured]; a process of its own has a lock of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from p2pqwen.library.hash_process import HashProcess
+from p2pqwen.library.run_child import SHA256_SIZE, Run, Wish, hash_run
+from p2pqwen.portable.process import python
+from p2pqwen.torrent.merkle import HASH_SIZE
+from p2pqwen.torrent.piece_hasher import V1_SIZE, FileHashes
+
+MAX_PROCESSES = 8
+"""Each is 14 MB of memory."""
+
+
+class RunProcess(HashProcess):
+    """One process, which hashes one run after another. Its methods raise `OSError` if it does not answer."""
+
+    def __init__(self) -> None:
+        """Start it; raises `OSError`."""
+        super().__init__(python("-m", "p2pqwen.library.run_child"))
+        self.has_answered = False
+
+    def hash(self, run: Run) -> FileHashes:
+        """Return the hashes of a run."""
+        hashes = self._ask(run, Wish(pieces=True, whole=False))[0]
+        assert hashes is not None  # noqa: S101 - it was wished for
+        return hashes
+
+    def digest(self, run: Run, *, pieces: bool, last: bool) -> tuple[FileHashes | None, bytes]:
+        """Take the next run of a file that is digested as a whole; return its hashes, and if `last` the SHA-256."""
+        return self._ask(run, Wish(pieces, whole=True), SHA256_SIZE if last else 0)
+
+    def _ask(self, run: Run, wish: Wish, more: int = 0) -> tuple[FileHashes | None, bytes]:
+        count = (run.stop - run.start) // run.piece_length if wish.pieces else 0
+        rows, end = count * V1_SIZE, count * (V1_SIZE + HASH_SIZE)
+        answer = self.ask((run, wish), end + more)
+        self.has_answered = True
+        hashes = FileHashes.of_pieces(answer[:rows], answer[rows:end], run.piece_length) if wish.pieces else None
+        return hashes, answer[end:]
+
+
+class RunProcesses:
+    """Started as they are needed, at most `MAX_PROCESSES`, kept for the next who needs one, and ended together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: list[RunProcess] = []
+        self._taken = 0
+        self._none_here = False
+
+    def hash(self, run: Run) -> FileHashes:
+        """Hash a run in a process that is free, else in this one; raises `OSError` where the file cannot be read."""
+        if (process := self.take()) is None:
+            return hash_run(run)
+        try:
+            hashes = process.hash(run)
+        except OSError:
+            self.end(process)
+            return hash_run(run)  # raises what the process met, if that was the file
+        except BaseException:
+            self.end(process)
+            raise
+        self.give_back(process)
+        return hashes
+
+    def take(self) -> RunProcess | None:
+        """Return a process that is to be given back, or ended; None where none can be had."""
+        with self._lock:
+            if self._none_here or self._taken >= MAX_PROCESSES:
+                return None
+            self._taken += 1
+            if self._free:
+                return self._free.pop()
+        try:
+            return RunProcess()
+        except OSError:  # no Python to start, or no more processes for this user
+            with self._lock:
+                self._taken -= 1
+                self._none_here = True
+            return None
+
+    def give_back(self, process: RunProcess) -> None:
+        """Keep a process that was taken and has answered."""
+        with self._lock:
+            self._taken -= 1
+            self._free.append(process)
+
+    def end(self, process: RunProcess) -> None:
+        """End a process that was taken. One that never answered is the last that was tried."""
+        with self._lock:
+            self._taken -= 1
+            self._none_here |= not process.has_answered
+        process.close()
+
+    def close(self) -> None:
+        """End those that are free."""
+        with self._lock:
+            ended, self._free = self._free, []
+        for process in ended:
+            process.close()
