@@ -135,7 +135,7 @@ class Archiver:
 
     def _look(self, seconds: float, only: Collection[SnapshotId] | None = None) -> None:
         if seconds > 0:
-            swarms = [one for one in planning.each_swarm(self.app) if only is None or one.snapshot in only]
+            swarms = list(planning.each_swarm(self.app, only))
             look(self.app, swarms, HealthStore(self.store), self.probes(), self.report, seconds=seconds, again=True)
 
     def _fetch(self, snapshots: Sequence[SnapshotId]) -> list[Brought]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 from p2pqwen.app import App
@@ -21,9 +21,9 @@ from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
-def each_swarm(app: App) -> Iterator[WatchedSwarm]:
-    """Go through the swarms that matter here, without a list of them."""
-    return each_watched(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices())
+def each_swarm(app: App, only: Collection[SnapshotId] | None = None) -> Iterator[WatchedSwarm]:
+    """Go through the swarms that matter here, or those of these snapshots, without a list of them."""
+    return each_watched(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices(), only=only)
 
 
 def swarms(app: App) -> list[WatchedSwarm]:

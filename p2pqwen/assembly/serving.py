@@ -251,7 +251,7 @@ class _KeptNode:
 
     def survey(self, only: Collection[SnapshotId] | None = None, *, again: bool = False) -> None:
         """Look at the swarms that are due, or at these, for a while."""
-        swarms = [one for one in planning.each_swarm(self.app) if only is None or one.snapshot in only]
+        swarms = list(planning.each_swarm(self.app, only))
         known = HealthStore(self.store)
         look(self.app, swarms, known, self.probes, ignore, seconds=SURVEY_SECONDS, again=again)
 

@@ -6,7 +6,7 @@ A plan is made of these, and what asks swarms (`swarm_probe`, `health`) loads fa
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
@@ -71,22 +71,27 @@ class HealthRow:
 
 
 def watched_swarms(
-    library: Library, publishers: Iterable[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
+    library: Library, publishers: Sequence[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
 ) -> list[WatchedSwarm]:
     """Return what `each_watched` goes through, ordered by snapshot."""
     return sorted(each_watched(library, publishers, voices, report), key=attrgetter("snapshot"))
 
 
 def each_watched(
-    library: Library, publishers: Iterable[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
+    library: Library,
+    publishers: Sequence[TrustedPublisher],
+    voices: Iterable[Voice],
+    report: Report = ignore,
+    *,
+    only: Collection[SnapshotId] | None = None,
 ) -> Iterator[WatchedSwarm]:
     """Yield what trusted indexes list, and then what is held besides; in memory is never more than one at a time.
 
-    `voices` say what of it was withdrawn.
+    `voices` say what of it was withdrawn. With `only` nothing else is read.
     """
-    held, gone = {one.id: one for one in library.all()}, all_withdrawn(voices)
+    held, gone = {one.id: one for one in library.all() if only is None or one.id in only}, all_withdrawn(voices)
     besides = dict(held)
-    for entry in each_listed(publishers):
+    for entry in each_listed(publishers) if only is None else listed_of(publishers, only):
         besides.pop(entry.id, None)
         yield WatchedSwarm(
             entry.id,
@@ -127,6 +132,15 @@ def each_listed(publishers: Iterable[TrustedPublisher]) -> Iterator[Entry]:
             latest = entry
     if latest is not None:
         yield latest
+
+
+def listed_of(publishers: Sequence[TrustedPublisher], snapshots: Iterable[SnapshotId]) -> Iterator[Entry]:
+    """Yield those of `each_listed` that are among a few snapshots, without going through the others."""
+    listings = [one.document.listing for one in publishers if one.document is not None]
+    for snapshot in sorted(snapshots):
+        found = [entry for listing in listings for entry in listing.find(snapshot)]
+        if found:
+            yield max(reversed(found), key=attrgetter("added"))  # of equals the first, which is the last
 
 
 def health_rows(

@@ -10,7 +10,7 @@ import pytest
 
 from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.archive.watched import each_listed
+from p2pqwen.operations.archive.watched import each_listed, listed_of
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha1
 from tests.support.publishing import NOW, Publisher, Rules, chain, make_entry
@@ -51,3 +51,16 @@ def test_of_one_snapshot_the_last_word_counts(first, second, wins):
 
 def test_nothing_is_listed_by_nobody():
     assert list(each_listed([])) == []
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0), (0, 0)])
+def test_a_few_are_those_that_all_would_be_and_the_others_are_not_gone_through(first, second, monkeypatch):
+    publishers = [
+        publisher("a", [entry(1), entry(3, first)]),
+        publisher("b", [entry(2), entry(3, second, v1=b"other"), entry(4)]),
+    ]
+    every = {one.id: one for one in each_listed(publishers)}
+    wanted = [entry(4).id, entry(3).id, entry(9).id]
+    monkeypatch.setattr("p2pqwen.operations.archive.watched.each_listed", None)
+    assert list(listed_of(publishers, wanted)) == [every[entry(3).id], every[entry(4).id]]
+    assert list(listed_of([], wanted)) == []
