@@ -1,4 +1,4 @@
-"""A first `trust add` of a web address: one download, judged while it comes, told while it lasts, nothing before yes."""
+"""A first `trust add` of a web address: one download, judged while it comes, told while it lasts, asked before it."""
 
 from __future__ import annotations
 

@@ -57,6 +57,7 @@ ELSEWHERE = {
     "operations/archive/bulk_preserve.py::bulk_preserve": PARSED,
     "operations/archive/bulk_survey.py::_ask": INSIDE,
     "operations/archive/watched.py::each_watched": INSIDE,
+    "operations/archive/watched.py::listed_of": OWN,
     "operations/indexes/bundle.py::_resolved": INSIDE,
     "operations/indexes/bundle.py::_start": PARSED,
     "operations/indexes/dht_access.py::open": PARSED,

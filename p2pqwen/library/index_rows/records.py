@@ -6,11 +6,10 @@ row: its name, a tab, its license.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from array import array
 from collections.abc import Sequence
-
-from p2pqwen.values.digest import Sha256
 
 ROWS_IN_PART = 128
 WORDS_IN_PART = 2048
@@ -24,7 +23,7 @@ BLANKS = str.maketrans("\t\n", "  ")
 
 def name_digits(name: str) -> str:
     """Return the hash of a name in lower case, as far as a record holds one."""
-    return str(Sha256.of(name.encode()))[:PREFIX]
+    return hashlib.sha256(name.encode()).hexdigest()[:PREFIX]
 
 
 def bytes_of(numbers: Sequence[int]) -> bytes:
