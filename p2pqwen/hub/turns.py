@@ -10,7 +10,10 @@ _LOOK_EVERY = 0.5  # seconds
 
 
 class Turns:
-    """Lets up to `most()` of those who ask into the block. `tick` is called while one waits, and may raise."""
+    """Lets those who ask into the block, up to `most()` of them. `tick` is called while one waits, and may raise.
+
+    They may count for more than one each; one that is alone is let in whatever it counts for.
+    """
 
     def __init__(self, most: Callable[[], int], tick: Callable[[], None]) -> None:
         self._most, self._tick = most, tick
@@ -18,22 +21,25 @@ class Turns:
         self._inside = 0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, counts_for: int = 1) -> Iterator[None]:
         """Wait for a turn, and give it back at the end of the block."""
-        while not self._enter():
+        while not self._enter(counts_for):
             self._tick()
         try:
             yield
         finally:
             with self._freed:
-                self._inside -= 1
+                self._inside -= counts_for
                 self._freed.notify_all()
 
-    def _enter(self) -> bool:
+    def _enter(self, counts_for: int) -> bool:
         with self._freed:
-            if self._inside >= self._most():
+            if self._is_full(counts_for):
                 self._freed.wait(_LOOK_EVERY)
-            if self._inside >= self._most():
+            if self._is_full(counts_for):
                 return False
-            self._inside += 1
+            self._inside += counts_for
             return True
+
+    def _is_full(self, counts_for: int) -> bool:
+        return self._inside > 0 and self._inside + counts_for > self._most()

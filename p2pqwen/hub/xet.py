@@ -22,8 +22,8 @@ from huggingface_hub.utils._xet import parse_xet_connection_info_from_headers
 
 from p2pqwen.errors import NetworkError
 from p2pqwen.hub.turns import Turns
-from p2pqwen.hub.xet_job import XetAccess, XetFailedError, XetFile
-from p2pqwen.hub.xet_process import XetProcess
+from p2pqwen.hub.xet_job import BUFFER, XetAccess, XetFailedError, XetFile
+from p2pqwen.hub.xet_process import KeptProcesses, XetProcess
 from p2pqwen.net.dialling import proxies_now
 from p2pqwen.values.host import Host
 from p2pqwen.values.listing import ListedFile
@@ -33,7 +33,10 @@ from p2pqwen.values.snapshot_place import api_path
 
 SMALL = 8 * 1024 * 1024
 """Files up to this size come over plain HTTP first: one request, and no process."""
+IN_FLIGHT = 2 * BUFFER
+"""Bytes that all processes together may hold. Several small files are fetched at once, or two large ones."""
 AT_ONCE = 4
+"""Files that are fetched at once at most."""
 ASK_SECONDS = 15.0
 """For the Hub to give a token."""
 BACK_AFTER = 300.0
@@ -41,7 +44,8 @@ BACK_AFTER = 300.0
 _TOKEN_MARGIN = 60.0
 _SMALLEST_WINDOW = 256 * 1024
 _LARGEST_WINDOW = 64 * 1024 * 1024
-_WINDOW_SECONDS = 1.0
+_WINDOW_SECONDS = 0.5  # of what a limit lets come: so much is on its way beside what it allows
+_CUT = 64 * 1024  # the store gives whole chunks, of so many bytes on average, and both ends of a window cut one
 _REFUSALS = 2
 
 
@@ -68,8 +72,9 @@ class XetStore:
         self._trusted = Host.of_url(endpoint) in named
         self._access: dict[SnapshotId, XetAccess] = {}
         self._asking, self._closing = threading.Lock(), threading.Lock()
-        self._turns = Turns(lambda: AT_ONCE, self._tick)
+        self._turns = Turns(lambda: IN_FLIGHT, self._tick)
         self._closed_until = 0.0
+        self._kept = KeptProcesses()
 
     def has(self, file: ListedFile) -> bool:
         """Tell whether a file can be asked for here."""
@@ -118,7 +123,7 @@ class XetStore:
         wanted = XetFile(str(file.xet_hash), file.size, target)
         count = _Count(file.size, on_bytes)
         try:
-            with self._turns.one():
+            with self._kept, self._turns.one(min(max(file.size, IN_FLIGHT // AT_ONCE), BUFFER)):
                 self._fetch(snapshot, wanted, self._folder or scratch / "xet", count)
         except BaseException:
             count.take_back()
@@ -145,7 +150,8 @@ class XetStore:
         if at == 0 and not limited:
             return self._whole(access, file, folder, count)
         size = _SMALLEST_WINDOW
-        with XetProcess(access, file, folder, self._tick, windows=True) as process:
+        with XetProcess(folder) as process:
+            process.begin(access, file, self._tick, windows=True)
             while at < file.size:
                 begun, rate = time.monotonic(), self._rate()
                 most = max(_SMALLEST_WINDOW, int(rate * _WINDOW_SECONDS)) if rate else _LARGEST_WINDOW
@@ -154,7 +160,7 @@ class XetStore:
                 size = size * 2 if time.monotonic() - begun < _WINDOW_SECONDS else max(size // 2, _SMALLEST_WINDOW)
                 size = min(size, _LARGEST_WINDOW)
                 count.reach(stop)
-                self._took(stop - at)
+                self._took(stop - at + _CUT)
                 at = stop
         return at
 
@@ -170,7 +176,8 @@ class XetStore:
                 raise _LimitBeganError
 
         try:
-            with XetProcess(access, file, folder, tick, windows=False) as process:
+            with self._kept.one(access, folder) as process:
+                process.begin(access, file, tick, windows=False)
                 process.follow(on_progress)
         except _LimitBeganError:
             return _written(file, count)

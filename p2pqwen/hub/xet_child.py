@@ -1,15 +1,15 @@
-"""One file out of Xet storage, in a process of its own: `python -m p2pqwen.hub.xet_child`.
+"""Files of one snapshot out of Xet storage, one after another, by `python -m p2pqwen.hub.xet_child`.
 
 hf_xet cannot be held back, keeps what it has in flight in memory, and holds Python's lock while it waits. In a process
 of its own it can be ended at once, gives all memory back, and knows nothing that it need not know: the token of the
-store for one repository, never the Hub's. What it is asked is one JSON line, an `XetJob`, on stdin. It answers with
-JSON lines: `{"wire": bytes, "written": bytes}` as they come, and at the end `{"done": true}` or
-`{"error": what kind, "text": what hf_xet says}`. It ends when stdin does.
+store for one repository, never the Hub's. What it is asked is JSON lines on stdin, each a file; the next follows when
+the one before is done. It answers with JSON lines: `{"wire": bytes, "written": bytes}` as they come, and at the end of
+a file `{"done": true}`, or `{"error": what kind, "text": what hf_xet says}` at its own end. It ends when stdin does.
 
-With `windows` it fetches nothing by itself but the bytes `[start, stop]` that each further line names. A job that is
-`{"files": [path, …]}` fetches nothing at all: it says `{"hashes": [hex, …]}`, the Xet hash of each file.
+With `windows` it fetches nothing by itself but the bytes `[start, stop]` that each further line names, of one file. A
+job that is `{"files": [path, …]}` fetches nothing at all: it says `{"hashes": [hex, …]}`, the Xet hash of each file.
 
-This module imports little, since it is started for each file.
+This module imports little, since it is started for few files.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import queue
 import sys
 import threading
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ Xet: TypeAlias = Any
 
 
 def main() -> None:
-    """Do one job."""
+    """Do one job, or those that follow it too."""
     job = json.loads(sys.stdin.readline())
     if "files" in job:
         os.umask(0o077)  # nothing is written but logs, in somebody's home
@@ -49,18 +50,25 @@ def main() -> None:
 
 def _fetch(hf_xet: Xet, job: Mapping[str, Any]) -> None:
     session = hf_xet.XetSession()
-    access = {
+    if job["windows"]:
+        group = session.new_download_stream_group(**_access(job))
+        _in_windows(group, hf_xet.XetFileInfo(job["hash"], job["size"]), Path(job["target"]))
+        return
+    jobs: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    while True:
+        _whole(session, _access(job), hf_xet.XetFileInfo(job["hash"], job["size"]), job["target"])
+        _tell(done=True)
+        job = jobs.get()
+
+
+def _access(job: Mapping[str, Any]) -> dict[str, object]:
+    return {
         "endpoint": job["cas"],
         "token": job["token"],
         "token_expiry_unix_secs": job["expires"],
         "custom_headers": {"User-Agent": "p2pqwen"},
     }
-    info = hf_xet.XetFileInfo(job["hash"], job["size"])
-    if job["windows"]:
-        _in_windows(session.new_download_stream_group(**access), info, Path(job["target"]))
-    else:
-        threading.Thread(target=_end_with_the_parent, daemon=True).start()
-        _whole(session, access, info, job["target"])
 
 
 def _whole(session: Xet, access: dict[str, object], info: Xet, target: str) -> None:
@@ -89,6 +97,12 @@ def _window(group: Xet, info: Xet, file: BinaryIO, start: int, stop: int) -> Non
     if at != stop:
         # [measured] hf_xet 1.8.0: what went wrong, a refused token too, is now and then told as a plain end.
         raise EOFError(f"{at - start} of {stop - start} bytes came")
+
+
+def _read_jobs(jobs: queue.SimpleQueue[Mapping[str, Any]]) -> None:
+    for line in sys.stdin:
+        jobs.put(json.loads(line))
+    os._exit(1)
 
 
 def _end_with_the_parent() -> None:

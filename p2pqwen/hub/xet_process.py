@@ -1,4 +1,4 @@
-"""A process of hf_xet (`xet_child`) for one file: begun, followed, and ended at once when the block is left."""
+"""A process of hf_xet (`xet_child`): asked for one file after another, followed, and ended at once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -21,24 +21,23 @@ from p2pqwen.portable.process import python
 TICK = 0.5
 """Seconds between looks at whether the work is to go on, where no bytes come."""
 _END_SECONDS = 5.0
+_MOST_WAITING = 2  # they hold what memory their files took
 
 
 class XetProcess:
-    """Fetches one file, the whole or window by window. Raises `XetFailedError`, and `OSError` of our disk.
+    """Fetches files, each whole or window by window. Raises `XetFailedError`, and `OSError` of our disk.
 
-    `tick` is called at least twice a second while it waits, and may raise to end it.
+    The `tick` of a file is called at least twice a second while it waits, and may raise. After an error, and after
+    windows, the process is of no more use.
     """
 
-    def __init__(
-        self, access: XetAccess, file: XetFile, folder: Path, tick: Callable[[], None], *, windows: bool
-    ) -> None:
-        self._tick = tick
+    def __init__(self, folder: Path) -> None:
+        """Start it; it keeps what it keeps in `folder`."""
+        self._tick: Callable[[], None] = lambda: None
         self._process = start_child(folder)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
-        job = asdict(access) | {"hash": file.hash, "size": file.size, "target": str(file.target), "windows": windows}
-        self._send(job)
 
     def __enter__(self) -> Self:
         return self
@@ -46,12 +45,23 @@ class XetProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it."""
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):  # it waits for a disk that does not answer
             self._process.wait(_END_SECONDS)
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
+
+    def begin(self, access: XetAccess, file: XetFile, tick: Callable[[], None], *, windows: bool) -> None:
+        """Ask for a file; `follow` it then, or ask for its windows."""
+        self._tick = tick
+        self._send(
+            asdict(access) | {"hash": file.hash, "size": file.size, "target": str(file.target), "windows": windows}
+        )
 
     def follow(self, on_progress: Callable[[int, int], None]) -> None:
         """Wait for the whole file; `on_progress` gets the bytes so far on the wire and in the file."""
@@ -105,6 +115,58 @@ class XetProcess:
         with suppress(OSError):  # it has ended: what it said tells why
             self._process.stdin.write(json.dumps(words).encode() + b"\n")
             self._process.stdin.flush()
+
+
+class KeptProcesses:
+    """Processes that have fetched a file and wait for the next of the same snapshot, while anybody fetches any.
+
+    To start one takes a third of a second, in which a line stands still. They are entered by each who fetches.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._waiting: list[tuple[XetAccess, XetProcess]] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            ended = [] if self._inside else self._take_all()
+        for process in ended:
+            process.close()
+
+    @contextmanager
+    def one(self, access: XetAccess, folder: Path) -> Iterator[XetProcess]:
+        """Within the block a process is the caller's; it is kept if the block ends without an error."""
+        with self._lock:
+            # What was given one token learns no other: a process knows one repository.
+            mine = next((pair for pair in self._waiting if pair[0] == access), None)
+            if mine is not None:
+                self._waiting.remove(mine)
+            ended = [] if mine is not None else self._take_all()
+        for other in ended:  # they are of another snapshot, and hold memory
+            other.close()
+        process = XetProcess(folder) if mine is None else mine[1]
+        try:
+            yield process
+        except BaseException:
+            process.close()
+            raise
+        with self._lock:
+            if len(self._waiting) < _MOST_WAITING:
+                self._waiting.append((access, process))
+                return
+        process.close()
+
+    def _take_all(self) -> list[XetProcess]:
+        taken, self._waiting = [process for _, process in self._waiting], []
+        return taken
 
 
 def start_child(folder: Path) -> subprocess.Popen[bytes]:

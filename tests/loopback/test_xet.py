@@ -285,13 +285,13 @@ def test_a_store_on_the_users_own_network_is_not_contacted(hub, client, tmp_path
 
 def test_a_full_disk_is_a_full_disk(hub, client, tmp_path, monkeypatch):
     """`/dev/full` takes hf_xet's bytes as a full disk does."""
-    real = xet_process.XetProcess.__init__
+    real = xet_process.XetProcess.begin
 
     def to_a_full_disk(self, access, file, *rest, **named):
         file.target.symlink_to("/dev/full")
         real(self, access, file, *rest, **named)
 
-    monkeypatch.setattr(xet_process.XetProcess, "__init__", to_a_full_disk)
+    monkeypatch.setattr(xet_process.XetProcess, "begin", to_a_full_disk)
     with pytest.raises(DiskError, match="No space left"):
         Fetched(client, tmp_path / "staging")
     assert went_over(hub) == {"xorb"}

@@ -22,7 +22,7 @@ from tests.support.slow_disk import slow_disk
 FILES, SIZE = 3, 90_000_000
 AT_ONCE, BUFFER = 2, 8_000_000
 XORB = 4_000_000
-"""What the store gives with one answer; 64 MiB at most on the Hub, where the buffers are as large."""
+"""What the store gives with one answer; 64 MiB at most on the Hub, where a buffer has three of them."""
 PROCESS = 60_000_000
 """What a process of hf_xet takes with nothing in flight, and a little more."""
 DISK = 30_000_000
@@ -43,7 +43,8 @@ def test_what_is_in_flight_bounds_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(sizes) == 3
     for name in sizes:
         monkeypatch.setitem(xet_job._SETTINGS, name, f"{BUFFER // 1_000_000}mb")
-    monkeypatch.setattr(xet, "AT_ONCE", AT_ONCE)
+    monkeypatch.setattr(xet, "BUFFER", BUFFER)
+    monkeypatch.setattr(xet, "IN_FLIGHT", AT_ONCE * BUFFER)
     monkeypatch.setattr(xet_layout, "XORB_CHUNKS", XORB // xet_layout.CHUNK_SIZE)
     for name, value in slow_disk(tmp_path, DISK).items():
         monkeypatch.setenv(name, value)
