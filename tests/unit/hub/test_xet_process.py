@@ -53,7 +53,7 @@ def test_the_next_file_of_a_snapshot_gets_the_process_of_the_last(kept, tmp_path
         with kept.one(ONE, tmp_path) as second, kept.one(ONE, tmp_path) as beside:
             assert second is first
             assert beside is not first
-        assert not (first.ended or beside.ended)
+        assert not any(process.ended for process in (first, beside))
     assert first.ended
     assert beside.ended
 
