@@ -165,6 +165,30 @@ def test_a_range_in_the_middle_begins_there(world):
         assert (answer.status, answer.body) == (206, FILES[WEIGHTS][middle : middle + 100])
 
 
+def test_who_reads_small_files_in_order_finds_the_next_one_here(world):
+    """With three of them read nobody knows; with the fourth the next is asked for, and kept once it was read."""
+    reader, asked = world.trusting("ahead"), set()
+    *small, last = (name for name, content in FILES.items() if content and name != WEIGHTS)
+    metainfo = parse_metainfo(world.torrent.read_bytes())
+    index = [file.path.text for file in metainfo.files].index(last)
+    [piece] = metainfo.layout.pieces(index)
+    with (
+        slow_peer(world, held=lambda request: bool(asked.add(request.piece))) as peer,
+        hub_process(reader, "--no-upstream", "--peer", str(peer.endpoint)) as url,
+    ):
+        for name in small[:3]:
+            assert ask(url, resolve(name)).body == FILES[name]
+        assert ask(url, resolve(WEIGHTS)).body == FILES[WEIGHTS]
+        assert piece not in asked
+        assert ask(url, resolve(small[3])).body == FILES[small[3]]
+        wait_until(lambda: piece in asked, SECONDS, "the next one is asked for")
+    assert [row["state"] for row in held(reader)] == ["partial"]
+    assert reader.ok("verify", REPO)["ok"]
+    with hub_process(reader, "--no-upstream", "--peer", world.peer) as url:
+        assert ask(url, resolve(last)).body == FILES[last]
+    assert reader.ok("verify", REPO)["ok"]
+
+
 @pytest.mark.parametrize("name", ["corrupt", "corrupt one block in four, v2"])
 def test_139_a_peer_that_lies_gives_no_byte(world, name):
     reader = world.trusting(f"lied-to-{len(name)}")

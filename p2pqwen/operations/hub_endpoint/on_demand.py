@@ -2,7 +2,8 @@
 
 What a reader is about to reach is asked for first, then the rest of what it wants, then the rest of the file. Several
 readers of a file share what comes. A file that was read as a whole is brought to its end, hashed against the manifest
-and kept, as a fetch of it would have been; of one that is read in parts only those parts are brought.
+and kept, as a fetch of it would have been; of one that is read in parts only those parts are brought. Where small files
+are read one after the other, the next ones are asked for ahead (`files_ahead`).
 
 Content that this disk has elsewhere is read there, each piece checked like one that came, and nobody is asked for it
 (`from_disk`).
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from p2pqwen.containment import as_error, each, warn
-from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.durable import LockHeldError
@@ -40,6 +41,7 @@ from p2pqwen.operations.fetch.reach import relay_of, session_settings, without_i
 from p2pqwen.operations.fetch.wanted_files import make_empty_files
 from p2pqwen.operations.hub_endpoint.arriving import ArrivingFile, StreamReading
 from p2pqwen.operations.hub_endpoint.completion import Completion, difference_from
+from p2pqwen.operations.hub_endpoint.files_ahead import FilesAhead
 from p2pqwen.operations.hub_endpoint.from_disk import FromDisk
 from p2pqwen.operations.hub_endpoint.reading import PieceFile
 from p2pqwen.operations.preserve.reuse import remove_links
@@ -158,6 +160,7 @@ class SnapshotDownload:
         self._files: dict[RepoPath, ArrivingFile] = {}
         self._busy: dict[RepoPath, ArrivingFile] = {}  # of these files, those that may have to be looked after
         self._from_disk = FromDisk(plan, context, self._require_going_on, report)
+        self._begun: list[int] = []  # files that somebody began to read whole, since others were asked for ahead
         self._nobody: NetworkError | None = None
         self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"bring {plan.snapshot.short}", daemon=True)
@@ -315,7 +318,7 @@ class SnapshotDownload:
                 if not arriving.from_disk:
                     self._urge(arriving, session)  # a torrent of which nothing is wanted calls nobody
             torrent.start()
-            self._loop(session, completion)
+            self._loop(session, completion, FilesAhead(metainfo.layout, missing))
         finally:
             self._settle(session, completion)
             book.remember(plan, [one for one in torrent.met if not session.is_relay(one)])
@@ -352,7 +355,7 @@ class SnapshotDownload:
             if time.monotonic() > deadline:
                 raise NetworkError("libtorrent did not begin in time")
 
-    def _loop(self, session: _Session, completion: Completion) -> None:
+    def _loop(self, session: _Session, completion: Completion, ahead: FilesAhead) -> None:
         torrent = session.torrent
         idle_since = time.monotonic()
         while not self._stopping.is_set():
@@ -362,6 +365,7 @@ class SnapshotDownload:
             waits_for_disk = False
             for file in active:
                 waits_for_disk |= self._serve(file, session, completion)
+            self._ask_ahead(session, ahead)
             completion.step(self._failed)
             if torrent.error is not None:
                 raise torrent.error
@@ -373,6 +377,18 @@ class SnapshotDownload:
             session.swarm.pump(_DISK if waits_for_disk else _PUMP)
             self._called.wait(max(0.0, began + _BATCH - time.monotonic()))
             self._called.clear()
+
+    def _ask_ahead(self, session: _Session, ahead: FilesAhead) -> None:
+        """Ask for what will be read next, as it seems; not where it takes room that is not there."""
+        begun, self._begun = self._begun, []
+        layout = self._metainfo.layout
+        indexes = [one for index in begun for one in ahead.after(index) if layout.files[one].path not in self._files]
+        if not indexes:
+            return
+        with suppress(DiskError):
+            self._library.require_room(self._folder, sum(layout.files[one].size for one in indexes))
+            pieces = (piece for one in indexes for piece in layout.pieces(one))
+            session.torrent.want(_without(pieces, session.torrent.have), Urgency.SOON)
 
     def _settle(self, session: _Session, completion: Completion) -> None:
         """Finish with the files of which every piece is here, so that the next download need not read them again."""
@@ -503,6 +519,8 @@ class SnapshotDownload:
             reading.close()
             raise
         self._files[ask.path] = self._busy[ask.path] = file
+        if file.whole and not (file.done or file.from_disk):
+            self._begun.append(file.index)
         return reading
 
     def _arriving(self, path: RepoPath) -> ArrivingFile:
@@ -620,7 +638,9 @@ class _Session:
         for notice in self._relayed.take_notices() if self._relayed is not None else ():
             self._report(notice)
         files = list(files)
-        idle = progress.done >= progress.total and not any(file.waiting for file in files)
+        # Of what is asked for ahead nobody is told that it does not come.
+        lacks = (file.waiting or (file.whole and not (file.here or file.from_disk)) for file in files)
+        idle = not any(lacks)
         if progress.received != self._moved[0] or idle:
             self._moved = progress.received, now
         elif now - self._moved[1] > self._options.timeout:
