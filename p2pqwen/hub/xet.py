@@ -138,7 +138,7 @@ class XetStore:
             try:
                 at = self._run(self._access_to(snapshot), file, folder, at, count)
             except XetFailedError as error:
-                at = _written(file, count) if before == 0 else count.done
+                at = _written(file, count)
                 refusals = 1 if at > before else refusals + 1
                 if not error.refused or refusals >= _REFUSALS:
                     raise
@@ -159,6 +159,7 @@ class XetStore:
                 process.window(at, stop)
                 size = size * 2 if time.monotonic() - begun < _WINDOW_SECONDS else max(size // 2, _SMALLEST_WINDOW)
                 size = min(size, _LARGEST_WINDOW)
+                count.written = stop
                 count.reach(stop)
                 self._took(stop - at + _CUT)
                 at = stop

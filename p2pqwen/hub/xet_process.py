@@ -47,6 +47,11 @@ class XetProcess:
     ) -> None:
         self.close()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
     def close(self) -> None:
         """End it."""
         self._process.kill()
@@ -146,11 +151,11 @@ class KeptProcesses:
         """Within the block a process is the caller's; it is kept if the block ends without an error."""
         with self._lock:
             # What was given one token learns no other: a process knows one repository.
-            mine = next((pair for pair in self._waiting if pair[0] == access), None)
+            mine = next((pair for pair in self._waiting if pair[0] == access and pair[1].is_alive), None)
             if mine is not None:
                 self._waiting.remove(mine)
             ended = [] if mine is not None else self._take_all()
-        for other in ended:  # they are of another snapshot, and hold memory
+        for other in ended:  # they have ended by themselves, or are of another snapshot and hold memory
             other.close()
         process = XetProcess(folder) if mine is None else mine[1]
         try:

@@ -201,7 +201,7 @@ def _take(  # noqa: PLR0913, PLR0917 - its fields
 
 def _named_seed(url: str) -> str:
     """Return a web seed as a magnet names it; raises `FormatError` for what no entry may name."""
-    if len(url) <= MAX_URL and ".." not in url and "xn--" not in url and _SIMPLE_URL.fullmatch(url):
+    if len(url) <= MAX_URL and ".." not in url and "xn--" not in url.lower() and _SIMPLE_URL.fullmatch(url):
         return "&ws=" + url.replace(":", "%3A").replace("/", "%2F")
     return quoted_seeds((url,))
 

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
+NOT_READ = 3
+"""The exit code where the reason is the file, and another one could be hashed."""
+
 
 class OtherFileError(Exception):
     """A file is not the one that its reader opened, or has changed."""
@@ -24,5 +27,7 @@ def serve(answer: Callable[[Any], bytes]) -> None:
         for line in sys.stdin.buffer:
             sys.stdout.buffer.write(sha256(line).digest() + answer(json.loads(line)))
             sys.stdout.buffer.flush()
-    except (OSError, OtherFileError, KeyboardInterrupt):
+    except (OSError, OtherFileError):
+        sys.exit(NOT_READ)
+    except KeyboardInterrupt:
         sys.exit(1)

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 
+from p2pqwen.library.hash_child import NOT_READ
+
+_END_SECONDS = 1.0
+
 
 class HashProcess:
     """Answers one request after another; `close` ends it, and so does our own end."""
@@ -39,6 +43,12 @@ class HashProcess:
         if len(answer := self._process.stdout.read(size)) != size:
             raise BrokenPipeError("the process that hashes has ended")
         return answer
+
+    def could_not_read(self) -> bool:
+        """Tell whether it has ended, or is about to, because of the file that it was asked for."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_END_SECONDS) == NOT_READ
+        return False
 
     def kill(self) -> None:
         """Have it end: a thread that waits for its answer is told so."""

@@ -298,7 +298,7 @@ def hash_files(
             return error
 
     digests: dict[RepoPath, FileDigests] = {}
-    with ThreadPoolExecutor(workers or hash_workers(), "hash") as pool:
+    with SPARE.in_use(), ThreadPoolExecutor(workers or hash_workers(), "hash") as pool:
         futures = {pool.submit(digest, indexes): indexes for indexes in _jobs(layout, chosen)}
         for future in as_completed(futures):
             for index, found in zip(futures[future], future.result(), strict=True):

@@ -1,4 +1,4 @@
-"""Processes that hash runs of files (`run_child`): the few of them that this one keeps while large files are hashed.
+"""Processes that hash runs of files (`run_child`): the few of them that this one keeps from one run to the next.
 
 On threads of one interpreter each hash of 16 KiB gives up its lock and waits for it again, and two such threads spend a
 sixth of both cores on that [measured]; a process of its own has a lock of its own.
@@ -92,10 +92,11 @@ class RunProcesses:
             self._free.append(process)
 
     def end(self, process: RunProcess) -> None:
-        """End a process that was taken. One that never answered is the last that was tried."""
+        """End a process that was taken. One that never answered, whatever the file was, is the last that is tried."""
+        useless = not process.has_answered and not process.could_not_read()
         with self._lock:
             self._taken -= 1
-            self._none_here |= not process.has_answered
+            self._none_here |= useless
         process.close()
 
     def close(self) -> None:

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2pqwen.library.run_child import Run
-from p2pqwen.library.run_process import MAX_PROCESSES, RunProcess, RunProcesses
+from p2pqwen.library.run_process import RunProcess, RunProcesses
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.values.digest import Sha256
 
+_MOST_SPARE = 3  # two keep up with one file, and other files need processes too
 _AHEAD = 2  # runs for each spare core: one that is hashed, one that waits
 _RUN = 8 << 20  # bytes, at least a piece: the end of a file waits for one run, and each costs two changes of thread
 
@@ -31,10 +32,24 @@ class SpareCores:
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
-        self._readers = self._waiting = 0
+        self._readers = self._waiting = self._users = 0
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self.processes = RunProcesses()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep processes from one file to the next within the block; once nobody is in one, they are ended."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                last = not self._users
+            if last:
+                self.close()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -50,16 +65,16 @@ class SpareCores:
     def hash_run(self, run: Run) -> Future[FileHashes] | None:
         """Hash a run on a spare core; None where there is none. The future raises `OSError`."""
         with self._lock:
-            free = min(max(0, self._cores - self._readers), MAX_PROCESSES - 1)
+            free = min(max(0, self._cores - self._readers), _MOST_SPARE)
             if self._waiting >= _AHEAD * free:
                 return None
             self._waiting += 1
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(min(max(1, self._cores - 1), MAX_PROCESSES - 1), "piece")
+                self._pool = ThreadPoolExecutor(min(max(1, self._cores - 1), _MOST_SPARE), "piece")
         return self._pool.submit(self._hash, run)
 
     def close(self) -> None:
-        """End the processes that have nothing to do; the next run starts others."""
+        """End the processes that have nothing to do; the next file starts others."""
         self.processes.close()
 
     def _hash(self, run: Run) -> FileHashes:
@@ -82,16 +97,17 @@ def digest_file(
     `file`: the whole file as a run. `padded`: a pad file follows. Raises `OSError` where the file cannot be read, and
     what `on_bytes` raises.
     """
-    if (process := spare.processes.take()) is None:
-        return None
-    try:
-        with spare.reading():
-            found = _Digestion(file, padded=padded, spare=spare, process=process).run(on_bytes)
-    except BaseException:
-        spare.processes.end(process)
-        raise
-    spare.processes.give_back(process)
-    return found
+    with spare.in_use():
+        if (process := spare.processes.take()) is None:
+            return None
+        try:
+            with spare.reading():
+                found = _Digestion(file, padded=padded, spare=spare, process=process).run(on_bytes)
+        except BaseException:
+            spare.processes.end(process)
+            raise
+        spare.processes.give_back(process)
+        return found
 
 
 class _Digestion:

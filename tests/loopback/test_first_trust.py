@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from p2pqwen.errors import P2pqwenError, UsageError
+from p2pqwen.errors import DiskError, P2pqwenError, UsageError
 from p2pqwen.events import Progress
 from p2pqwen.index.acceptance import EquivocationError, RefusedError
+from p2pqwen.library import index_source, trust_store
 from p2pqwen.library.home import Home
 from p2pqwen.library.index_rows import judging
 from p2pqwen.library.trust_store import EVIDENCE, TrustStore
@@ -49,6 +51,42 @@ def chunked(data: bytes):
         handler.wfile.write(b"0\r\n\r\n")
 
     return answer
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
+def test_what_came_is_what_stands(served, store, monkeypatch, links):
+    """A large one is not written twice where the disk has hard links."""
+    monkeypatch.setattr(index_source, "_IN_MEMORY", 0)
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refused_link)
+    publisher, data = Publisher(), index(Publisher())
+    served.answers["/index.json"] = gives(data)
+    added = add_signer(store, Location(served.url), lambda _: None, now=NOW)
+    path = store.index_path(publisher.id)
+    assert path.read_bytes() == data
+    assert path.stat().st_nlink == 1
+    assert len(added.document.entries) == 600
+    assert path.name in left(store)
+    assert [name for name in left(store) if "tmp" in name] == []
+
+
+def test_a_disk_that_fails_while_a_linked_one_is_written_out_leaves_nothing_that_is_believed(
+    served, store, monkeypatch
+):
+    monkeypatch.setattr(index_source, "_IN_MEMORY", 0)
+    monkeypatch.setattr(trust_store.files, "sync_file", full_disk)
+    served.answers["/index.json"] = gives(index(Publisher()))
+    with pytest.raises(DiskError, match="No space left"):
+        add_signer(store, Location(served.url), lambda _: None, now=NOW)
+    assert not store.index_path(Publisher().id).exists()
+
+
+def refused_link(*_):
+    raise OSError(95, "Operation not supported")
+
+
+def full_disk(_):
+    raise OSError(28, "No space left on device")
 
 
 def left(store: TrustStore) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 from p2pqwen.demo import xet_layout
 from p2pqwen.errors import DiskError, Interruption, NetworkError, P2pqwenError
 from p2pqwen.hub import client as client_module
-from p2pqwen.hub import xet_process
+from p2pqwen.hub import xet, xet_process
 from p2pqwen.hub.client import HubClient
 from p2pqwen.hub.xet_job import environment_of
 from p2pqwen.library.idle import ReadThrottle
@@ -413,6 +413,55 @@ def test_a_token_that_ends_in_the_middle_is_replaced_and_the_file_goes_on(hub, t
     assert fetched.said == []
     assert hub.count(kind="xet-token") == 2
     assert min(fetched.counted) > 0
+    assert starts(hub) == sorted(starts(hub))
+
+
+def test_a_token_may_end_more_than_once_under_a_rate(hub, tmp_path, monkeypatch):
+    client = HubClient(hub.endpoint, None, named=LOOPBACK, rate=lambda: 50_000_000, xet_folder=tmp_path / "xet")
+    real, asked = xet.XetStore._access_to, []
+
+    def ends_again(self, snapshot):
+        asked.append(1)
+        if len(asked) <= 2:
+            hub.fault("401", on=["cas"], skip=2, times=1)
+        return real(self, snapshot)
+
+    monkeypatch.setattr(xet.XetStore, "_access_to", ends_again)
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert went_over(hub) == {"xorb"}
+    assert len(asked) == 3
+    assert starts(hub) == sorted(starts(hub))
+
+
+def test_a_limit_begins_and_the_token_ends_where_more_came_than_is_written(hub, tmp_path, monkeypatch):
+    """What hf_xet holds is gone with its process: the windows begin at what stands in the file."""
+    hub.faults.add(Fault(Effect(bytes_per_second=1_500_000), on=["xorb"]))
+    rate, real = 0, xet_process.XetProcess.follow
+
+    def follow(self, on_progress):
+        def told(wire, written):
+            nonlocal rate
+            on_progress(wire, written)
+            if 0 < written < SIZE and not rate:
+                rate = 50_000_000
+                hub.fault("401", on=["cas"], times=1)
+
+        real(self, told)
+
+    monkeypatch.setattr(xet_process.XetProcess, "follow", follow)
+    client = HubClient(hub.endpoint, None, named=LOOPBACK, rate=lambda: rate, xet_folder=tmp_path / "xet")
+    fetched = Fetched(client, tmp_path / "staging")
+    assert rate
+    assert fetched.right
+    assert fetched.said == []
+    assert went_over(hub) == {"xorb"}
+
+
+def starts(hub: HubSimulator) -> list[int]:
+    """Return where in the file each answer of the store was asked for."""
+    ranges = [call.range for call in hub.calls(kind="cas") if call.range]
+    return [int(one.removeprefix("bytes=").partition("-")[0]) for one in ranges]
 
 
 def test_what_doctor_asks(hub, client):

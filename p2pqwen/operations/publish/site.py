@@ -106,10 +106,14 @@ def complete_site(keys: KeyStore, out: Path, document: IndexDocument, report: Re
 
     def lacking() -> Iterator[tuple[Path, bytes]]:
         folder, names = out, set[str]()
+        # Each folder once, in whatever case it is spelled: another look would find what is being written there now.
+        tidied: set[str] = set()
         for done, entry in enumerate(document.entries, 1):
             path = out / entry.torrent
             if path.parent != folder:
-                folder, names = path.parent, _tidied(path.parent)
+                folder, spelled = path.parent, entry.torrent.rpartition("/")[0].casefold()
+                names = _files_in(folder, tidy=spelled not in tidied)
+                tidied.add(spelled)
             if path.name in names or path.exists():
                 continue
             if (kept := keys.torrent(entry.torrent)) is None:
@@ -123,12 +127,12 @@ def complete_site(keys: KeyStore, out: Path, document: IndexDocument, report: Re
     durable.write_many(out, lacking(), mode=durable.SHARED)
 
 
-def _tidied(folder: Path) -> set[str]:
-    """Remove half torrents from a folder; return the names of files in it, as far as it shows them."""
+def _files_in(folder: Path, *, tidy: bool) -> set[str]:
+    """Return the names of the files in a folder, as far as it shows them; `tidy`: half torrents are removed first."""
     names = set()
     with contextlib.suppress(OSError):
         for one in list(os.scandir(folder)):
-            if (target := durable.target_of(one.name)) is not None and _TORRENT.fullmatch(target):
+            if tidy and (target := durable.target_of(one.name)) is not None and _TORRENT.fullmatch(target):
                 Path(one.path).unlink(missing_ok=True)
             elif one.is_file(follow_symlinks=False):
                 names.add(one.name)

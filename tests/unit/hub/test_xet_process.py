@@ -31,7 +31,7 @@ class Started:
     """Stands for a `XetProcess`."""
 
     def __init__(self, folder: Path) -> None:
-        self.ended = False
+        self.ended, self.is_alive = False, True
 
     def close(self) -> None:
         self.ended = True
@@ -74,6 +74,16 @@ def test_a_process_that_failed_is_not_used_again(kept, tmp_path):
         with kept.one(ONE, tmp_path) as fresh:
             assert fresh is not failed
         assert failed.ended
+
+
+def test_a_process_that_ended_while_it_waited_is_not_used(kept, tmp_path):
+    with kept:
+        with kept.one(ONE, tmp_path) as killed:
+            pass
+        killed.is_alive = False
+        with kept.one(ONE, tmp_path) as fresh:
+            assert fresh is not killed
+        assert killed.ended
 
 
 def test_few_wait_and_none_once_nobody_fetches(kept, tmp_path):

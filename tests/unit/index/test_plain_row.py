@@ -79,6 +79,7 @@ CHANGED = {
     "a time that is none": {"added": "2026-13-01T00:00:00Z"},
     "a seed twice": {"web_seeds": ["https://a.example/", "https://a.example/"]},
     "a seed that is no address": {"web_seeds": ["ftp://a.example/"]},
+    "a seed at a name in Punycode": {"web_seeds": ["https://XN--a/"]},
     "a seed to a folder above": {"web_seeds": ["https://a.example/../b"]},
     "a name that is none": {"repo": "a..b/c"},
     "a license that is too long": {"license": "x" * 5000},

@@ -16,7 +16,7 @@ from p2pqwen.library import hashing, run_process
 from p2pqwen.library.hash_child import OtherFileError
 from p2pqwen.library.hashing import FileChangedError, hash_file
 from p2pqwen.library.run_child import Answers, Run, Wish, hash_run, identity
-from p2pqwen.library.run_process import MAX_PROCESSES, RunProcess, RunProcesses
+from p2pqwen.library.run_process import RunProcess, RunProcesses
 from p2pqwen.library.spare_cores import SpareCores, digest_file
 from p2pqwen.torrent.merkle import BLOCK_SIZE
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
@@ -144,9 +144,7 @@ def test_no_core_is_promised_twice(tmp_path, monkeypatch):
         wait_until(lambda: spare.hash_run(run), 30, "a core that is free again")
 
 
-@pytest.mark.parametrize(
-    ("number", "readers", "given_out"), [(1, 1, 0), (2, 1, 2), (4, 1, 6), (4, 3, 2), (64, 1, 2 * (MAX_PROCESSES - 1))]
-)
+@pytest.mark.parametrize(("number", "readers", "given_out"), [(1, 1, 0), (2, 1, 2), (4, 1, 6), (4, 3, 2), (64, 1, 6)])
 def test_as_many_runs_are_out_as_cores_are_free(tmp_path, monkeypatch, number, readers, given_out):
     (tmp_path / "file").write_bytes(bytes(PIECE))
     go, spare = threading.Event(), cores(number)
@@ -177,13 +175,14 @@ def test_a_file_of_many_pieces_and_a_process(tmp_path, large):
     got = hash_large(tmp_path / "caf\udce9.bin", on_bytes=seen.append)
     assert got.hashes == hashes_of(data, 1 << 18, padded=True)
     assert sum(seen) == got.size == len(data)
-    kept = set(large._free)
-    assert len(kept) == 2  # one for the file, and one for the spare core
-    assert hash_large(tmp_path / "caf\udce9.bin") == got
-    assert set(large._free) == kept
-    large.close()
+    assert large._free == []  # none waits where nobody hashes
+    with hashing.SPARE.in_use():
+        assert hash_large(tmp_path / "caf\udce9.bin") == got
+        kept = set(large._free)
+        assert len(kept) == 2  # one for the file, and one for the spare core
+        assert hash_large(tmp_path / "caf\udce9.bin") == got
+        assert set(large._free) == kept
     assert all(process._process.returncode is not None for process in kept)
-    assert hash_large(tmp_path / "caf\udce9.bin") == got
 
 
 @pytest.mark.parametrize("code", ["", "input()", "print('short', flush=True); input(); input()"])
@@ -308,15 +307,28 @@ def test_a_file_that_cannot_be_read(tmp_path, large, monkeypatch):
         hash_large(tmp_path / "file")
 
 
-def test_what_progress_raises_ends_it_and_keeps_no_half_digested_process(tmp_path, large):
+def test_what_progress_raises_ends_it_and_keeps_no_half_digested_process(tmp_path, large, monkeypatch):
     (tmp_path / "file").write_bytes(content(80 * (1 << 18), 8))
 
     def stop(_: int) -> None:
         raise DisabledError("enough")
 
+    ended, end = [], RunProcesses.end
+    monkeypatch.setattr(RunProcesses, "end", lambda self, process: (ended.append(process), end(self, process)))
     with pytest.raises(DisabledError, match="enough"):
         hash_large(tmp_path / "file", on_bytes=stop)
-    assert large._taken <= 1  # of the pieces, perhaps still at work
+    assert ended[0]._process.returncode is not None
+    assert ended[0] not in large._free
+    wait_until(lambda: large._taken == 0, 30, "the pieces that were still at work")
+
+
+def test_a_file_that_changed_is_no_reason_to_do_without_processes(tmp_path, large, monkeypatch):
+    (path := tmp_path / "file").write_bytes(content(80 * (1 << 18), 8))
+    take = RunProcesses.take
+    monkeypatch.setattr(RunProcesses, "take", lambda self: (os.utime(path, ns=(1, 1)), take(self))[1])
+    with pytest.raises(FileChangedError):
+        hash_large(path)
+    assert not large._none_here
 
 
 def test_more_files_than_processes(tmp_path, large, monkeypatch):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from p2pqwen.index.entry import entry_magnet, row_order
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.operations.publish.site import complete_site, remove_withdrawn
 from p2pqwen.values.digest import CommitId
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from tests.support.publishing import Rules, chain, make_document, make_entry, withdrawal
 
 COMMIT = CommitId.parse("a1" * 20)
@@ -93,3 +95,17 @@ def test_what_a_killed_publishing_left_goes_with_the_next_and_nothing_of_the_use
     assert {path for path in out.rglob("*") if path.is_file()} == listed | set(theirs)
     assert all(path.read_bytes() == (b"stood" if path == stood else b"whole") for path in listed)
     assert all(path.read_bytes() == b"of the user" for path in theirs)
+
+
+def test_a_folder_is_tidied_once_though_a_dataset_has_a_models_name(tmp_path):
+    """Their entries stand between one another's: what is being written is no leftover."""
+    out, keys = tmp_path / "site", KeyStore(Home(tmp_path / "home"))
+    ordered = sorted((make_entry(number, "Qwen/Same") for number in range(3)), key=row_order)
+    entries = []
+    for entry, kind in zip(ordered, (RepoKind.MODEL, RepoKind.DATASET, RepoKind.MODEL), strict=True):
+        snapshot = SnapshotId(RepoId("Qwen/Same", kind), entry.id.commit)
+        magnet = entry_magnet(snapshot, entry.infohash, entry.size, web_seeds=entry.web_seeds, trackers=(), mirrors=())
+        entries.append(replace(entry, id=snapshot, magnet=magnet))
+        keys.write_torrent(entries[-1].torrent, b"whole")
+    complete_site(keys, out, make_document(chain(Rules()), entries=entries))
+    assert {path for path in out.rglob("*") if path.is_file()} == {out / one.torrent for one in entries}
