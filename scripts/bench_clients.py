@@ -11,8 +11,9 @@ libtorrent session, with the tuned settings of `bench_fetch.py`, when all is wri
 their bytes are on the disk. `through a node` is `p2pqwen fetch` with a node running, which then does the work. What is
 not there in ten minutes ends the run.
 
-Programs that this machine lacks are left out. rqbit: `pip install pyrqbit` in an environment, then `--rqbit
-ITS/bin/python`. webtorrent: `npm install webtorrent` in a folder, then `--webtorrent FOLDER`.
+Programs that this machine lacks are left out, and so is aria2, which joins no swarm of a hybrid torrent. rqbit:
+`pip install pyrqbit` in an environment, then `--rqbit ITS/bin/python`. webtorrent (3.0; 2.8 refuses the torrent):
+`npm install webtorrent` in a folder, then `--webtorrent FOLDER`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ import bench_fetch  # noqa: E402 - the project's root must be found first
 from p2pqwen.swarm.tracker_scrape import NOBODY, parse_scrape, scrape_url  # noqa: E402
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo  # noqa: E402
 from tests.support.command import CommandLine  # noqa: E402
-from tests.support.other_clients import aria2, opentracker, qbittorrent  # noqa: E402
+from tests.support.other_clients import opentracker, qbittorrent  # noqa: E402
 from tests.support.processes import Process, p2pqwen, running  # noqa: E402
 from tests.support.swarm import QUIET  # noqa: E402
 from tests.support.waiting import wait_until  # noqa: E402
@@ -89,7 +90,8 @@ def main() -> None:
     parser.add_argument("--webtorrent", type=Path, metavar="FOLDER")
     given = parser.parse_args()
     programs: dict[str, Program] = {"bare libtorrent": bare, "p2pqwen fetch": fetch, "through a node": through_a_node}
-    programs |= {name: run for name, run in (("qbittorrent-nox", qbit), ("aria2c", aria)) if shutil.which(name)}
+    if shutil.which("qbittorrent-nox"):
+        programs["qbittorrent-nox"] = qbit
     if given.rqbit:
         programs["rqbit"] = partial(process, [given.rqbit, "-c", _RQBIT])
     if given.webtorrent:
@@ -201,12 +203,6 @@ def _wait(done: Callable[[], bool], started: float) -> None:
         if time.monotonic() - started > LONGEST:
             raise SystemExit("qbittorrent-nox stands still")
         time.sleep(0.02)
-
-
-def aria(world: World) -> float:
-    started = time.monotonic()
-    with aria2(world.torrent, world.out, "--seed-time=0") as client:
-        return _ended(client.process, started)
 
 
 def webtorrent(folder: Path, world: World) -> float:
