@@ -42,6 +42,7 @@ Session\\PeXEnabled=false
 Session\\MultiConnectionsPerIp=true
 Session\\DefaultSavePath={folder}
 Session\\AddTorrentPaused=false
+Session\\BTProtocol={protocol}
 
 [Preferences]
 General\\Locale=en
@@ -159,12 +160,15 @@ class QBittorrent(Client):
 
 
 @contextlib.contextmanager
-def qbittorrent(torrent: Path | None, folder: Path, profile: Path) -> Iterator[QBittorrent]:
-    """`qbittorrent-nox` with one torrent, or yet without, whose files are, or will be, below `folder`."""
+def qbittorrent(torrent: Path | None, folder: Path, profile: Path, *, protocol: str = "Both") -> Iterator[QBittorrent]:
+    """`qbittorrent-nox` with one torrent, or yet without, whose files are, or will be, below `folder`.
+
+    `protocol`: Both, TCP or UTP.
+    """
     port, web_port = free_port(), free_port()
     config = profile / "qBittorrent" / "config" / "qBittorrent.conf"
     config.parent.mkdir(parents=True)
-    config.write_text(QBITTORRENT.format(port=port, web_port=web_port, folder=folder))
+    config.write_text(QBITTORRENT.format(port=port, web_port=web_port, folder=folder, protocol=protocol))
     added = (f"--save-path={folder}", "--add-stopped=false" if _is_new(profile) else "--add-paused=false")
     named = () if torrent is None else (*added, torrent)
     program = command("qbittorrent-nox", f"--profile={profile}", *named)
