@@ -142,19 +142,27 @@ def library(world: worlds.World, rounds: int, readers: int) -> dict[str, float]:
 
 
 def peer(world: worlds.World, rounds: int) -> dict[str, float]:
-    """Return seconds of both ways, their ratio, and of the client by itself."""
-    with seeding(world.publisher) as (_, where), _hub(world.publisher) as (process, library):
+    """Return seconds of both ways, their ratio, and of the client by itself.
+
+    `most` is the ratio that the processors allow: client, endpoint and seed keep all cores busy from begin to end.
+    """
+    seed_cpu: list[float] = []
+    with seeding(world.publisher) as (seed, where), _hub(world.publisher) as (process, library):
         times: dict[str, list[tuple[float, float]]] = {"fetch": [], "hub": [], "client": []}
         for number in range(rounds):
             times["fetch"].append(_fetch(world, f"fetch-{number}", where))
+            before = cpu_seconds(seed)
             times["hub"].append(_through_hub(world, f"hub-{number}", where))
+            seed_cpu.append(cpu_seconds(seed) - before)
             times["client"].append(_download(world.user(f"client-{number}"), library, process))
     found: dict[str, float] = {}
     for name, some in times.items():
         found[name] = statistics.median(wall for wall, _ in some)
         found |= {f"{name}_best": min(some)[0], f"{name}_cpu": min(processor for _, processor in some)}
     best = found["fetch_best"] / found["hub_best"]
-    return found | {"ratio": found["fetch"] / found["hub"], "ratio_of_best": best}
+    least = (found["hub_cpu"] + min(seed_cpu)) / len(os.sched_getaffinity(0))
+    most = found["fetch_best"] / least
+    return found | {"ratio": found["fetch"] / found["hub"], "ratio_of_best": best, "most": most}
 
 
 def stages(world: worlds.World, rounds: int) -> dict[str, float]:
