@@ -177,7 +177,7 @@ def rename(source: Path, target: Path, *, shared: bool = False) -> None:
         for left in range(_TRIES, 0, -1):
             make_folder(target.parent, shared=shared)
             try:
-                source.rename(target)
+                source.replace(target)  # `rename` takes no other file's place on Windows
                 break
             except FileNotFoundError:  # somebody removed the folder, which was empty until now
                 if left == 1 or target.parent.is_dir():

@@ -416,11 +416,7 @@ def _linked(source: IndexSource, path: Path) -> Path | None:
         return None
     with durable.disk_errors(f"write {path}"):
         link = durable.temporary_beside(path)
-    try:
-        link.hardlink_to(source.path)
-    except OSError:
-        return None
-    return link
+    return link if files.link_opened(source.path, link) else None
 
 
 def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:

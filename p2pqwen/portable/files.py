@@ -56,6 +56,19 @@ def clone(source: Path, target: Path) -> bool:
     return made
 
 
+def link_opened(source: Path, link: Path) -> bool:
+    """Give a file that is open a second name, which can be renamed; False where that cannot be had.
+
+    Windows renames no name of a file that is open.
+    """
+    if _fcntl is None:
+        return False
+    with contextlib.suppress(OSError):
+        link.hardlink_to(source)
+        return True
+    return False
+
+
 def can_clone(source: Path, folder: Path) -> bool:
     """Tell whether `clone` can make clones of a file in a folder; raises `OSError`.
 

@@ -150,7 +150,7 @@ except durable.LockHeldError as error:
     assert ask() == "free"
 
 
-@pytest.mark.parametrize("step", ["mkdir", "rename"])
+@pytest.mark.parametrize("step", ["mkdir", "replace"])
 def test_a_folder_that_others_tidy_away_while_it_is_empty_is_made_again(tmp_path, monkeypatch, step):
     """Snapshots come and go at the same time, and who removes one removes the empty folders above it."""
     source, target = tmp_path / "staged", tmp_path / "org" / "repo" / "commit"
@@ -158,7 +158,7 @@ def test_a_folder_that_others_tidy_away_while_it_is_empty_is_made_again(tmp_path
     real, tidied = getattr(Path, step), []
 
     def meanwhile(path, *arguments, **options):
-        parent = {"mkdir": path.parent, "rename": target.parent}[step]
+        parent = {"mkdir": path.parent, "replace": target.parent}[step]
         if not tidied and parent in {target.parent, target.parent.parent}:
             tidied.append(parent)
             parent.rmdir()

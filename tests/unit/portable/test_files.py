@@ -288,3 +288,15 @@ def test_the_page_cache(tmp_path, system, monkeypatch):
         monkeypatch.setattr(os, "posix_fadvise", lambda *arguments: asked.append(arguments))
     files.drop_cached(5)
     assert asked == ([(5, 0, 0, os.POSIX_FADV_DONTNEED)] if system == "here" else [])
+
+
+@pytest.mark.parametrize("on_windows", [False, True])
+def test_a_second_name_of_an_open_file(tmp_path, monkeypatch, on_windows):
+    if on_windows:
+        monkeypatch.setattr(files, "_fcntl", None)
+    (source := tmp_path / "source").write_bytes(b"content")
+    link = tmp_path / "link"
+    with source.open("rb"):
+        assert files.link_opened(source, link) is not on_windows
+    assert link.exists() is not on_windows
+    assert files.link_opened(source, link) is False  # where something stands already
