@@ -11,9 +11,9 @@ verified, hashed once more as whole files and written out; for a bare libtorrent
 `bench_fetch.py`, when all is written out; the others do not say when their bytes are on the disk. `through a node` is
 `p2pqwen fetch` with a node running, which then does the work. What is not there in ten minutes ends the run.
 
-Programs that this machine lacks are left out, and so is aria2, which joins no swarm of a hybrid torrent. rqbit:
-`pip install pyrqbit` in an environment, then `--rqbit ITS/bin/python`. webtorrent (3.0; 2.8 refuses the torrent):
-`npm install webtorrent` in a folder, then `--webtorrent FOLDER`.
+Programs that this machine lacks are left out, and so is aria2, whose 1.36 asks for another infohash than a hybrid
+torrent has. rqbit: `pip install pyrqbit` in an environment, then `--rqbit ITS/bin/python`. webtorrent (3.0; 2.8
+refuses the torrent): `npm install webtorrent` in a folder, then `--webtorrent FOLDER`.
 """
 
 from __future__ import annotations
