@@ -79,7 +79,8 @@ class SpareCores:
 
     def _hash(self, run: Run) -> FileHashes:
         try:
-            return self.processes.hash(run)
+            with self.in_use():  # whoever asked may have given up
+                return self.processes.hash(run)
         finally:
             with self._lock:
                 self._waiting -= 1
