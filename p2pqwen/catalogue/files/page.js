@@ -62,7 +62,7 @@ function green(accepted, more) {
   const { document: signed } = accepted;
   const days = Math.max(0, Math.floor((Date.now() - Date.parse(signed.issued)) / 86_400_000));
   const age = days === 0 ? "today" : days === 1 ? "1 day ago" : `${days} days ago`;
-  verdict("yes", `Checked in this browser: ${visible(accepted.name)} signed index ${accepted.position.join(".")} on ${signed.issued.slice(0, 10)} (${age}), with ${accepted.signers.map(visible).join(", ")}.`, [
+  verdict("yes", `Checked in this browser: ${visible(accepted.name)} signed index ${accepted.position.join(".")} on ${signed.issued.slice(0, 10)} (${age}), with the ${accepted.signers.length === 1 ? "key" : "keys"} ${accepted.signers.map((name) => `“${visible(name)}”`).join(", ")}.`, [
     `Publisher id ${accepted.publisher}`,
     ...more,
   ]);

@@ -153,6 +153,7 @@ class SnapshotDownload:
         self._open = True
         self._gate = threading.Lock()
         self._stopping = threading.Event()
+        self._settled_by = float("inf")  # what is nearly done is done until then
         self._swarm: Swarm | None = None
         self._folder = Path()
         self._chosen: tuple[str, ...] = ()
@@ -176,6 +177,7 @@ class SnapshotDownload:
 
     def stop(self) -> None:
         """End soon; from any thread."""
+        self._settled_by = min(self._settled_by, time.monotonic() + _SETTLE_SECONDS)
         self._stopping.set()
         self._called.set()
         self._wake()
@@ -458,7 +460,7 @@ class SnapshotDownload:
         return file.taking is not None
 
     def _require_going_on(self) -> None:
-        if self._stopping.is_set():
+        if time.monotonic() > self._settled_by:
             raise NetworkError("the endpoint is stopping")
 
     def _end_taking(self) -> None:
