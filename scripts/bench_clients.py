@@ -104,8 +104,8 @@ def main() -> None:
             for program, run in random.sample(list(chosen.items()), len(chosen)):
                 shutil.rmtree(world.out, ignore_errors=True)
                 world.out.mkdir()
-                os.sync()
                 bench_fetch.use_memory(world.out.parent, 3 * size)
+                os.sync()  # or the disk would still be busy with what was written for that
                 times[program].append(run(world))
                 print(f"  {program:16} {times[program][-1]:6.2f} s", file=sys.stderr, flush=True)
     report(times, size, given.shards)
