@@ -20,7 +20,6 @@ from p2pqwen.library.hash_child import OtherFileError, serve
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, steps
 
 READ_SIZE = 256 * 1024
-SHA256_SIZE = 32
 
 
 class Run(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 
 from p2pqwen.library.hash_process import HashProcess
-from p2pqwen.library.run_child import SHA256_SIZE, Run, Wish, hash_run
+from p2pqwen.library.run_child import Run, Wish, hash_run
 from p2pqwen.portable.process import python
 from p2pqwen.torrent.merkle import HASH_SIZE
 from p2pqwen.torrent.piece_hasher import V1_SIZE, FileHashes
@@ -34,7 +34,7 @@ class RunProcess(HashProcess):
 
     def digest(self, run: Run, *, pieces: bool, last: bool) -> tuple[FileHashes | None, bytes]:
         """Take the next run of a file that is digested as a whole; return its hashes, and if `last` the SHA-256."""
-        return self._ask(run, Wish(pieces, whole=True), SHA256_SIZE if last else 0)
+        return self._ask(run, Wish(pieces, whole=True), HASH_SIZE if last else 0)
 
     def _ask(self, run: Run, wish: Wish, more: int = 0) -> tuple[FileHashes | None, bytes]:
         count = (run.stop - run.start) // run.piece_length if wish.pieces else 0

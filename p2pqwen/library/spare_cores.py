@@ -95,8 +95,8 @@ def digest_file(
 ) -> tuple[Sha256, FileHashes] | None:
     """Return the SHA-256 of a file and its hashes; None where no process does it, and it is to be read here.
 
-    `file`: the whole file as a run. `padded`: a pad file follows. Raises `OSError` where the file cannot be read, and
-    what `on_bytes` raises.
+    `file`: the whole file as a run. `padded`: a pad file follows. Raises `OSError` and
+    `OtherFileError` where the file cannot be read or is another one by now, and what `on_bytes` raises.
     """
     with spare.in_use():
         if (process := spare.processes.take()) is None:

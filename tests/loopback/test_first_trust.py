@@ -57,11 +57,16 @@ def chunked(data: bytes):
 def test_what_came_is_what_stands(served, store, monkeypatch, links):
     """A large one is not written twice where the disk has hard links."""
     monkeypatch.setattr(index_source, "_IN_MEMORY", 0)
+    link_opened, linked = trust_store.files.link_opened, []
+    monkeypatch.setattr(
+        trust_store.files, "link_opened", lambda *names: linked.append(link_opened(*names)) or linked[-1]
+    )
     if not links:
         monkeypatch.setattr(Path, "hardlink_to", refused_link)
     publisher, data = Publisher(), index(Publisher())
     served.answers["/index.json"] = gives(data)
     added = add_signer(store, Location(served.url), lambda _: None, now=NOW)
+    assert linked == [links]
     path = store.index_path(publisher.id)
     assert path.read_bytes() == data
     assert path.stat().st_nlink == 1
