@@ -122,8 +122,7 @@ def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[Hel
     with durable.lock(store.lock_path(accepted.publisher), wait=True):
         held = store.prepare(accepted.publisher, accepted.position, metainfo)
         store.share(held, metainfo)
-        for file in layout.files:
-            store.write(held, file.path, _read(site, file.path))
+        store.write(held, ((file.path, _read(site, file.path)) for file in layout.files))
         store.enter(held, metainfo)
         _drop_withdrawn(store, held, accepted.document)
     return held, metainfo
@@ -203,7 +202,7 @@ def keep_index(store: BundleStore, publisher: Sha256, brought: BundleIndex) -> H
     try:
         with _lock(store, publisher, BundleNetwork(SwarmSettings(), seconds=_KEEP_SECONDS)):
             held = store.prepare(publisher, brought.position, brought.metainfo)
-            store.write(held, brought.file, brought.data)
+            store.write(held, [(brought.file, brought.data)])
             store.enter(held, brought.metainfo)
     except NetworkError:
         return None

@@ -296,25 +296,26 @@ def _propose(
     for one in plan.elsewhere:
         hint = "is this home an old backup? continue from that index with --base FILE"
         check_known(keys, one.accepted, one.place, last, base, hint)
-    before = base.document if base else None
+    carried = base and _read_through(base)
+    before = carried.document if carried else None
     changes, plan = changes_of(plan, before), plan.going_on_from(before)
     here = _index_keys_here(keys, root, drafting=plan.draft is not None)
     ready(root, next_position(root, last, base))
     held, skipped = _publishable(library, plan, changes, report)
-    warn_of_cut_names(held, _listed(base), report)
+    warn_of_cut_names(held, _listed(before), report)
     returning = _returning(library, keys, changes, {one.id for one in held})
     left_out: tuple[LeftOut, ...] = ()
     if check is not None:
         back = [(one, _given(torrent)) for one, torrent in returning.items()]
-        asked = [*_torrents(library, keys, held, plan, base), *back]
-        chosen = check(asked, plan, _listed(base), report=report)
+        asked = [*_torrents(library, keys, held, plan, before), *back]
+        chosen = check(asked, plan, _listed(before), report=report)
         _refuse_contradicted(chosen.contradictions)
         plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
-    entries = entries_of(held, plan, base, now, returning)
+    entries = entries_of(held, plan, before, now, returning)
     document = next_document(
         roots,
         last,
-        base,
+        carried,
         entries,
         withdraw=changes.withdraw,
         reinstate=changes.reinstate,
@@ -570,16 +571,21 @@ def _given(torrent: CheckedTorrent) -> Callable[[], CheckedTorrent]:
     return lambda: torrent
 
 
-def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
-    return {entry.id: entry.bases for entry in base.document.entries} if base else {}
+def _read_through(base: Accepted) -> Accepted:
+    """Return an index with its entries in memory, where the steps of a proposal go through all of them again."""
+    return replace(base, document=replace(base.document, entries=tuple(base.document.entries)))
+
+
+def _listed(before: IndexDocument | None) -> dict[SnapshotId, tuple[str, ...]]:
+    return {entry.id: entry.bases for entry in before.entries} if before else {}
 
 
 def _torrents(
-    library: Library, keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None
+    library: Library, keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, before: IndexDocument | None
 ) -> Torrents:
     """Return how to read every torrent whose web seeds are to be chosen: of what is held, and of what is back."""
     found: dict[SnapshotId, Callable[[], CheckedTorrent]] = {one.id: one.torrent for one in held}
-    for entry in base.document.entries if base else ():
+    for entry in before.entries if before else ():
         is_back = entry.upstream is Upstream.GONE and plan.upstream.get(entry.id) is Upstream.PRESENT
         data = keys.torrent(entry.torrent) if is_back and entry.id not in found else None
         if data is not None:
