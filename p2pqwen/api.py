@@ -309,7 +309,7 @@ def _target(repo_id: str, repo_type: str | None, revision: str | None) -> NamedT
     try:
         repo = RepoId(repo_id, RepoKind(repo_type)) if repo_type else RepoId.parse(repo_id)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
+        raise UsageError.of(error) from error
     if revision in {None, "main"}:
         return NamedTarget(repo, None)
     try:

@@ -295,7 +295,7 @@ def _endpoint(environment: Mapping[str, str], name: str, default: str) -> str:
     try:
         return check_web_url(endpoint)
     except FormatError as error:
-        raise UsageError(f"{name} is {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"{name} is ") from error
 
 
 def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
@@ -388,7 +388,7 @@ def _library(table: object, home: Home) -> LibraryConfig:
     try:
         scrub_every = parse_duration(_text(table["scrub_every"])) if "scrub_every" in table else SCRUB_EVERY
     except UsageError as error:
-        raise UsageError(f"{source} scrub_every: {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"{source} scrub_every: ") from error
     reserve = _reserve(table, source, RESERVE)
     given = table.get("folders", [])
     if not isinstance(given, list):
@@ -415,7 +415,7 @@ def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
     try:
         return parse_size(str(value))
     except UsageError as error:
-        raise UsageError(f"{source} reserve: {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"{source} reserve: ") from error
 
 
 def _watch(table: object, home: Home) -> WatchConfig:
@@ -447,7 +447,7 @@ def _read_settings(table: object, source: str, known: Mapping[str, Callable[[Any
         try:
             values[name] = read(value)
         except UsageError as error:
-            raise UsageError(f"{source} {name}: {error.what}", expected=error.expected, got=error.got) from error
+            raise UsageError.of(error, before=f"{source} {name}: ") from error
     return values
 
 

@@ -194,7 +194,7 @@ def _repo(text: str | None) -> RepoId | None:
     try:
         return None if text is None else RepoId.parse(text)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        raise UsageError.of(error) from error
 
 
 def _notices_of(out: Output) -> Report:

@@ -38,6 +38,7 @@ _ROOM_FOR_BARS = 70  # columns
 _LITTLE = 4  # columns of indent before a word that fits no line
 _MEASURED = re.compile(r"(?<=\d) (?=(?:[kMGTP]?B(?:/s)?|s|h|days?|bytes)\b)")
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_QUOTED = re.compile(r"`[^`]*`")
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
 
 
@@ -160,6 +161,17 @@ class Output:
         with _to_stdout():
             for line in lines:
                 print("\n".join(_wrapped(printable(covered(line), limit=4000), width)))
+
+    def unbroken(self, lines: Iterable[str]) -> None:
+        """Print lines that a person copies commands from: whole, however narrow the terminal; `--json`: on stderr."""
+        self._close_bars()
+        for line in lines:
+            shown = printable(covered(line), limit=4000)
+            if self.as_json:
+                print(shown, file=sys.stderr, flush=True)
+            else:
+                with _to_stdout():
+                    print(shown)
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question.
@@ -337,14 +349,18 @@ def _question(text: str) -> str:
 
 
 def _wrapped(line: str, width: int | None) -> list[str]:
-    """Break a line between words where the terminal is narrower; what is copied, such as a link, stays whole."""
+    """Break a line between words where the terminal is narrower.
+
+    What is copied stays whole: a link, and a command between backticks, of which a shell would run the first half.
+    """
     if width is None or len(line) <= width:
         return [line]
     text = line.lstrip()
     indent = line[: len(line) - len(text)]
-    if len(indent) + max(map(len, text.split()), default=0) > width:
-        indent = indent[:_LITTLE]  # else the terminal breaks the long word, and the indent stands alone
     kept = _MEASURED.sub(_NO_BREAK, text)  # a figure stays with its unit
+    kept = _QUOTED.sub(lambda quoted: quoted[0].replace(" ", _NO_BREAK), kept)
+    if len(indent) + max(map(len, kept.split(" ")), default=0) > width:
+        indent = indent[:_LITTLE]  # else the terminal breaks the long word, and the indent stands alone
     wrapped = textwrap.wrap(
         kept,
         max(width, 20),

@@ -226,7 +226,7 @@ def _repo_id(text: str) -> RepoId:
     try:
         return RepoId.parse(text)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
+        raise UsageError.of(error) from error
 
 
 def _commit_id(text: str) -> CommitId:
@@ -235,7 +235,7 @@ def _commit_id(text: str) -> CommitId:
     try:
         return CommitId.parse(text)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        raise UsageError.of(error) from error
 
 
 def _lines(done: Preserved, judgement: Judgement | None, *, v1_magnet: bool) -> list[str]:

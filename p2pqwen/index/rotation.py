@@ -81,7 +81,7 @@ def next_root(root: Root, change: RootChange) -> Root:
     try:
         new = parse_root({**kept, **document})
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        raise UsageError.of(error) from error
     if (new.name, new.keys, new.roles, new.index_epoch) == (root.name, root.keys, root.roles, root.index_epoch):
         raise UsageError("the new root would change nothing", hint="see `p2pqwen keys rotate --help`")
     return new

@@ -35,7 +35,7 @@ Memory = dict[str, dict[str, Any]]
 
 
 class AwayError(DiskError):
-    """A snapshot is in the library, and its disk is not here."""
+    """A snapshot is in the library, and its disk is not connected."""
 
     def __init__(self, snapshot: SnapshotId, folder: Path) -> None:
         self.snapshot = snapshot
@@ -106,7 +106,7 @@ class LibraryFolder:
 
 @dataclass(frozen=True, slots=True)
 class AwaySnapshot:
-    """A snapshot whose disk is not here; `folder` is where it stood, `size` what its files measure."""
+    """A snapshot whose disk is not connected; `folder` is where it stood, `size` what its files measure."""
 
     id: SnapshotId
     folder: Path
@@ -212,7 +212,7 @@ class LibraryFolders:
                 durable.write(self._memory_file, json.dumps({**self._memory(), **seen}).encode())
 
     def forget(self, snapshot: SnapshotId) -> None:
-        """Forget a snapshot whose disk is not here."""
+        """Forget a snapshot whose disk is not connected."""
         with durable.lock(self._lock, wait=True):
             self._read = (-1, {})
             memory = self._memory()

@@ -181,7 +181,7 @@ def plain_file(path: Path, max_bytes: int) -> Path:
     try:
         found = path.stat()
     except FileNotFoundError as error:
-        raise NotFoundError(f"no file {path}") from error
+        raise NotFoundError(f"no file or folder {path}") from error
     except OSError as error:
         raise DiskError(f"cannot read {path}", got=error.strerror or str(error)) from error
     if not stat.S_ISREG(found.st_mode):

@@ -188,7 +188,7 @@ class Library:
         return sorted(found, key=lambda one: one.id)
 
     def forget(self, snapshot: SnapshotId) -> None:
-        """Forget a snapshot whose disk is not here; its files stay there."""
+        """Forget a snapshot whose disk is not connected; its files stay there."""
         self._folders.forget(snapshot)
 
     def is_here(self, held: HeldSnapshot) -> bool:

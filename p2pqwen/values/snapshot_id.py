@@ -26,6 +26,10 @@ _SPELLINGS = (
     ("ms", "modelscope:"),
 )
 """What people write before a name, and what is written there."""
+_PAGE = re.compile(
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/((?:datasets/)?[^/?#]+/[^/?#]+)(?:/tree/[^/?#]+)?/?",
+    re.ASCII | re.IGNORECASE,
+)
 _OTHER_SPELLING = re.compile(
     rf"(?P<before>{'|'.join(theirs for theirs, _ in _SPELLINGS)})[:/](?P<name>.+)", re.IGNORECASE
 )
@@ -173,6 +177,12 @@ def split_origin(text: str) -> tuple[OriginName, str]:
     return origin, text if origin is OriginName.HUB else after
 
 
+def name_of_page(text: str) -> str | None:
+    """Return the name in the address of a repository's page on the Hub, None for any other text."""
+    page = _PAGE.fullmatch(text)
+    return None if page is None else page[1]
+
+
 def _kind_and_name(text: str) -> tuple[RepoKind, str]:
     origin, name = split_origin(text)
     first, slash, rest = name.partition("/")
@@ -183,8 +193,12 @@ def _kind_and_name(text: str) -> tuple[RepoKind, str]:
 
 def _hint_at_name(text: str) -> str | None:
     """Say which name may be meant by what is none."""
+    if (name := name_of_page(text)) is not None:
+        return f"name it as {name}"
     if "://" in text:
         return "leave out the address: the name alone, such as Qwen/Qwen3-0.6B"
+    if re.fullmatch(_PART, text):
+        return f"put its organisation in front: ORG/{text}; `p2pqwen search {text}` shows those that are listed"
     match = _OTHER_SPELLING.fullmatch(text)
     if match is None or not _NAME.fullmatch(match["name"]):
         return None

@@ -82,7 +82,7 @@ def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
     try:
         return parse_watchlist(durable.read(path, max_bytes=MAX_WATCHLIST_SIZE))
     except FormatError as error:
-        raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"{path}: ") from error
 
 
 def wanted_repos(watchlist: Path | None, owners: Sequence[Owner], origin: Origin, report: Report = ignore) -> Wanted:

@@ -66,4 +66,4 @@ def folder_named(library: Library, named: Path) -> LibraryFolder:
             return one
     there = ", ".join(str(one.root) for one in library.folders)
     hint = "name it in config.toml: [library] folders"
-    raise NotFoundError(f"{named} is no folder of the library, or its disk is not here", expected=there, hint=hint)
+    raise NotFoundError(f"{named} is no folder of the library, or its disk is not connected", expected=there, hint=hint)

@@ -110,7 +110,7 @@ class NodeFigures:
     jobs: tuple[JobAnswer, ...] = ()
     started: float = 0.0
     reach: Reach = field(default_factory=Reach)
-    rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not here
+    rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not connected
 
 
 class _Told(NamedTuple):
@@ -302,7 +302,7 @@ class Supervisor:
         return replace(self.figures, reach=self.reach, rooms=self.rooms())
 
     def rooms(self) -> dict[str, int | None]:
-        """Return the bytes that each library folder may take; None where its disk is not here. Raises `DiskError`."""
+        """Return the bytes that each library folder may take; None for a disk that is away. Raises `DiskError`."""
         rooms: dict[str, int | None] = {str(one.root): one.room for one in self.library.folders}
         return rooms | {str(one.root): None for one in self.library.missing_folders}
 
