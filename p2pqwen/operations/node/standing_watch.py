@@ -72,13 +72,16 @@ class StandingWatch:
     def of(self, snapshots: list[SnapshotId]) -> Mapping[SnapshotId, Stood]:
         """Return what is known of these; what came since the last look is judged at once, for a moment."""
         until = self.clock() + _AT_ONCE
+        judged: dict[SnapshotId, Stood] = {}
         for snapshot in snapshots:
             if (
                 snapshot not in self._known
                 and self.clock() < until
                 and (held := self.library.get(snapshot)) is not None
             ):
-                self._known = {**self._known, **self.standings.of([held])}
+                judged |= self.standings.of([held])
+        if judged:
+            self._known = {**self._known, **judged}
         return self._known
 
     def _run(self) -> None:
