@@ -26,7 +26,7 @@ from p2pqwen.errors import (
 )
 from p2pqwen.events import Event, ignore
 
-# Everything else is imported where it is used: whoever imports a function pays for nothing that it does not call.
+# Everything else is imported where it is used: a program pays only for the functions that it calls.
 if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.index.acceptance import Accepted

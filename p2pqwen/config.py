@@ -312,7 +312,7 @@ def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
 def _token_file(path: Path) -> HubToken:
     try:
         with path.open("rb") as file:
-            # What is no UTF-8 stays what it is, and is no token: whoever asks for one is told so.
+            # What is no UTF-8 stays what it is, and is no token: a caller that asks for one is told so.
             return HubToken(file.read(MAX_TOKEN_FILE).decode("utf-8", "surrogateescape"), str(path))
     except OSError:
         return HubToken()
@@ -454,7 +454,7 @@ def _read_settings(table: object, source: str, known: Mapping[str, Callable[[Any
 def _word(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in words:
-            raise UsageError("no such word", expected=_one_of(words), got=repr(value)[:40])
+            raise UsageError("not a known value", expected=_one_of(words), got=repr(value)[:40])
         return str(value)
 
     return read
@@ -478,7 +478,7 @@ def _alerts(table: object, home: Home) -> AlertsConfig:
 def _addresses(value: object) -> tuple[str, ...]:
     """Read addresses that hold secrets: what is wrong with them is told without them."""
     if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
-        raise UsageError("not a list of addresses", expected='such as ["ntfys://ntfy.sh/TOPIC"]')
+        raise UsageError("not a list of addresses", expected='a list such as ["ntfys://ntfy.sh/TOPIC"]')
     for one in value:
         hide(one.strip())
     return tuple(one.strip() for one in value)

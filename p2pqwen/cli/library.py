@@ -45,7 +45,8 @@ def import_models(
         ),
     ] = None,
     repo: Annotated[
-        str | None, typer.Option(metavar="ORG/MODEL", help="Whose a named torrent is that carries no manifest.")
+        str | None,
+        typer.Option(metavar="ORG/MODEL", help="The repository of a named torrent without a manifest."),
     ] = None,
     hf_cache: Annotated[bool, typer.Option("--hf-cache/--no-hf-cache", help="Search the Hugging Face cache.")] = True,
     hard_links: Annotated[

@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"Input should be (a valid \w+)(, unable to parse .*)?")
 
 
 def usage_error(error: TyperException, root: TyperGroup, given: Sequence[str]) -> UsageError:
-    """Return the error to print: lower case, no full stop, and the help of the very command as its hint.
+    """Return the error to print: lower case, no full stop, and the help of that command as its hint.
 
     `root` is the group of all commands, `given` what was typed: an error of the parser does not say whose it is.
     """

@@ -65,13 +65,12 @@ class LocalHub:
         cdn_host: str = "localhost",
         url_lifetime: int = DEFAULT_URL_LIFETIME,
         tokens: Iterable[str] = (),
-        page_size: int = TREE_PAGE,
     ) -> None:
         self.repositories: dict[str, HubRepository] = {}
         self.moved: dict[str, str] = {}  # old names, in lower case, and those of today
         self.tokens = set(tokens)
         self.log: list[Call] = []
-        self.page_size = page_size
+        self.page_size = TREE_PAGE
         self.git_filter: FilterPolicy = "allow"
         self.signer = UrlSigner(url_lifetime)
         self._host = host

@@ -55,7 +55,7 @@ from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, RepoKind, Snap
 MAX_REPOS = 10_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
-MOST_AT_ONCE = 64  # downloads; whoever asks for them has limits of their own
+MOST_AT_ONCE = 64  # downloads; those who ask for them have limits of their own
 _FRONT_PAGE_SECONDS = 10.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
@@ -284,7 +284,7 @@ class HubClient:
 
     def _translate(self, error: Exception | None, file: ListedFile) -> P2pqwenError:
         if error is None:
-            return NetworkError(f"{file.path} comes by no way")
+            return NetworkError(f"{file.path} cannot be downloaded in any way")
         if isinstance(error, P2pqwenError):
             return error
         return translate(error, str(file.path), endpoint=self.endpoint, with_token=self._token is not None)
@@ -360,7 +360,7 @@ class HubClient:
 def _require_hub(kind: RepoKind, name: object) -> None:
     """Refuse a name of another origin, under which the Hub may have something else."""
     if kind.origin is not OriginName.HUB:
-        raise NotShownError(f"{name} does not lie on the Hub")
+        raise NotShownError(f"{name} is not a name on the Hub")
 
 
 def _license(tags: list[str] | None) -> str | None:

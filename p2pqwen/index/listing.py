@@ -1,6 +1,6 @@
 """The entries of an index, found by what they hold.
 
-An index may have two million of them, so whoever looks for some asks a `Listing` and does not go through all. One that
+An index may have two million of them, so a caller asks a `Listing` for some and does not go through all. One that
 was accepted here is read from the database beside its file (`library.index_rows`); a small one, or one that is being
 made, is a tuple of entries, of which `listing_of` makes a `Listing`.
 """

@@ -88,7 +88,7 @@ def next_root(root: Root, change: RootChange) -> Root:
 
 
 def describe_change(old: Root, new: Root) -> list[str]:
-    """Return in lines of words what a new root changes, for whoever is asked to sign it."""
+    """Return in lines of words what a new root changes, for the person who is asked to sign it."""
     words = [f"name       from {old.name} to {new.name}"] if new.name != old.name else []
     for role in (ROOT_ROLE, INDEX_ROLE):
         before, after = old.roles[role], new.roles[role]

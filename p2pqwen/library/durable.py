@@ -29,7 +29,8 @@ SHARED = 0o644
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MANY = 300
-"""Files of a folder: so many are synced with all of their file system, in one wait for the disk instead of as many."""
+"""Files of a folder: from this many on, their whole file system is synced, in one wait for the disk for all of them."""
+_READ_SIZE = 1 << 18  # bytes at a time
 _AT_ONCE = 1024  # files that wait for their names together
 _LOOKERS, _LOOKING = 1000, 0.001  # how often, and for how many seconds, those are waited for who look at a lock
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9]+-[0-9a-f]{8}\.tmp", re.ASCII)
@@ -280,7 +281,7 @@ def read(path: Path, *, max_bytes: int) -> bytes:
     return data
 
 
-def read_pieces(path: Path, *, size: int = 1 << 18) -> Iterator[bytes]:
+def read_pieces(path: Path) -> Iterator[bytes]:
     """Yield a file in pieces; raises what `read` does, but for a size that it does not limit."""
     with disk_errors(f"read {path}"):
         try:
@@ -288,7 +289,7 @@ def read_pieces(path: Path, *, size: int = 1 << 18) -> Iterator[bytes]:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"no file {path}") from error
         with file:
-            while piece := file.read(size):
+            while piece := file.read(_READ_SIZE):
                 yield piece
 
 

@@ -7,7 +7,7 @@ Losing a document is harmless by design: its reader then works from its defaults
 
 But for what the user said: pins, pauses, limits, the budget, and the uploads that a monthly quota counts. They are also
 kept beside it, in choices.json, written in the same transaction. Where the database is gone or broken they come back
-from there, and that is said: whoever deletes state.sqlite must not set free by that what was pinned.
+from there, and that is said: deleting state.sqlite must not set free what was pinned.
 
 A database is made under another name and then renamed, so that nobody meets one that is not whole yet. It is opened,
 checked and mended by one process at a time, and set aside only when no other has it open.

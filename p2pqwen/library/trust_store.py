@@ -48,7 +48,7 @@ MAX_SOURCES = 64
 VERIFY_EVERY = timedelta(days=30)
 """A running node verifies what it has accepted, and has not read since, once in so long."""
 EVIDENCE = "evidence"
-MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
+MAX_EVIDENCE = 32  # files; a thief of keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -158,16 +158,14 @@ class TrustStore:
             self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
             shutil.rmtree(leaving)
 
-    def verify_again(
-        self, publisher: Sha256, *, now: datetime, every: timedelta = VERIFY_EVERY, report: Report = ignore
-    ) -> bool:
-        """Put the stored index through all of acceptance if that was last done so long ago; tell whether it was.
+    def verify_again(self, publisher: Sha256, *, now: datetime, report: Report = ignore) -> bool:
+        """Put the stored index through all of acceptance if that was done `VERIFY_EVERY` ago; tell whether it was.
 
         A file that has rotted since is told, and its database goes: what no signature covers any more is not used.
         """
         path = self.index_path(publisher)
         verified = verified_at(path)
-        if verified is None or now.timestamp() - verified < every.total_seconds():
+        if verified is None or now.timestamp() - verified < VERIFY_EVERY.total_seconds():
             return False
         try:
             with self.locked(publisher):
@@ -346,7 +344,7 @@ class TrustStore:
         return self.folder(publisher) / INDEX_FILE
 
     def locked(self, publisher: Sha256) -> AbstractContextManager[None]:
-        """Hold the lock of whoever changes this publisher's state."""
+        """Hold the lock that is needed to change this publisher's state."""
         return durable.lock(self._home.locks / f"trust-{publisher}.lock", wait=True)
 
     def _read_index(self, publisher: Sha256, now: datetime, report: Report) -> Accepted | None:

@@ -98,35 +98,38 @@ def rebalance(
     disk_is_short = room is not None and room < left
     left = left if room is None else min(left, room)
     left_out: list[Decision] = []
+    spare_size = sum(one.size for one in spare)
     moved, limit = 0, max(1, int(budget * SHARE_OF_BUDGET))
     exchanges: list[Exchange] = []
     for one in wanted:
         if exchanges and moved + one.size > limit:
             left_out.append(Decision(one.snapshot, one.size, "at most a tenth of the budget moves in one round"))
             continue
-        leaving = _make_room(spare, one.size - left)
-        if leaving is None:
-            left_out.append(Decision(one.snapshot, one.size, _no_room(left, spare, disk_is_short=disk_is_short)))
+        if one.size - left > spare_size:
+            left_out.append(Decision(one.snapshot, one.size, _no_room(left, spare_size, disk_is_short=disk_is_short)))
             continue
-        left += sum(gone.size for gone in leaving) - one.size
+        leaving = _make_room(spare, one.size - left)
+        spare = spare[len(leaving) :]
+        freed = sum(gone.size for gone in leaving)
+        spare_size -= freed
+        left += freed - one.size
         moved += one.size
-        spare = [rest for rest in spare if rest not in leaving]
         taken = Decision(one.snapshot, one.size, f"endangered: {describe(one.snapshot, one.health, now)}", disk="")
         given = tuple(Decision(gone.snapshot, gone.size, _why_given(gone, one, now)) for gone in leaving)
         exchanges.append(Exchange(taken, given))
     given_up = {gone.snapshot for one in exchanges for gone in one.give}
+    why_spared = _why_spared(left_out)
     kept = [
-        Decision(one.snapshot, one.size, reasons[one.snapshot] or _why_spared(left_out))
+        Decision(one.snapshot, one.size, reasons[one.snapshot] or why_spared)
         for one in holdings
         if one.snapshot not in given_up
     ]
     return Rebalance(tuple(exchanges), tuple(kept), tuple(left_out))
 
 
-def _no_room(left: int, spare: Sequence[Holding], *, disk_is_short: bool) -> str:
+def _no_room(left: int, spare: int, *, disk_is_short: bool) -> str:
     where = "free on the roomiest disk, after its reserve" if disk_is_short else "of the budget left"
-    more = sum(one.size for one in spare)
-    others = f"giving up all that may go frees {format_size(more)} more" if more else "nothing held may be given up"
+    others = f"giving up all that may go frees {format_size(spare)} more" if spare else "nothing held may be given up"
     return f"no room: {format_size(max(0, left))} {where}, and {others}"
 
 
@@ -163,15 +166,15 @@ def _others(holding: Holding, now: datetime) -> float:
     return holding.health.copies(now) or 0.0
 
 
-def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding] | None:
-    """Return the best-kept holdings that together free `missing` bytes; None where they do not suffice."""
+def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding]:
+    """Return the best-kept holdings that together free `missing` bytes, the first of `spare`, which has as many."""
     leaving: list[Holding] = []
     for one in spare:
         if missing <= 0:
             break
         leaving.append(one)
         missing -= one.size
-    return leaving if missing <= 0 else None
+    return leaving
 
 
 def _why_given(gone: Holding, taken: Candidate, now: datetime) -> str:

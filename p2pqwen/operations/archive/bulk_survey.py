@@ -143,7 +143,7 @@ def _each_once(found: Sequence[Surveyed]) -> list[Surveyed]:
     """Leave each snapshot one survey: two names that lead to one repository are one wish."""
     rows: list[Surveyed] = []
     seen: set[SnapshotId] = set()
-    # Whoever was asked for by the Hub's own name stands for the others.
+    # A repository that was asked for by the Hub's own name stands for the others.
     for one in sorted(found, key=lambda one: one.survey.wanted.named is not None):
         snapshot = None if one.listing is None else one.listing.snapshot
         again = snapshot is not None and snapshot in seen

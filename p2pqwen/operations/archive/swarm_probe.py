@@ -75,7 +75,7 @@ async def look_at(
     seconds: float | None = None,
     report: Report = ignore,
 ) -> dict[SnapshotId, Look]:
-    """Look at these swarms from every side that is not switched off; whoever does not answer says nothing.
+    """Look at these swarms from every side that is not switched off; one that does not answer says nothing.
 
     `announced` are the snapshots that this node tells others it has, True for a whole one: it is none of those that are
     counted. After `seconds` what has come so far is returned.

@@ -59,7 +59,7 @@ class SeedingNode(Protocol):
         """Hold the node to these rates, 0 for no limit."""
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
-        """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
+        """Serve this snapshot to nobody, or to at most `upload_slots` peers at once (-1: no limit of its own)."""
 
     def hold_all(self, *, paused: bool) -> None:
         """Serve nothing at all."""
@@ -209,7 +209,7 @@ class Supervisor:
             if answer.set_running_or_notify_cancel():
                 try:
                     answer.set_result(call())
-                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                except BaseException as error:  # noqa: BLE001 - it belongs to the caller
                     answer.set_exception(error)
 
     def stop(self) -> None:
