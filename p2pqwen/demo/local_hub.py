@@ -231,7 +231,7 @@ class LocalHub:
 
     @staticmethod
     def _moved(request: web.BaseRequest, call: Call, own: str) -> web.StreamResponse:
-        """Lead to the name that the Hub knows, as it does: 307 and the same path with that name in it."""
+        """Redirect to the repository's name of today, as the Hub does: 307 and the same path with that name in it."""
         path = request.rel_url.raw_path.replace(f"/{quote(call.repo)}", f"/{own}", 1)
         query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
         text = f"Temporary Redirect. Redirecting to {path}"

@@ -258,7 +258,7 @@ class HubClient:
         folder: Path,
         on_notice: Callable[[str], None],
     ) -> Path:
-        """Bring a file by the way that suits it, and where that fails by the other one, if there is one."""
+        """Bring a file over plain HTTP or Xet, whichever suits its size, and where that fails over the other."""
         if not self._xet.has(file):
             return ways[_Way.HTTP]()
         key = folder, file.path

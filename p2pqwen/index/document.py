@@ -143,7 +143,7 @@ class IndexFile:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fields that say which index this is; all that steps 4 to 6 of acceptance look at."""
+    """The fields that say which index this is: all the fields that steps 4 to 6 of acceptance look at."""
 
     publisher: Sha256
     root_version: int

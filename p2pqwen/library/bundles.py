@@ -240,7 +240,7 @@ def _position(name: str) -> Position | None:
 
 
 def _is_right(path: Path, metainfo: Metainfo, index: int) -> bool:
-    """Read a file and compare it with all that a torrent says of the one at `index`; it has no piece layers here."""
+    """Read a file and compare it with what a torrent says of its file at `index`. It has no piece layers here."""
     layout, file = metainfo.layout, metainfo.files[index]
     try:
         found = hash_file(

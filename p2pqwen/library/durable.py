@@ -155,9 +155,9 @@ def temporary_beside(path: Path, *, shared: bool = False, sync: bool = True) -> 
 
 
 def target_of(temporary: str) -> str | None:
-    """Return the name of the file that one of `temporary_beside` was to become, as far as it shows; None: it is none.
+    """Return the name of the file that a temporary one was to become, None where `temporary_beside` did not name it.
 
-    It stands there while somebody writes, and for ever where they were killed.
+    A temporary file stands there while its writer writes, and for ever where the writer was killed.
     """
     found = _TEMPORARY.fullmatch(temporary)
     return None if found is None else found[1]

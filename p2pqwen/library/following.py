@@ -191,7 +191,7 @@ class ProcessFollower:
         return self._asked is not None or self._done > 0
 
     def advance(self, path: Path, on_bytes: OnBytes) -> None:
-        """Have it go on, unless it is at that; waits for nothing."""
+        """Ask the process to go on, unless it is at work; waits for nothing."""
         if self._asked is not None and not self._asked.done():
             return
         self._take(on_bytes)

@@ -61,7 +61,7 @@ def remove_left(folder: Path) -> None:
 
 
 class Spool:
-    """Takes what comes from the network: in memory while it is little, then in a file that goes with it."""
+    """Takes what comes from the network: in memory while it is little, then in a file that `close` deletes."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is where a file is made, once there has to be one."""

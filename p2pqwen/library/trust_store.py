@@ -176,7 +176,7 @@ class TrustStore:
         return True
 
     def judge(self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore) -> Accepted:
-        """Judge an index that came from somewhere, by all of acceptance, so that `store` can take it without delay.
+        """Put an index from anywhere through all of acceptance, so that `store` can take it without delay.
 
         What is not stored has to be let go of (`index_rows.judging.let_go`). Raises `RefusedError`, `NotFoundError`,
         `DiskError`.
@@ -203,7 +203,7 @@ class TrustStore:
         return apply_delta(data, base, trusted, now, self._home.trust)
 
     def spool(self) -> Spool:
-        """Return what takes an index that comes from the network; who asked for it closes it."""
+        """Return a spool for an index that comes from the network; the caller closes it."""
         return Spool(self._home.trust)
 
     def answers(self, publisher: Sha256) -> dict[str, Answered]:
@@ -260,7 +260,7 @@ class TrustStore:
         return accepted
 
     def _write_index(self, accepted: Accepted, source: IndexSource, now: datetime, report: Report) -> None:
-        """Let the file stand, and its database beside it: that first, sealed for the file that is about to."""
+        """Write the database, sealed for the file that is to come, and then the file beside it."""
         path, builder, hasher = self.index_path(accepted.publisher), builder_of(accepted), hashlib.sha256()
         if builder is None:
             raise ValueError("an index is stored once, as it was judged")

@@ -136,7 +136,7 @@ class ModelScopeClient:
         return tuple(found[repo] for repo in sorted(found))
 
     def serves(self, snapshot: SnapshotId) -> bool:
-        """Tell whether it still shows this commit to everybody; raises `NetworkError` where it does not say."""
+        """Tell whether ModelScope still shows this commit to everybody; raises `NetworkError` where it does not say."""
         _require_own(snapshot.repo.kind)
         try:
             info = self._info(snapshot.repo)
@@ -178,7 +178,7 @@ class ModelScopeClient:
 
     @staticmethod
     def other_way(folder: Path, file: ListedFile) -> bool:  # noqa: ARG004
-        """Note that what came is not the file that is listed; there is no other way to bring it."""
+        """Return False: what came is not the listed file, and there is no other way to bring it."""
         return False
 
     @staticmethod
@@ -232,7 +232,7 @@ class ModelScopeClient:
             return None
 
     def _info(self, repo: RepoId) -> dict[str, Any]:
-        """Return what it says of a repository; nothing where this part of its API does not know it."""
+        """Return what ModelScope says of a repository; nothing where this part of its API does not know that."""
         try:
             answer = self._web.json(f"/openapi/v1/{api_path(repo)}", {}, str(repo))
         except NotFoundError:

@@ -45,7 +45,7 @@ class BackgroundThread:
             self._news.notify_all()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Tell it to stop and wait that long for its end. Once more is fine, and where it was never started."""
+        """Tell the thread to stop, and wait at most `seconds` for its end. Twice is fine, and where it never started."""
         self.tell()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, seconds))

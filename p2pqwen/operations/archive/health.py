@@ -104,7 +104,7 @@ class SightingAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PlaceAnswer:
-    """A web seed that was asked last, and whether it gave what it should."""
+    """A web seed as it was asked last, and whether it answered rightly."""
 
     url: str
     ok: bool

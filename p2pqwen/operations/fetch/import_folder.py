@@ -303,7 +303,7 @@ def _enter(
     placing: _Placing,
     library: Library,
 ) -> HeldSnapshot:
-    """Make it a held snapshot: complete, the files of it that were chosen, or one that a fetch goes on with."""
+    """Make the match a held snapshot: complete, partial with the chosen files, or one that a fetch goes on with."""
     snapshot, torrent = match.known.id, found.torrent
     verified = Verified(found.metainfo.infohash.v2, placing.looks)
     if not placing.lacking:
