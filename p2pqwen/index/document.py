@@ -419,7 +419,7 @@ def checked_document(header: JsonObject, entries: Sequence[Entry], skipped: Sequ
 
 
 def document_of(header: JsonObject, entries: Sequence[Entry], skipped: Sequence[SkippedEntry]) -> IndexDocument:
-    """Do that, but for what nobody can hold against a document that was checked before."""
+    """Do as `checked_document`, but look for no withdrawn snapshot among the entries: a checked document has none."""
     fields = parse_header(header)
     mirrors = json_fields.texts(header, "mirrors", limit=MAX_MIRRORS)
     for mirror in mirrors:

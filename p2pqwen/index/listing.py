@@ -247,13 +247,13 @@ def folded(repo: RepoId) -> str:
 
 
 def name_filter(words: Iterable[str], kind: RepoKind, after: str) -> Callable[[RepoId], bool]:
-    """Return what tells whether a repository is one of those that `Listing.called` finds."""
+    """Return a test for the repositories that `Listing.called` finds."""
     wanted = [word.lower() for word in words]
     return lambda repo: repo.kind is kind and repo.text > after and all(word in repo.text.lower() for word in wanted)
 
 
 def word_filter(words: Iterable[str]) -> Callable[[Entry], bool]:
-    """Return what tells whether every word occurs in an entry."""
+    """Return a test for entries in which every word occurs."""
     wanted = [word.casefold() for word in words]
     return lambda entry: all(_matches(entry, word) for word in wanted)
 

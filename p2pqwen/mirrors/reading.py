@@ -74,7 +74,7 @@ class Validators:
         )
 
     def headers(self) -> dict[str, str]:
-        """Return what asks for the file only if it is another one."""
+        """Return the headers that ask for the file only if it has changed."""
         if self.etag is not None:
             return {"If-None-Match": self.etag}
         return {} if self.modified is None else {"If-Modified-Since": self.modified}

@@ -45,7 +45,7 @@ class BackgroundThread:
             self._news.notify_all()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Tell the thread to stop, and wait at most `seconds` for its end. Twice is fine, and where it never started."""
+        """Tell the thread to stop, and wait `seconds` at most. May be called twice, and where it never started."""
         self.tell()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, seconds))

@@ -140,7 +140,7 @@ class SwarmAnswer:
 
     @classmethod
     def of(cls, row: HealthRow, standing: Standing, now: datetime) -> SwarmAnswer:
-        """Return what is said of a swarm at this moment."""
+        """Return the answer about a swarm at this moment."""
         health, web = row.health, row.record.web
         copies = health.copies(now)
         return cls(

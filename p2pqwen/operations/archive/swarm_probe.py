@@ -230,5 +230,5 @@ def _sample(swarm: WatchedSwarm) -> tuple[RepoPath, Sha256 | None]:
 
 
 def _tell(report: Report, name: Callable[[Asked], object] = str) -> Callable[[Asked, P2pqwenError], None]:
-    """Return what says in passing whom there was no answer from: nothing is remembered of it."""
+    """Return a function that reports, in passing, who gave no answer: nothing is remembered of it."""
     return lambda one, error: report(Notice("info", f"{name(one)}: {error.message}"))

@@ -48,7 +48,7 @@ class MoveAnswer:
 
     @classmethod
     def of(cls, done: Iterable[Moved], to: Path, failed: Iterable[tuple[str, P2pqwenError]]) -> MoveAnswer:
-        """Return what is said of it."""
+        """Return the answer about it."""
         return cls(
             to,
             tuple(
