@@ -22,6 +22,7 @@
 | `sockets.unix_sockets_work` | unix(7) and /proc/self/fd: Linux | a port on loopback with a token |
 | `sockets.take_port_again` | SO_REUSEADDR | nothing: on Windows it takes the port from the program that has it |
 | `sockets.unacknowledged` | TIOCOUTQ of a TCP socket: Linux | 0, not told |
+| `sockets.full_segments` | TCP_CORK: Linux | segments as the system cuts them |
 | `sockets.shut_listening` | shutdown(2) of a listening socket: Linux | cannot be done, which the caller says |
 
 Each module chooses by what Python offers, not by the system's name. tests/unit/portable runs both ways of each on one
