@@ -183,6 +183,13 @@ def name_of_page(text: str) -> str | None:
     return None if page is None else page[1]
 
 
+def hint_at_owner(text: str) -> str | None:
+    """Say what lacks in a text that may be a repository's name without its organisation, None for any other text."""
+    if re.fullmatch(_PART, text) is None:
+        return None
+    return f"put its organisation in front: ORG/{text}; `p2pqwen search {text}` shows those that are listed"
+
+
 def _kind_and_name(text: str) -> tuple[RepoKind, str]:
     origin, name = split_origin(text)
     first, slash, rest = name.partition("/")
@@ -194,11 +201,9 @@ def _kind_and_name(text: str) -> tuple[RepoKind, str]:
 def _hint_at_name(text: str) -> str | None:
     """Say which name may be meant by what is none."""
     if (name := name_of_page(text)) is not None:
-        return f"name it as {name}"
+        return f"leave out the address: the name alone, {name}"
     if "://" in text:
         return "leave out the address: the name alone, such as Qwen/Qwen3-0.6B"
-    if re.fullmatch(_PART, text):
-        return f"put its organisation in front: ORG/{text}; `p2pqwen search {text}` shows those that are listed"
     match = _OTHER_SPELLING.fullmatch(text)
     if match is None or not _NAME.fullmatch(match["name"]):
         return None

@@ -13,7 +13,7 @@ from p2pqwen.torrent.pasted_link import is_pasted_magnet, straightened
 from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, name_of_page, split_origin
+from p2pqwen.values.snapshot_id import RepoId, hint_at_owner, name_of_page, split_origin
 
 _HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
 
@@ -67,7 +67,7 @@ def parse_target(text: str) -> FetchTarget:
             expected=error.expected
             or "ORG/MODEL[@COMMIT][:QUANTISATION], a magnet link, a .torrent file or URL, or an infohash",
             got=error.got,
-            hint=error.hint,
+            hint=error.hint or hint_at_owner(text.strip()),
         ) from error
 
 

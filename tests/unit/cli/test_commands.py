@@ -63,8 +63,11 @@ def test_help_fits_the_terminal(user, call, columns):
         (("ab" * 20,), f"`p2pqwen fetch {'ab' * 20}` fetches it"),
         (("model.torrent",), "`p2pqwen fetch model.torrent` fetches it"),
         (("https://huggingface.co/Qwen/Qwen3-0.6B",), "`p2pqwen fetch Qwen/Qwen3-0.6B` fetches it"),
-        (("verify", "https://huggingface.co/Qwen/Qwen3-0.6B/tree/main"), "name it as Qwen/Qwen3-0.6B"),
-        (("preserve", "https://hf.co/datasets/Qwen/Rows"), "name it as datasets/Qwen/Rows"),
+        (
+            ("verify", "https://huggingface.co/Qwen/Qwen3-0.6B/tree/main"),
+            "leave out the address: the name alone, Qwen/Qwen3-0.6B",
+        ),
+        (("preserve", "https://hf.co/datasets/Qwen/Rows"), "leave out the address: the name alone, datasets/Qwen/Rows"),
         (
             ("preserve", "Qwen3-0.6B"),
             "put its organisation in front: ORG/Qwen3-0.6B; `p2pqwen search Qwen3-0.6B` shows",
