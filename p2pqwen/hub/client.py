@@ -201,7 +201,7 @@ class HubClient:
         if target.is_file() and target.stat().st_size == file.size:
             return target
         scratch = _scratch_of(folder, file)
-        with self._asking(f"{file.path} of {listing.snapshot.repo}"):
+        with self._asking(f"{file.path} of {listing.snapshot.repo}", at_length=True):
             shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
             scratch.mkdir(parents=True)
             _require_room(scratch, file)
@@ -295,7 +295,7 @@ class HubClient:
             if count > 0:
                 self._took(count)
 
-        with counted(came) as bar:
+        with counted(came, f"{file.path} of {snapshot}", file.size) as bar:
             arrived = Path(
                 hf_hub_download(
                     snapshot.repo.text,
@@ -349,10 +349,10 @@ class HubClient:
         return tuple(sorted(files, key=lambda file: file.path))
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
+    def _asking(self, what: str, *, at_length: bool = False) -> Iterator[None]:
         with (
             translated(what, endpoint=self.endpoint, with_token=self._token is not None),
-            only_to(self.endpoint, self._named),
+            only_to(self.endpoint, self._named, at_length=at_length),
         ):
             yield
 
