@@ -44,8 +44,10 @@ def only_to(endpoint: str, named: NamedHosts, *, at_length: bool = False) -> Ite
 
     It asks public hosts, and of others those that the user `named`. Raises `RefusedAddressError` for an endpoint that
     may not be asked. A block asks at most `MAX_REQUESTS` times, then `FormatError` is raised, unless `at_length`: a
-    download goes on as often as it breaks off. Outside of such a block nobody here asks: huggingface_hub's client then serves other users of the
-    library in this process as it always did.
+    download goes on as often as it breaks off.
+
+    Outside of such a block nobody here asks: huggingface_hub's client then serves other users of the library in this
+    process as it always did.
     """
     configure()
     rule = Guard(named)
