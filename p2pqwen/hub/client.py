@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -46,6 +45,7 @@ from p2pqwen.hub.turns import Turns
 from p2pqwen.hub.xet import SMALL, XetStore
 from p2pqwen.hub.xet_job import XetFailedError
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
+from p2pqwen.values.http_date import parse_http_date
 from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.rate_limit import retry_after
@@ -128,10 +128,7 @@ class HubClient:
             answer = get_session().head(self.endpoint, timeout=_FRONT_PAGE_SECONDS)
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise NetworkError(f"{self.endpoint} returned a server error", got=f"status {answer.status_code}")
-        try:
-            return parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
-        except ValueError:
-            return None
+        return parse_http_date(answer.headers.get("date", ""))
 
     def resolve(self, repo: RepoId, revision: str | None = None, *, renamed: bool = False) -> Listing:
         """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files.
