@@ -44,7 +44,6 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.plural import plural
@@ -232,7 +231,7 @@ def trackers_of_entries(entries: Iterable[Entry]) -> tuple[str, ...]:
     found: dict[str, None] = {}
 
     def add(entry: Entry) -> bool | None:
-        found.update(dict.fromkeys(parse_magnet(entry.magnet).trackers))
+        found.update(dict.fromkeys(entry.trackers))
         return True if len(found) >= MAX_TRACKERS else None
 
     # A magnet that names none that can be asked is one tracker less.

@@ -50,7 +50,6 @@ from p2pqwen.operations.publish.web_seed_check import Contradiction, LeftOut, Se
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -640,6 +639,6 @@ def _rewrite_torrents(library: Library, keys: KeyStore, out: Path, carried: Sequ
     """Give the torrents of what has left the library the web seeds and trackers that the index names for them now."""
     for entry in carried:
         if (data := keys.torrent(entry.torrent)) is not None:
-            trackers = tuple((url,) for url in parse_magnet(entry.magnet).trackers)
+            trackers = tuple((url,) for url in entry.trackers)
             metainfo = replace(library.torrents.metainfo(data), web_seeds=entry.web_seeds, trackers=trackers)
             write_torrent(keys, out, entry.torrent, metainfo.encode())
