@@ -56,7 +56,8 @@ def full_segments(connection: socket.socket) -> Iterator[None]:
     """Send a file over a TCP connection in full segments only, until the block ends; what is left goes out then.
 
     With Nagle's algorithm off, which HTTP servers want for short answers, each part that sendfile(2) takes of a file
-    ends in a short segment, and each of those wakes the reader. TCP_CORK of tcp(7); elsewhere the system decides.
+    may end in a short segment, and each segment wakes a reader that waits. TCP_CORK of tcp(7); elsewhere the system
+    decides.
     """
     cork = getattr(socket, "TCP_CORK", None)
     if cork is None:
