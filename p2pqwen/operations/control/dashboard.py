@@ -28,7 +28,7 @@ from p2pqwen.operations.node.state import NodeAddress
 from p2pqwen.server.control import Given
 from p2pqwen.stewardship.alerts import Alert, worst_first
 from p2pqwen.stewardship.danger import Danger
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.derived import Derived
 
 REFRESH = 2.0
 """Seconds between two pictures."""
@@ -79,11 +79,19 @@ class _Moment:
 
     at: float
     status: NodeStatusAnswer
-    rows: Mapping[SnapshotId, StatusRow]
     network: NetworkAnswer
     folders: tuple[Folder, ...]
     alerts: tuple[Alert, ...]
     dangers: Mapping[str, Danger]
+
+    def since(self, before: _Moment | None) -> tuple[tuple[StatusRow, ...], tuple[str, ...]]:
+        """Return the rows that changed since a moment, and the names of those that are no more."""
+        rows, old = self.status.snapshots, () if before is None else before.status.snapshots
+        if rows is old:
+            return (), ()
+        known = {one.id: one for one in old}
+        changed = tuple(one for one in rows if (was := known.pop(one.id, None)) is not one and was != one)
+        return changed, tuple(map(str, known))
 
 
 @dataclass(slots=True)
@@ -139,6 +147,7 @@ class Dashboard:
         self._thread = threading.Thread(target=self._measure, name="dashboard", daemon=True)
         self._viewers = threading.BoundedSemaphore(MAX_VIEWERS)
         self._drawn: _Moment | None = None
+        self._alerts: Derived[object, tuple[Alert, ...]] = Derived()
         self._drawing = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -176,17 +185,18 @@ class Dashboard:
     def _draw(self) -> _Moment:
         at, status = time.monotonic(), self._status()
         folders = Folder.all(self._rooms(), self._failing())
-        alerts = worst_first((*of_status(status, folders), *self._more_alerts()))
-        rows = {one.id: one for one in status.snapshots}
-        return _Moment(at, status, rows, self._network(), folders, alerts, self._dangers())
+        seen = (status.snapshots, status.limits, folders)
+        (found,) = self._alerts.look([seen], lambda _: of_status(status, folders))
+        alerts = worst_first((*found, *self._more_alerts()))
+        return _Moment(at, status, self._network(), folders, alerts, self._dangers())
 
     def _picture(self, now: _Moment, before: _Moment | None, rates: Rates | None) -> Picture:
-        known = {} if before is None else before.rows
+        changed, gone = now.since(before)
         return Picture(
             node=now.status.node,
             network=now.network,
-            snapshots=tuple(one for name, one in now.rows.items() if known.get(name) != one),
-            gone=tuple(str(name) for name in known.keys() - now.rows.keys()),
+            snapshots=changed,
+            gone=gone,
             fetches=now.status.fetches,
             limits=now.status.limits,
             watch=now.status.watch,
@@ -201,5 +211,5 @@ class Dashboard:
         while not self._stopping.wait(SAMPLE):
             # A node that is busy for a moment leaves a gap in the plot, and nothing else.
             for moment in each([self._look], lambda look: look(), failed=lambda *_: None):
-                states = [one.row.state for one in moment.rows.values()]
+                states = [one.row.state for one in moment.status.snapshots]
                 self._history.add(sum(one.upload_rate for one in states), sum(one.download_rate for one in states))
