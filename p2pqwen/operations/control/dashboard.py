@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +33,10 @@ REFRESH = 2.0
 """Seconds between two pictures."""
 SAMPLE = 10.0
 """Seconds between two measurements of the rates."""
+CALENDAR = 30
+"""Days of which it is shown what is to be read for bit rot."""
+CALENDAR_EVERY = 30.0
+"""Seconds between two looks at that: it moves by days, and asks each snapshot."""
 HOUR = 360
 DAY = 288
 _TO_A_POINT = 30
@@ -55,8 +58,9 @@ class Rates:
 class Picture:
     """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
 
-    `alerts` and `dangers` are None where they are as before, `rates` where no point was added. `dangers`: how near a
-    snapshot is to being lost, as last surveyed. `scrub_every`: seconds between two readings of a file for bit rot.
+    `alerts`, `dangers` and `scrubs` are None where they are as before, `rates` where no point was added. `dangers`: how
+    near a snapshot is to being lost, as last surveyed. `scrubs`: how many snapshots are to be read for bit rot on each
+    of the next 30 days (UTC), the first of them today or overdue.
     """
 
     node: NodeAddress
@@ -69,7 +73,7 @@ class Picture:
     folders: tuple[Folder, ...]
     alerts: tuple[Alert, ...] | None
     rates: Rates | None
-    scrub_every: int
+    scrubs: tuple[int, ...] | None
     dangers: Mapping[str, Danger] | None
 
 
@@ -83,6 +87,7 @@ class _Moment:
     folders: tuple[Folder, ...]
     alerts: tuple[Alert, ...]
     dangers: Mapping[str, Danger]
+    scrubs: tuple[int, ...]
 
     def since(self, before: _Moment | None) -> tuple[tuple[StatusRow, ...], tuple[str, ...]]:
         """Return the rows that changed since a moment, and the names of those that are no more."""
@@ -131,16 +136,18 @@ class Dashboard:
         rooms: Callable[[], Mapping[str, int | None]],
         more_alerts: Callable[[], tuple[Alert, ...]] = tuple,
         *,
-        scrub_every: timedelta = timedelta(days=30),
+        scrubs: Callable[[int], tuple[int, ...]] = lambda days: (0,) * days,
         failing: Callable[[], Mapping[str, str]] = dict,
         dangers: Callable[[], Mapping[str, Danger]] = dict,
     ) -> None:
         """`more_alerts` are those that a picture cannot show at once: of swarms and publishers.
 
-        `failing` tells of folders on disks that fail, `dangers` how near snapshots are to being lost.
+        `failing` tells of folders on disks that fail, `dangers` how near snapshots are to being lost, `scrubs` how many
+        are to be read on each of so many days.
         """
         self._failing, self._dangers = failing, dangers
-        self._scrub_every = scrub_every
+        self._scrubs = scrubs
+        self._calendar: tuple[float, tuple[int, ...]] = -CALENDAR_EVERY, ()
         self._status, self._network, self._rooms, self._more_alerts = status, network, rooms, more_alerts
         self._history = _History()
         self._stopping = threading.Event()
@@ -188,7 +195,9 @@ class Dashboard:
         seen = (status.snapshots, status.limits, folders)
         (found,) = self._alerts.look([seen], lambda _: of_status(status, folders))
         alerts = worst_first((*found, *self._more_alerts()))
-        return _Moment(at, status, self._network(), folders, alerts, self._dangers())
+        if at - self._calendar[0] >= CALENDAR_EVERY:
+            self._calendar = at, self._scrubs(CALENDAR)
+        return _Moment(at, status, self._network(), folders, alerts, self._dangers(), self._calendar[1])
 
     def _picture(self, now: _Moment, before: _Moment | None, rates: Rates | None) -> Picture:
         changed, gone = now.since(before)
@@ -203,7 +212,7 @@ class Dashboard:
             folders=now.folders,
             alerts=None if before is not None and before.alerts == now.alerts else now.alerts,
             rates=rates,
-            scrub_every=round(self._scrub_every.total_seconds()),
+            scrubs=None if before is not None and before.scrubs == now.scrubs else now.scrubs,
             dangers=None if before is not None and before.dangers == now.dangers else now.dangers,
         )
 
