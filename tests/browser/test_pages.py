@@ -59,6 +59,20 @@ def test_no_page_is_wider_than_its_window(site, browser, wide, dark):
     reader.close()
 
 
+def test_on_paper_every_part_of_a_row_has_the_width_of_the_page(site, browser):
+    reader = Reader(browser)
+    reader.page.emulate_media(media="print")
+    reader.page.set_viewport_size({"width": 700, "height": 1000})
+    with web_server(site.out) as url:
+        for place in ("", PAGE):
+            reader.verdict(url + place)
+            parts = reader.page.locator("[data-row] > *")
+            widths = parts.evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)")
+            assert min(widths) > 600, place
+            assert not reader.overflows(), place
+    reader.close()
+
+
 def violations(reader: Reader) -> list[tuple[str, list[str]]]:
     """What axe-core objects to, and the first elements of each kind."""
     from axe_playwright_python.sync_playwright import Axe
