@@ -33,8 +33,8 @@ REFRESH = 2.0
 """Seconds between two pictures."""
 SAMPLE = 10.0
 """Seconds between two measurements of the rates."""
-CALENDAR = 30
-"""Days of which it is shown what is to be read for bit rot."""
+CALENDAR = 31
+"""Days of which it is shown what is to be read for bit rot: today and the 30 after it."""
 CALENDAR_EVERY = 30.0
 """Seconds between two looks at that: it moves by days, and asks each snapshot."""
 HOUR = 360
@@ -59,8 +59,8 @@ class Picture:
     """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
 
     `alerts`, `dangers` and `scrubs` are None where they are as before, `rates` where no point was added. `dangers`: how
-    near a snapshot is to being lost, as last surveyed. `scrubs`: how many snapshots are to be read for bit rot on each
-    of the next 30 days (UTC), the first of them today or overdue.
+    near a snapshot is to being lost, as last surveyed. `scrubs`: how many snapshots are to be read for bit rot today
+    (or were, before) and on each of the 30 days after it, UTC.
     """
 
     node: NodeAddress

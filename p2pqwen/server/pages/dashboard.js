@@ -85,7 +85,7 @@ function drawPeers() {
 function drawScrubs(due) {
   const most = Math.max(1, ...due);
   $("scrubs").querySelector("path").setAttribute("d", due.map((count, day) => `M${10 * day + 5} 60v${(-56 * count) / most}`).join(""));
-  $("scrubs-now").textContent = `· ${due[0]} today, ${due.reduce((sum, one) => sum + one, 0)} in ${due.length} days`;
+  $("scrubs-now").textContent = `· ${due[0]} today, ${due.reduce((sum, one) => sum + one, 0)} in ${due.length - 1} days`;
 }
 
 // What each cell of a row says, and of which class it is.
@@ -211,8 +211,8 @@ function draw(picture) {
   const limits = picture.limits;
   const quota = limits.monthly_upload ? ` of ${words(limits.monthly_upload)}` : "";
   $("limits").textContent = `${words(limits.uploaded_this_month)}${quota} sent this month. Hours: ${limits.hours.length ? limits.hours.join(", ") : "always"}. ${limits.may_upload ? "Uploading is allowed now." : limits.reason}`;
-  for (const [id, value] of [["upload", limits.upload], ["download", limits.download], ["quota", limits.monthly_upload]]) {
-    $(id).placeholder = value ? words(value) : "none";
+  for (const [id, value, unit] of [["upload", limits.upload, "/s"], ["download", limits.download, "/s"], ["quota", limits.monthly_upload, ""]]) {
+    $(id).placeholder = value ? words(value) + unit : "none";
   }
   const watch = picture.watch;
   $("watch").textContent = watch ? `Last round ${watch.started ?? "never"}${watch.running ? ", running" : ""}; next ${watch.next ?? "not planned"}.` : "Nothing is watched.";
