@@ -219,6 +219,6 @@ class Dashboard:
     def _measure(self) -> None:
         while not self._stopping.wait(SAMPLE):
             # A node that is busy for a moment leaves a gap in the plot, and nothing else.
-            for moment in each([self._look], lambda look: look(), failed=lambda *_: None):
-                states = [one.row.state for one in moment.status.snapshots]
+            for now in each([self._status], lambda ask: ask(), failed=lambda *_: None):
+                states = [one.row.state for one in now.snapshots]
                 self._history.add(sum(one.upload_rate for one in states), sum(one.download_rate for one in states))
