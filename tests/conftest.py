@@ -12,6 +12,7 @@ import tempfile
 import tracemalloc  # noqa: F401
 from collections.abc import Generator
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 # Its pytest plugin would import it at the very end of a run that needs it nowhere, deep in the stack, where the
@@ -63,7 +64,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     del os.environ["TMPDIR"]
     tempfile.tempdir = None
     if not any(folder.glob("pytest-of-*/pytest-[0-9]*")):  # pytest has removed its own, for all passed
-        shutil.rmtree(folder, ignore_errors=True)
+        # multiprocessing has a folder in it until the process ends, and is to find that: this is the last of its kind.
+        Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-1000)
 
 
 @pytest.hookimpl(wrapper=True)
