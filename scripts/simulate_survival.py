@@ -111,7 +111,7 @@ class Rule:
 
 
 def ours(view: View, *, spread: float = allocation.SPREAD, weight: float = allocation.SIZE_BONUS) -> Floats:
-    """`allocation.place_in_queue` for many nodes and snapshots at once."""
+    """`allocation.Offers.scores` for many nodes and snapshots at once."""
     share = np.clip(1 + np.log10(view.sizes[None, :] / view.disks[:, None]), 0, 1)
     return np.asarray(view.standing - weight * share + spread * np.log(-np.log(view.luck)))
 

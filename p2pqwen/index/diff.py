@@ -152,7 +152,7 @@ def _in_words(value: JsonValue) -> str:
 def _changed(before: dict[SnapshotId, Entry], entries: Iterable[Entry]) -> Iterator[EntryChange]:
     for entry in entries:
         other = before.get(entry.id)
-        if other is None or other == entry:
+        if other is None or other is entry or other == entry:
             continue
         old, new = other.to_json(), entry.to_json()
         fields = tuple(
@@ -175,7 +175,7 @@ def _unread_changes(old: Iterable[SkippedEntry], new: Iterable[SkippedEntry]) ->
 
 
 def _document_changes(old: IndexDocument, new: IndexDocument) -> Iterator[FieldChange]:
-    before, after = old.to_json(), new.to_json()
+    before, after = old.header_json(), new.header_json()
     for name in sorted(before.keys() | after.keys()):
-        if name not in {"entries", "withdrawn"} and before.get(name) != after.get(name):
+        if name != "withdrawn" and before.get(name) != after.get(name):
             yield FieldChange(name, before.get(name), after.get(name))

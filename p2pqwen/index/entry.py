@@ -92,6 +92,11 @@ class Entry:
         return (*self.web_seeds, *(f"{url}{PATH_FIELD}" for url in self.path_seeds))
 
     @property
+    def trackers(self) -> tuple[str, ...]:
+        """The trackers that its magnet names."""
+        return parse_magnet(self.magnet).trackers if "tr=" in self.magnet else ()  # most name none
+
+    @property
     def torrent(self) -> str:
         """Where the .torrent stands, relative to the index."""
         return torrent_location(self.id)

@@ -139,7 +139,7 @@ class Listing(Sequence[Entry], ABC):
 
     def tracked(self) -> Iterator[Entry]:
         """Yield entries whose magnets name trackers, at least the first ones."""
-        return (one for one in self if "&tr=" in one.magnet)
+        return (one for one in self if one.trackers)
 
     def names(self, beginning: str) -> Iterator[SnapshotId]:
         """Yield the snapshots whose names begin so, in their order."""

@@ -158,11 +158,13 @@ class BundleStore:
                 durable.remove(path)
         return frozenset(had)
 
-    def write(self, held: HeldBundle, file: RepoPath, data: bytes) -> None:
-        """Put one file of a bundle in place; one that is right already stays the link it is."""
-        path = held.path(file)
-        if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
-            durable.write(path, data)
+    def write(self, held: HeldBundle, files: Iterable[tuple[RepoPath, bytes]]) -> None:
+        """Put files of a bundle in place; one that is right already stays the link it is. `files` is read as it goes.
+
+        Raises `DiskError`.
+        """
+        placed = ((held.path(file), data) for file, data in files)
+        durable.write_many(held.folder, ((path, data) for path, data in placed if not _holds(path, data)))
 
     def enter(self, held: HeldBundle, metainfo: Metainfo) -> None:
         """Say that the bundle is here: its index was accepted; share what it can, and drop all but the last two.
@@ -249,6 +251,10 @@ def _is_right(path: Path, metainfo: Metainfo, index: int) -> bool:
     pieces = layout.pieces(index)
     v1 = metainfo.pieces[pieces.start * V1_SIZE : pieces.stop * V1_SIZE]
     return (found.size, found.pieces, found.pieces_root) == (file.size, v1, file.pieces_root)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def _is_here(path: Path, file: FileEntry) -> bool:

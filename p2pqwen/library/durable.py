@@ -87,12 +87,22 @@ def _let_stand(root: Path, begun: list[tuple[Path, Path]]) -> None:
     with disk_errors(f"write below {root}"):
         parents = {path.parent for _, path in begun}
         _sync_all(parents, [temporary for temporary, _ in begun], files.sync_file)
-        above = {folder for parent in parents for folder in (parent, *parent.parents) if folder.is_relative_to(root)}
+        above = _up_to(root, parents)
         while begun:
             temporary, path = begun[-1]
             temporary.replace(path)
             begun.pop()
         _sync_all(above, above, sync_folder)
+
+
+def _up_to(root: Path, folders: Iterable[Path]) -> set[Path]:
+    """Return these folders and all above them, as far as they are below `root` or are it."""
+    found: set[Path] = set()
+    for folder in folders:
+        while folder not in found and folder.is_relative_to(root):
+            found.add(folder)
+            folder = folder.parent  # noqa: PLW2901 - up the tree
+    return found
 
 
 def _sync_all(folders: Iterable[Path], paths: Collection[Path], sync: Callable[[Path], None]) -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from p2pqwen.errors import FormatError
-from p2pqwen.manifest.git_object import FILE_MODES, MAX_COMMIT_OBJECT, blob_oid
+from p2pqwen.manifest.git_object import FILE_MODE, FILE_MODES, MAX_COMMIT_OBJECT, blob_oid
 from p2pqwen.manifest.lfs_pointer import check_odd_pointer, pointer_oid
 from p2pqwen.values import strict_json
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
@@ -22,6 +22,8 @@ SPEC = 1
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 MAX_VALUES = 2_000_000  # a file has seven, and a comma in its name counts as one
 MAX_LICENSE = 100
+_KEYS = frozenset({"type", "spec", "repo_type", "repo", "commit", "commit_object", "license", "files"})
+_ROW_KEYS = frozenset({"path", "size", "sha256", "git_oid", "lfs", "mode", "pointer"})
 
 _Value = TypeVar("_Value")
 
@@ -39,7 +41,7 @@ class FileRow:
     sha256: Sha256
     git_oid: GitOid
     lfs: bool
-    mode: str = "100644"
+    mode: str = FILE_MODE
     pointer: str | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +83,8 @@ class Manifest:
     commit_object: bytes | None
     license: str | None
     files: tuple[FileRow, ...]
-    # The bytes it was read from, which may hold keys this version does not know.
+    says_more: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether it was read from bytes that hold keys which this version does not know."""
     _raw: bytes | None = field(default=None, init=False, repr=False, compare=False)
     _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -156,6 +159,7 @@ def parse_manifest(data: bytes) -> Manifest:
     if strict_json.canonical(document) != data:
         raise FormatError("manifest bytes are not in canonical form (RFC 8785)")
     rows = _field(document, "files", list)
+    more = not (document.keys() <= _KEYS and all(isinstance(row, dict) and row.keys() <= _ROW_KEYS for row in rows))
     manifest = Manifest(
         SnapshotId(_repo(document), CommitId.parse(_field(document, "commit", str))),
         _optional(document, "commit_object", _base64),
@@ -163,6 +167,7 @@ def parse_manifest(data: bytes) -> Manifest:
         tuple(_rows(rows)),
     )
     object.__setattr__(manifest, "_raw", data)
+    object.__setattr__(manifest, "says_more", more)
     return manifest
 
 

@@ -17,6 +17,7 @@
 | `owners` | user ids and modes | the folder's own access list |
 | `process` | setpriority(2), ioprio_set(2), RLIMIT_NOFILE, /proc/self/statm | nothing, no limit, not known |
 | `sockets.unix_sockets_work` | unix(7) and /proc/self/fd: Linux | a port on loopback with a token |
+| `sockets.full_segments` | TCP_CORK: Linux | segments as the system cuts them |
 | `sockets.shut_listening` | shutdown(2) of a listening socket: Linux | cannot be done, which the caller says |
 
 Each module chooses by what Python offers, not by the system's name. tests/unit/portable runs both ways of each on one

@@ -51,6 +51,27 @@ def take_port_again(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
+@contextlib.contextmanager
+def full_segments(connection: socket.socket) -> Iterator[None]:
+    """Send a file over a TCP connection in full segments only, until the block ends; what is left goes out then.
+
+    With Nagle's algorithm off, which HTTP servers want for short answers, each part that sendfile(2) takes of a file
+    may end in a short segment, and each segment wakes a reader that waits. TCP_CORK of tcp(7); elsewhere the system
+    decides.
+    """
+    cork = getattr(socket, "TCP_CORK", None)
+    if cork is None:
+        yield
+        return
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.IPPROTO_TCP, cork, 1)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            connection.setsockopt(socket.IPPROTO_TCP, cork, 0)
+
+
 def unacknowledged(connection: socket.socket) -> int:
     """Return the bytes that the system has taken and the other end has not acknowledged; 0 where it does not tell.
 

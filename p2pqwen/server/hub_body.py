@@ -19,6 +19,7 @@ from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.hub_api.file_headers import file_headers, is_unchanged
 from p2pqwen.hub_api.listing import etag
 from p2pqwen.portable.files import read_at
+from p2pqwen.portable.sockets import full_segments
 from p2pqwen.server.hub_catalogue import HubSnapshot, Reading
 from p2pqwen.values.byte_range import ByteRange, parse_range
 
@@ -114,24 +115,30 @@ async def _send(
             while at < wanted.stop:
                 if at >= end:
                     end = await _ready(request, reading, at)
-                count = min(end, wanted.stop, at + _BLOCK) - at
-                if await _send_block(request, response, file, at, count) < count:
-                    return False
-                at += count
+                stop = min(end, wanted.stop)
+                with full_segments(_transport(request).get_extra_info("socket")):
+                    while at < stop:
+                        count = min(stop, at + _BLOCK) - at
+                        if await _send_block(request, response, file, at, count) < count:
+                            return False
+                        at += count
     except (P2pqwenError, OSError):  # time-outs and broken connections are of the second class
         return False
     return True
 
 
 async def _send_block(request: web.Request, response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
-    transport = request.transport
-    if transport is None:
-        raise ConnectionResetError
     async with asyncio.timeout(IDLE_SECONDS):
         try:
-            return await asyncio.get_running_loop().sendfile(transport, file, at, count, fallback=False)
+            return await asyncio.get_running_loop().sendfile(_transport(request), file, at, count, fallback=False)
         except asyncio.SendfileNotAvailableError:  # some file systems have none
             return await _copy_block(response, file, at, count)
+
+
+def _transport(request: web.Request) -> asyncio.Transport:
+    if request.transport is None:
+        raise ConnectionResetError
+    return request.transport
 
 
 async def _copy_block(response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:

@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TypeAlias, overload
 
 from p2pqwen.stewardship.danger import Danger, danger_of, expected_copies
-from p2pqwen.stewardship.spread import fraction, fractions, gumbel
+from p2pqwen.stewardship.spread import fractions, gumbel
 from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.digest import CommitId
@@ -77,12 +77,33 @@ class Offers:
             has_room=place in self.has_room,
         )
 
-    def in_danger(self, now: datetime) -> Iterator[Candidate]:
-        """Yield those to give well-kept snapshots up for, but what is refused."""
-        endangered = {id(one) for one in _distinct(self.healths) if danger_of(one, now) in _IN_DANGER}
-        for place in self.order if endangered else ():
-            if id(self.healths[place]) in endangered and place not in self.refused:
-                yield self.candidate(place)
+    def in_danger(self, now: datetime) -> list[int]:
+        """Return the places of what can be had, and is to be given well-kept snapshots up for, but what is refused."""
+        endangered = {
+            id(one) for one in _distinct(self.healths) if one.obtainable() and danger_of(one, now) in _IN_DANGER
+        }
+        if not endangered:
+            return []
+        return [place for place in self.order if id(self.healths[place]) in endangered and place not in self.refused]
+
+    def queue(self, places: Sequence[int], node: bytes, budget: int, now: datetime) -> list[int]:
+        """Return places as one node with `budget` bytes takes them: neediest first, of equals the first by snapshot.
+
+        What is preferred comes before all else.
+        """
+        scores = dict(zip(places, self.scores(places, node, budget, now), strict=True))
+        queue = sorted(places, key=scores.__getitem__)
+        if self.preferred:
+            queue.sort(key=lambda place: place not in self.preferred)
+        return queue
+
+    def scores(self, places: Sequence[int], node: bytes, budget: int, now: datetime) -> Iterator[float]:
+        """Yield the score of each place for one node with `budget` bytes; the least is taken first."""
+        copies = {id(health): expected_copies(health, now) for health in _distinct(self.healths)}
+        spread = fractions(node, [self.names[place] for place in places])
+        for place, moved in zip(places, map(gumbel, spread), strict=True):
+            need = copies[id(self.healths[place])] - size_bonus(self.sizes[place], budget)
+            yield need + SPREAD * moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +185,6 @@ class Allocation:
         return sum(one.size for one in self.chosen)
 
 
-def place_in_queue(candidate: Candidate, node: bytes, budget: int, now: datetime) -> float:
-    """Return a candidate's score for one node with `budget` bytes; the least is taken first."""
-    need = expected_copies(candidate.health, now) - size_bonus(candidate.size, budget)
-    return need + SPREAD * gumbel(fraction(node, candidate.snapshot))
-
-
 def size_bonus(size: int, budget: int) -> float:
     """Return 0 for what is small beside a budget, up to `SIZE_BONUS` for what fills it."""
     if size <= 0 or budget <= 0 or size / budget <= 0.1:  # most is small, and its logarithm is not worth asking for
@@ -190,7 +205,8 @@ def choose(
     Preferred candidates come before all others. The same arguments give the same answer; another `node` gives
     another one among near-ties.
     """
-    queue = _queue(offers, node, budget, now)
+    places = [place for place in offers.order if place not in offers.refused]
+    queue = offers.queue(places, node, budget, now)
     rooms = {disk.name: disk.room for disk in disks}
     roomiest = max(rooms.values(), default=0)
     free = left = max(0, budget - used)
@@ -224,22 +240,6 @@ def choose(
         reasons.append(reason)
     others = Decisions([offers.names[place] for place in passed], [sizes[place] for place in passed], reasons)
     return Allocation(budget, used, tuple(chosen), others)
-
-
-def _queue(offers: Offers, node: bytes, budget: int, now: datetime) -> list[int]:
-    """Return the places of what is not refused, neediest first; of equals the first by snapshot."""
-    places = [place for place in offers.order if place not in offers.refused]
-    copies = {id(health): expected_copies(health, now) for health in _distinct(offers.healths)}
-    names, sizes, healths = offers.names, offers.sizes, offers.healths
-    spread = fractions(node, [names[place] for place in places])
-    scores = {
-        place: copies[id(healths[place])] - size_bonus(sizes[place], budget) + SPREAD * moved
-        for place, moved in zip(places, map(gumbel, spread), strict=True)
-    }
-    queue = sorted(places, key=scores.__getitem__)
-    if offers.preferred:
-        queue.sort(key=lambda place: place not in offers.preferred)
-    return queue
 
 
 def _distinct(healths: Iterable[SwarmHealth]) -> Iterable[SwarmHealth]:

@@ -8,11 +8,12 @@ snapshot, moves at once; 5. knowledge older than `FRESH` moves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
-from p2pqwen.stewardship.allocation import Candidate, Decision, Offers, describe, place_in_queue
+from p2pqwen.stewardship.allocation import Candidate, Decision, Decisions, Offers, describe
 from p2pqwen.stewardship.danger import FLOOR
 from p2pqwen.stewardship.spread import fraction
 from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
@@ -25,6 +26,7 @@ FRESH = timedelta(days=7)
 PERIOD = timedelta(days=28)
 SHARE_THAT_MAY_GIVE = 0.1
 SHARE_OF_BUDGET = 0.1
+_ENOUGH_MOVED = "at most a tenth of the budget moves in one round"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -62,7 +64,7 @@ class Rebalance:
 
     exchanges: tuple[Exchange, ...]
     kept: tuple[Decision, ...]
-    left_out: tuple[Decision, ...] = ()
+    left_out: Decisions = field(default_factory=Decisions)
 
     @property
     def take(self) -> tuple[Decision, ...]:
@@ -92,46 +94,56 @@ def rebalance(
     reasons = {one.snapshot: why_kept(one, node, now) for one in holdings}
     spare = [one for one in holdings if reasons[one.snapshot] is None]
     spare.sort(key=lambda one: (-_others(one, now), one.snapshot))
-    wanted = [one for one in offers.in_danger(now) if one.health.obtainable()]
-    wanted.sort(key=lambda one: (not one.preferred, place_in_queue(one, node, budget, now), one.snapshot))
     left = budget - (sum(one.size for one in holdings) if used is None else used)
     disk_is_short = room is not None and room < left
     left = left if room is None else min(left, room)
-    left_out: list[Decision] = []
+    may_go = sum(one.size for one in spare)
+    passed: list[int] = []
+    said: list[str] = []
     moved, limit = 0, max(1, int(budget * SHARE_OF_BUDGET))
     exchanges: list[Exchange] = []
-    for one in wanted:
-        if exchanges and moved + one.size > limit:
-            left_out.append(Decision(one.snapshot, one.size, "at most a tenth of the budget moves in one round"))
+    for place in offers.queue(offers.in_danger(now), node, budget, now):
+        size = offers.sizes[place]
+        if exchanges and moved + size > limit:
+            reason = _ENOUGH_MOVED
+        elif size - left > may_go:
+            reason = _no_room(left, may_go, disk_is_short=disk_is_short)
+        else:
+            reason = None
+        if reason is not None:
+            passed.append(place)
+            said.append(reason)
             continue
-        leaving = _make_room(spare, one.size - left)
-        if leaving is None:
-            left_out.append(Decision(one.snapshot, one.size, _no_room(left, spare, disk_is_short=disk_is_short)))
-            continue
-        left += sum(gone.size for gone in leaving) - one.size
-        moved += one.size
-        spare = [rest for rest in spare if rest not in leaving]
-        taken = Decision(one.snapshot, one.size, f"endangered: {describe(one.snapshot, one.health, now)}", disk="")
+        one = offers.candidate(place)
+        leaving = _make_room(spare, size - left)
+        freed = sum(gone.size for gone in leaving)
+        left += freed - size
+        may_go -= freed
+        moved += size
+        spare = spare[len(leaving) :]
+        taken = Decision(one.snapshot, size, f"endangered: {describe(one.snapshot, one.health, now)}", disk="")
         given = tuple(Decision(gone.snapshot, gone.size, _why_given(gone, one, now)) for gone in leaving)
         exchanges.append(Exchange(taken, given))
     given_up = {gone.snapshot for one in exchanges for gone in one.give}
+    spared = _why_spared(said)
     kept = [
-        Decision(one.snapshot, one.size, reasons[one.snapshot] or _why_spared(left_out))
+        Decision(one.snapshot, one.size, reasons[one.snapshot] or spared)
         for one in holdings
         if one.snapshot not in given_up
     ]
-    return Rebalance(tuple(exchanges), tuple(kept), tuple(left_out))
+    left_out = Decisions([offers.names[place] for place in passed], [offers.sizes[place] for place in passed], said)
+    return Rebalance(tuple(exchanges), tuple(kept), left_out)
 
 
-def _no_room(left: int, spare: Sequence[Holding], *, disk_is_short: bool) -> str:
+@lru_cache(maxsize=256)
+def _no_room(left: int, may_go: int, *, disk_is_short: bool) -> str:
     where = "free on the roomiest disk, after its reserve" if disk_is_short else "of the budget left"
-    more = sum(one.size for one in spare)
-    others = f"giving up all that may go frees {format_size(more)} more" if more else "nothing held may be given up"
+    others = f"giving up all that may go frees {format_size(may_go)} more" if may_go else "nothing held may be given up"
     return f"no room: {format_size(max(0, left))} {where}, and {others}"
 
 
-def _why_spared(left_out: Sequence[Decision]) -> str:
-    if any(one.reason.startswith("no room") for one in left_out):
+def _why_spared(left_out: Iterable[str]) -> str:
+    if any(reason != _ENOUGH_MOVED for reason in left_out):
         return "well kept, but giving it up makes too little room for what is endangered"
     return "well kept, but its space is not needed"
 
@@ -163,15 +175,15 @@ def _others(holding: Holding, now: datetime) -> float:
     return holding.health.copies(now) or 0.0
 
 
-def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding] | None:
-    """Return the best-kept holdings that together free `missing` bytes; None where they do not suffice."""
+def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding]:
+    """Return the best-kept holdings that together free `missing` bytes, which they do."""
     leaving: list[Holding] = []
     for one in spare:
         if missing <= 0:
             break
         leaving.append(one)
         missing -= one.size
-    return leaving if missing <= 0 else None
+    return leaving
 
 
 def _why_given(gone: Holding, taken: Candidate, now: datetime) -> str:

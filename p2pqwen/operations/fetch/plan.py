@@ -488,6 +488,6 @@ def _plain(trackers: Sequence[str], named: NamedHosts = NONE_NAMED) -> tuple[str
 def _join_trackers(metainfo: Metainfo, found: Sequence[Found], magnet: Magnet | None) -> tuple[tuple[str, ...], ...]:
     """Return the torrent's tiers, then what indexes and the magnet add; of the magnet only what `strangers` lets by."""
     known = {url for tier in metainfo.trackers for url in tier}
-    added = [url for one in found for url in parse_magnet(one.entry.magnet).trackers]
+    added = [url for one in found for url in one.entry.trackers]
     added += _plain(magnet.trackers) if magnet is not None else ()
     return (*metainfo.trackers, *((url,) for url in dict.fromkeys(added) if url not in known))

@@ -44,7 +44,6 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.plural import plural
@@ -122,8 +121,7 @@ def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[Hel
     with durable.lock(store.lock_path(accepted.publisher), wait=True):
         held = store.prepare(accepted.publisher, accepted.position, metainfo)
         store.share(held, metainfo)
-        for file in layout.files:
-            store.write(held, file.path, _read(site, file.path))
+        store.write(held, ((file.path, _read(site, file.path)) for file in layout.files))
         store.enter(held, metainfo)
         _drop_withdrawn(store, held, accepted.document)
     return held, metainfo
@@ -203,7 +201,7 @@ def keep_index(store: BundleStore, publisher: Sha256, brought: BundleIndex) -> H
     try:
         with _lock(store, publisher, BundleNetwork(SwarmSettings(), seconds=_KEEP_SECONDS)):
             held = store.prepare(publisher, brought.position, brought.metainfo)
-            store.write(held, brought.file, brought.data)
+            store.write(held, [(brought.file, brought.data)])
             store.enter(held, brought.metainfo)
     except NetworkError:
         return None
@@ -233,7 +231,7 @@ def trackers_of_entries(entries: Iterable[Entry]) -> tuple[str, ...]:
     found: dict[str, None] = {}
 
     def add(entry: Entry) -> bool | None:
-        found.update(dict.fromkeys(parse_magnet(entry.magnet).trackers))
+        found.update(dict.fromkeys(entry.trackers))
         return True if len(found) >= MAX_TRACKERS else None
 
     # A magnet that names none that can be asked is one tracker less.

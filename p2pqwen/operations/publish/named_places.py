@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from p2pqwen.errors import NotFoundError, UsageError
 from p2pqwen.index.document import MAX_MIRRORS, IndexDocument
-from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.values.repo_pattern import expand, pattern_of
 from p2pqwen.values.snapshot_id import RepoKind, SnapshotId
 
@@ -35,7 +34,7 @@ class NamedPlaces:
         if document is None:
             return cls()
         entries = document.entries
-        trackers = {entry.id: parse_magnet(entry.magnet).trackers for entry in entries}
+        trackers = {entry.id: entry.trackers for entry in entries}
         patterns: dict[RepoKind, list[list[str]]] = {}
         for entry in entries:
             of_kind = patterns.setdefault(entry.id.repo.kind, [])

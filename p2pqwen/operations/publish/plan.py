@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Self
 
 from p2pqwen.errors import FormatError, UsageError, VerificationError
-from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.document import IndexDocument
 from p2pqwen.index.entry import PATH_FIELD, Entry, Upstream, entry_magnet
 from p2pqwen.library.durable import disk_errors
@@ -134,15 +133,15 @@ class Plan:
 def entries_of(
     held: Sequence[HeldSnapshot],
     plan: Plan,
-    base: Accepted | None,
+    before: IndexDocument | None,
     now: datetime,
     returning: Mapping[SnapshotId, CheckedTorrent],
 ) -> list[Entry]:
     """Return the rows of what is held, then of what is not and changes all the same.
 
-    That is what is otherwise on the Hub than `base` says; and `returning`: what is listed again, with its torrents.
+    That is what is otherwise on the Hub than `before` says; and `returning`: what is listed again, with its torrents.
     """
-    listed = {entry.id: entry for entry in base.document.entries} if base else {}
+    listed = {entry.id: entry for entry in before.entries} if before else {}
     rows = []
     for one in held:
         torrent = prepared(one, plan)
@@ -150,10 +149,10 @@ def entries_of(
         rows.append(_entry(one.id, torrent, listed.get(one.id), now, plan))
     for snapshot, torrent in returning.items():
         rows.append(_entry(snapshot, announced(snapshot, torrent, plan), None, now, plan))
-    moved = base is not None and base.document.mirrors != plan.mirrors
-    rest = [entry for entry in listed.values() if entry.id not in {one.id for one in held}]
-    renewed = [(entry, _renewed(entry, plan, moved=moved)) for entry in rest]
-    return [*rows, *(new for old, new in renewed if new != old)]
+    moved = before is not None and before.mirrors != plan.mirrors
+    here = {one.id for one in held}
+    renewed = [(entry, _renewed(entry, plan, moved=moved)) for entry in listed.values() if entry.id not in here]
+    return [*rows, *(new for old, new in renewed if new is not old and new != old)]
 
 
 def _renewed(entry: Entry, plan: Plan, *, moved: bool) -> Entry:

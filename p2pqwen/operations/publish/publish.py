@@ -50,7 +50,6 @@ from p2pqwen.operations.publish.web_seed_check import Contradiction, LeftOut, Se
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -296,25 +295,26 @@ def _propose(
     for one in plan.elsewhere:
         hint = "is this home an old backup? continue from that index with --base FILE"
         check_known(keys, one.accepted, one.place, last, base, hint)
-    before = base.document if base else None
+    carried = base and _read_through(base)
+    before = carried.document if carried else None
     changes, plan = changes_of(plan, before), plan.going_on_from(before)
     here = _index_keys_here(keys, root, drafting=plan.draft is not None)
     ready(root, next_position(root, last, base))
     held, skipped = _publishable(library, plan, changes, report)
-    warn_of_cut_names(held, _listed(base), report)
+    warn_of_cut_names(held, _listed(before), report)
     returning = _returning(library, keys, changes, {one.id for one in held})
     left_out: tuple[LeftOut, ...] = ()
     if check is not None:
         back = [(one, _given(torrent)) for one, torrent in returning.items()]
-        asked = [*_torrents(library, keys, held, plan, base), *back]
-        chosen = check(asked, plan, _listed(base), report=report)
+        asked = [*_torrents(library, keys, held, plan, before), *back]
+        chosen = check(asked, plan, _listed(before), report=report)
         _refuse_contradicted(chosen.contradictions)
         plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
-    entries = entries_of(held, plan, base, now, returning)
+    entries = entries_of(held, plan, before, now, returning)
     document = next_document(
         roots,
         last,
-        base,
+        carried,
         entries,
         withdraw=changes.withdraw,
         reinstate=changes.reinstate,
@@ -570,16 +570,21 @@ def _given(torrent: CheckedTorrent) -> Callable[[], CheckedTorrent]:
     return lambda: torrent
 
 
-def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
-    return {entry.id: entry.bases for entry in base.document.entries} if base else {}
+def _read_through(base: Accepted) -> Accepted:
+    """Return an index with its entries in memory, where the steps of a proposal go through all of them again."""
+    return replace(base, document=replace(base.document, entries=tuple(base.document.entries)))
+
+
+def _listed(before: IndexDocument | None) -> dict[SnapshotId, tuple[str, ...]]:
+    return {entry.id: entry.bases for entry in before.entries} if before else {}
 
 
 def _torrents(
-    library: Library, keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None
+    library: Library, keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, before: IndexDocument | None
 ) -> Torrents:
     """Return how to read every torrent whose web seeds are to be chosen: of what is held, and of what is back."""
     found: dict[SnapshotId, Callable[[], CheckedTorrent]] = {one.id: one.torrent for one in held}
-    for entry in base.document.entries if base else ():
+    for entry in before.entries if before else ():
         is_back = entry.upstream is Upstream.GONE and plan.upstream.get(entry.id) is Upstream.PRESENT
         data = keys.torrent(entry.torrent) if is_back and entry.id not in found else None
         if data is not None:
@@ -634,6 +639,6 @@ def _rewrite_torrents(library: Library, keys: KeyStore, out: Path, carried: Sequ
     """Give the torrents of what has left the library the web seeds and trackers that the index names for them now."""
     for entry in carried:
         if (data := keys.torrent(entry.torrent)) is not None:
-            trackers = tuple((url,) for url in parse_magnet(entry.magnet).trackers)
+            trackers = tuple((url,) for url in entry.trackers)
             metainfo = replace(library.torrents.metainfo(data), web_seeds=entry.web_seeds, trackers=trackers)
             write_torrent(keys, out, entry.torrent, metainfo.encode())

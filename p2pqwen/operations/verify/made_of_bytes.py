@@ -12,6 +12,7 @@ from p2pqwen.errors import DiskError, FormatError, NotFoundError
 from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.manifest.git_object import FILE_MODE
 from p2pqwen.manifest.license import license_of_readme
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.torrent.checked import CheckedTorrent
@@ -47,16 +48,19 @@ def license_in(folder: Path, rows: Sequence[FileRow]) -> str | None:
 def is_made_of_bytes(manifest: Manifest, folder: Path) -> bool:
     """Tell whether a manifest is what its files, which were verified, make themselves."""
     rows = manifest.files
+    # A pointer that is not the canonical one is git's word, not the bytes': its row cannot be made of them.
+    git_alone = manifest.commit_object is not None or any(
+        row.pointer is not None or row.mode != FILE_MODE for row in rows
+    )
+    if git_alone or manifest.says_more:
+        return False
     try:
         if not all(_is_there(row, folder) for row in rows if row.path in _READ):
             return False
         in_lfs = lfs_in(folder, ((row.path, row.size) for row in rows))
-        named = license_in(folder, rows)
-        # A pointer that is not the canonical one is git's word, not the bytes': its row cannot be made of them.
-        made = tuple(FileRow(row.path, row.size, row.sha256, row.git_oid, row.path in in_lfs) for row in rows)
+        return license_in(folder, rows) == manifest.license and all((row.path in in_lfs) is row.lfs for row in rows)
     except (FormatError, DiskError, NotFoundError):
         return False
-    return Manifest(manifest.snapshot, None, named, made).digest == manifest.digest
 
 
 def is_made_of_held(torrent: CheckedTorrent, held: HeldSnapshot | None, library: Library) -> bool:

@@ -201,6 +201,20 @@ def test_what_the_other_end_has_not_acknowledged(monkeypatch):
                 assert sockets.unacknowledged(ours) == 0
 
 
+def test_full_segments_are_asked_for_as_long_as_a_file_is_sent(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as sender:
+        with sockets.full_segments(sender):
+            assert sender.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)
+        assert not sender.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)
+        with monkeypatch.context() as without:
+            cork = socket.TCP_CORK
+            without.delattr(socket, "TCP_CORK")
+            with sockets.full_segments(sender):
+                assert not sender.getsockopt(socket.IPPROTO_TCP, cork)
+        with sockets.full_segments(sender):
+            sender.close()  # a client that goes away is no error of ours
+
+
 @pytest.mark.parametrize(("system", "again"), [("posix", True), ("nt", False)])
 def test_a_port_is_taken_again_where_that_takes_it_from_nobody(monkeypatch, system, again):
     with socket.socket() as listener:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2pqwen.stewardship.allocation import Candidate, place_in_queue
+from p2pqwen.stewardship.allocation import Candidate
 from p2pqwen.stewardship.spread import fraction
+from tests.support.offers import offers_of
 from tests.unit.stewardship.samples import GB, NOW, node, seen, snapshot
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "simulate_survival.py"
@@ -37,7 +38,8 @@ def test_it_is_the_rule_we_ship(script):
         popularity=np.zeros(40),
         disks=np.array(disks, float),
     )
-    expected = [[place_in_queue(one, node(of), disk, NOW) for one in candidates] for of, disk in enumerate(disks)]
+    offers = offers_of(candidates)
+    expected = [list(offers.scores(range(40), node(of), disk, NOW)) for of, disk in enumerate(disks)]
     assert script.ours(view) == pytest.approx(np.array(expected))
 
 
