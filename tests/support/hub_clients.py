@@ -48,7 +48,8 @@ class Installed:
 
     def older_python(self) -> str:
         """Return a Python that has huggingface_hub 1.x."""
-        folder = self._once("hub-1", [PYTHON, "-m", "venv", "."], ["bin/pip", "install", "--quiet", OLDER_HUB])
+        pip = [PYTHON, "-m", "pip", "--python", "bin/python", "install", "--quiet", OLDER_HUB]
+        folder = self._once("hub-1", [PYTHON, "-m", "venv", "--without-pip", "."], pip)
         return str(folder / "bin" / "python")
 
     def _once(self, name: str, *commands: Sequence[str]) -> Path:
