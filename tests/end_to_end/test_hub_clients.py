@@ -36,6 +36,7 @@ from tests.support.waiting import wait_until
 from tests.support.world import REPO, World
 
 ANSWER_SECONDS = 3.0
+TRIES = 3
 KNOCK = "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'?', ('203.0.113.1', 9))"
 
 pytestmark = pytest.mark.slow
@@ -123,12 +124,14 @@ def test_a_client_says_itself_that_a_model_is_not_there(place, installed, tmp_pa
     client = CLIENTS[name]
     if name not in place.took:
         gets(place, installed, name, "library", tmp_path / "first")
-    started = time.monotonic()
-    done = client.run(place.urls["library"], tmp_path / "out", installed, place.within, repo=ABSENT)
-    took = time.monotonic() - started
-    assert done.returncode != 0
-    assert re.search(client.absent, done.stdout + done.stderr), done.stdout + done.stderr
-    assert took < 3 * place.took[name] + ANSWER_SECONDS
+    took = []
+    while not any(seconds < 3 * place.took[name] + ANSWER_SECONDS for seconds in took):
+        assert len(took) < TRIES, took  # other work may hold up one of them
+        started = time.monotonic()
+        done = client.run(place.urls["library"], tmp_path / f"out-{len(took)}", installed, place.within, repo=ABSENT)
+        took.append(time.monotonic() - started)
+        assert done.returncode != 0
+        assert re.search(client.absent, done.stdout + done.stderr), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ASKED, scope="module")
