@@ -7,14 +7,22 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from p2pqwen.errors import VerificationError
+
 
 @contextmanager
-def counted(on_bytes: Callable[[int], None]) -> Iterator[type[Any]]:
-    """Give a class to pass as `tqdm_class`; if the block fails, what it counted is taken back."""
+def counted(on_bytes: Callable[[int], None], what: str, size: int) -> Iterator[type[Any]]:
+    """Give a class to pass as `tqdm_class`; if the block fails, what it counted is taken back.
+
+    More bytes than `size` are not counted but end the download, with `VerificationError`: huggingface_hub itself looks
+    at the size once a body has ended, and some need not end before the disk is full.
+    """
     received = 0
 
     def count(change: int) -> None:
         nonlocal received
+        if received + change > size:
+            raise VerificationError(f"{what} has the wrong size", expected=size, got="more")
         received += change
         on_bytes(change)
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -46,6 +45,7 @@ from p2pqwen.hub.turns import Turns
 from p2pqwen.hub.xet import SMALL, XetStore
 from p2pqwen.hub.xet_job import XetFailedError
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
+from p2pqwen.values.http_date import parse_http_date
 from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.rate_limit import retry_after
@@ -128,10 +128,7 @@ class HubClient:
             answer = get_session().head(self.endpoint, timeout=_FRONT_PAGE_SECONDS)
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise NetworkError(f"{self.endpoint} returned a server error", got=f"status {answer.status_code}")
-        try:
-            return parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
-        except ValueError:
-            return None
+        return parse_http_date(answer.headers.get("date", ""))
 
     def resolve(self, repo: RepoId, revision: str | None = None, *, renamed: bool = False) -> Listing:
         """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files.
@@ -201,7 +198,7 @@ class HubClient:
         if target.is_file() and target.stat().st_size == file.size:
             return target
         scratch = _scratch_of(folder, file)
-        with self._asking(f"{file.path} of {listing.snapshot.repo}"):
+        with self._asking(f"{file.path} of {listing.snapshot.repo}", at_length=True):
             shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
             scratch.mkdir(parents=True)
             _require_room(scratch, file)
@@ -295,7 +292,7 @@ class HubClient:
             if count > 0:
                 self._took(count)
 
-        with counted(came) as bar:
+        with counted(came, f"{file.path} of {snapshot}", file.size) as bar:
             arrived = Path(
                 hf_hub_download(
                     snapshot.repo.text,
@@ -349,10 +346,10 @@ class HubClient:
         return tuple(sorted(files, key=lambda file: file.path))
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
+    def _asking(self, what: str, *, at_length: bool = False) -> Iterator[None]:
         with (
             translated(what, endpoint=self.endpoint, with_token=self._token is not None),
-            only_to(self.endpoint, self._named),
+            only_to(self.endpoint, self._named, at_length=at_length),
         ):
             yield
 

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from itertools import count
 
 import httpx2
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook
 
+from p2pqwen.errors import FormatError
 from p2pqwen.hub.quota import HubQuota
 from p2pqwen.net.httpx_guard import guarded_client
 from p2pqwen.tls_error import check_authorities
@@ -24,29 +26,38 @@ from p2pqwen.values.named_hosts import Guard, NamedHosts
 REQUEST_TIMEOUT = 30.0
 # In memory for each file that comes; a limit is kept by the chunk, and huggingface_hub's own is 10 MiB.
 DOWNLOAD_CHUNK = 1024 * 1024
+MAX_REQUESTS = 2000
+"""For one question. The most files that a snapshot may have are listed in a hundred pages, and each page names the next
+one: of such names there need be no end."""
 
 quota = HubQuota()
 """How often the Hub lets this process ask."""
 
 _trusted_origin: ContextVar[str | None] = ContextVar("p2pqwen_hub_origin", default=None)
 _guard: ContextVar[Guard | None] = ContextVar("p2pqwen_hub_guard", default=None)
+_numbers: ContextVar[Iterator[int] | None] = ContextVar("p2pqwen_hub_requests", default=None)
 
 
 @contextmanager
-def only_to(endpoint: str, named: NamedHosts) -> Iterator[None]:
+def only_to(endpoint: str, named: NamedHosts, *, at_length: bool = False) -> Iterator[None]:
     """Within the block, this thread sends a token to the endpoint's scheme, host and port alone.
 
     It asks public hosts, and of others those that the user `named`. Raises `RefusedAddressError` for an endpoint that
-    may not be asked. Outside of such a block nobody here asks: huggingface_hub's client then serves other users of the
-    library in this process as it always did.
+    may not be asked. A block asks at most `MAX_REQUESTS` times, then `FormatError` is raised, unless `at_length`: a
+    download goes on as often as it breaks off.
+
+    Outside of such a block nobody here asks: huggingface_hub's client then serves other users of the library in this
+    process as it always did.
     """
     configure()
     rule = Guard(named)
     rule.check_url(endpoint)
     origin, guard = _trusted_origin.set(_origin(httpx2.URL(endpoint))), _guard.set(rule)
+    numbers = _numbers.set(None if at_length else count(1))
     try:
         yield
     finally:
+        _numbers.reset(numbers)
         _guard.reset(guard)
         _trusted_origin.reset(origin)
 
@@ -71,7 +82,9 @@ def _client() -> httpx2.Client:  # noqa: TID251 - as the guard makes it
 
 
 def _before_request(request: httpx2.Request) -> None:
-    trusted = _trusted_origin.get()
+    trusted, numbers = _trusted_origin.get(), _numbers.get()
+    if numbers is not None and next(numbers) > MAX_REQUESTS:
+        raise FormatError(f"an answer of {request.url.host} has no end", expected=f"at most {MAX_REQUESTS} pages")
     if trusted is not None and _origin(request.url) != trusted:
         request.headers.pop("authorization", None)
     timeout = request.extensions.get("timeout") or {}

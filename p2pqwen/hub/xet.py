@@ -7,6 +7,7 @@ goes where the store sends it. When the store fails, plain HTTP is used at once,
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -125,9 +126,12 @@ class XetStore:
         try:
             with self._kept, self._turns.one(min(max(file.size, IN_FLIGHT // AT_ONCE), BUFFER)):
                 self._fetch(snapshot, wanted, self._folder or scratch / "xet", count)
-        except BaseException:
+        except BaseException as error:
+            endless = isinstance(error, OSError) and error.errno == errno.EFBIG and _size_of(target) >= file.size
             count.take_back()
             target.unlink(missing_ok=True)  # or `partial` would show it while the file comes another way
+            if endless:
+                raise XetFailedError("it has more bytes than the file") from error
             raise
         return target
 
@@ -260,7 +264,11 @@ class _Count:
 
 def _written(file: XetFile, count: _Count) -> int:
     """Return how much of the file's beginning is there: hf_xet writes from the front."""
+    return min(count.written, _size_of(file.target))
+
+
+def _size_of(path: Path) -> int:
     try:
-        return min(count.written, file.target.stat().st_size)
+        return path.stat().st_size
     except OSError:
         return 0

@@ -6,6 +6,8 @@ store for one repository, never the Hub's. What it is asked is JSON lines on std
 the one before is done. It answers with JSON lines: `{"wire": bytes, "written": bytes}` as they come, and at the end of
 a file `{"done": true}`, or `{"error": what kind, "text": what hf_xet says}` at its own end. It ends when stdin does.
 
+A store may have more to send than a file's size, without end: no more than that is written, and EFBIG is told.
+
 With `windows` it fetches nothing by itself but the bytes `[start, stop]` that each further line names, of one file. A
 job that is `{"files": [path, …]}` fetches nothing at all: it says `{"hashes": [hex, …]}`, the Xet hash of each file.
 
@@ -24,8 +26,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from p2pqwen.portable.process import limit_file_size
+
 Xet: TypeAlias = Any
 """An object of hf_xet's, which has no types."""
+_ROOM_FOR_LOGS = 8 << 20
 
 
 def main() -> None:
@@ -50,6 +55,7 @@ def main() -> None:
 
 def _fetch(hf_xet: Xet, job: Mapping[str, Any]) -> None:
     session = hf_xet.XetSession()
+    _limit(job)
     if job["windows"]:
         group = session.new_download_stream_group(**_access(job))
         _in_windows(group, hf_xet.XetFileInfo(job["hash"], job["size"]), Path(job["target"]))
@@ -60,6 +66,11 @@ def _fetch(hf_xet: Xet, job: Mapping[str, Any]) -> None:
         _whole(session, _access(job), hf_xet.XetFileInfo(job["hash"], job["size"]), job["target"])
         _tell(done=True)
         job = jobs.get()
+        _limit(job)
+
+
+def _limit(job: Mapping[str, Any]) -> None:
+    limit_file_size(max(job["size"], _ROOM_FOR_LOGS))
 
 
 def _access(job: Mapping[str, Any]) -> dict[str, object]:
@@ -90,9 +101,11 @@ def _window(group: Xet, info: Xet, file: BinaryIO, start: int, stop: int) -> Non
     file.seek(start)
     at = start
     for block in group.download_stream(info, start=start, end=stop):
+        at += len(block)
+        if at > stop:
+            raise ValueError("more bytes came than were asked for")
         file.write(block)
         file.flush()
-        at += len(block)
         _tell(wire=at, written=at)
     if at != stop:
         # [measured] hf_xet 1.8.0: what went wrong, a refused token too, is now and then told as a plain end.

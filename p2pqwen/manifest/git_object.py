@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from p2pqwen.errors import FormatError
@@ -24,6 +25,7 @@ MAX_COMMIT_OBJECT = 64 * 1024
 FILE_MODE, EXECUTABLE_MODE, LINK_MODE = "100644", "100755", "120000"
 FILE_MODES = frozenset({FILE_MODE, EXECUTABLE_MODE, LINK_MODE, "100664"})
 _FOLDER_MODE = "40000"
+_LATEST = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp())
 _COMMITTER = re.compile(rb"^committer [^\n]* (\d{1,12}) [+-]\d{4}$", re.MULTILINE)
 _TREE_LINE = re.compile(rb"tree ([0-9a-f]{40})\n(?=parent [0-9a-f]{40}\n|author )")
 
@@ -58,10 +60,10 @@ def commit_tree(raw: bytes) -> GitOid:
     return GitOid(bytes.fromhex(match[1].decode()))
 
 
-def commit_seconds(raw: bytes) -> int | None:
-    """Return when a raw commit object says it was made, in seconds since 1970, None where it says nothing readable."""
+def commit_time(raw: bytes) -> datetime | None:
+    """Return when a raw commit object says it was made, None where it says nothing readable, or what no clock shows."""
     match = _COMMITTER.search(raw.partition(b"\n\n")[0])
-    return None if match is None else int(match[1])
+    return None if match is None or int(match[1]) > _LATEST else datetime.fromtimestamp(int(match[1]), UTC)
 
 
 def tree_oid(rows: Iterable[tuple[RepoPath, str, GitOid]]) -> GitOid:

@@ -1,5 +1,8 @@
 """httpx's side of the guard, for huggingface_hub: each request of a client is judged on its way out, redirects too.
 
+What a client reads whole (API answers, refusals, bodies of redirects) has a bound, in bytes after decompression and in
+seconds; what it streams is for whoever streams it to bound.
+
 The rule in force is asked for with each request, since huggingface_hub keeps one client for the process; where none is
 in force the request is not ours. Each rule has connections of its own: one that was opened under a wider rule must not
 serve a narrower one. A proxy of the environment
@@ -10,6 +13,7 @@ its text alone.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,10 +21,14 @@ import httpcore2
 import httpx2
 from httpcore2._backends.sync import SyncStream
 
+from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.net.dialling import addresses_of, connect_by_socks, guard_of, proxies_now
 from p2pqwen.values.named_hosts import Guard
 from p2pqwen.values.proxy import Proxy
 
+MAX_WHOLE = 64 << 20
+"""Bytes of an answer that is read whole: several times what the Hub says of the most files that a snapshot may have."""
+WHOLE_SECONDS = 300.0
 RequestHook = Callable[[httpx2.Request], object]
 
 
@@ -33,6 +41,30 @@ def guarded_client(rule: Callable[[], Guard | None], on_request: Iterable[Reques
     return httpx2.Client(
         event_hooks=hooks, follow_redirects=True, timeout=None, trust_env=False, transport=_Guarded(rule)
     )
+
+
+class _Answer(httpx2.Response):
+    """An answer to us, of which no more is held in memory than `MAX_WHOLE`."""
+
+    @classmethod
+    def of(cls, answer: httpx2.Response) -> _Answer:
+        """Return an answer that a transport gave, unread."""
+        return cls(answer.status_code, headers=answer.headers, stream=answer.stream, extensions=answer.extensions)
+
+    def read(self) -> bytes:
+        """Read and return all of it; raises `FormatError` where it is too large, `NetworkError` where too slow."""
+        if not hasattr(self, "_content"):
+            body, until = bytearray(), time.monotonic() + WHOLE_SECONDS
+            for part in self.iter_bytes():
+                body += part
+                if len(body) > MAX_WHOLE:
+                    what = f"an answer of {self.request.url.host} is too large"
+                    raise FormatError(what, expected=f"at most {MAX_WHOLE} bytes")
+                if time.monotonic() > until:
+                    what = f"an answer of {self.request.url.host} is too slow"
+                    raise NetworkError(what, expected=f"within {WHOLE_SECONDS:g} s")
+            self._content = bytes(body)
+        return self._content
 
 
 class _Guarded(httpx2.BaseTransport):
@@ -54,7 +86,7 @@ class _Guarded(httpx2.BaseTransport):
             if (guard, proxy) not in self._transports:
                 self._transports[guard, proxy] = _dialling_by(guard, proxy)
             transport = self._transports[guard, proxy]
-        return transport.handle_request(request)
+        return _Answer.of(transport.handle_request(request))
 
     def _as_ever(self, request: httpx2.Request) -> httpx2.Response:
         """Send what somebody else in this process asks, as httpx would, by its own proxies."""

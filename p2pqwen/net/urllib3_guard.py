@@ -2,6 +2,8 @@
 
 `default_urllib3_manager` of dulwich takes the two classes and chooses between them by the environment's proxies. Behind
 a proxy, which the user named, hosts are judged by their text alone: the proxy resolves their names.
+
+The body of an answer after which urllib3 asks again, a redirect's for one, is not read: it need not end.
 """
 
 from __future__ import annotations
@@ -59,9 +61,15 @@ def _pools(guard: Guard, *, by_socks: bool = False) -> dict[str, type[urllib3.HT
         def _new_conn(self) -> socket.socket:
             return _dial(self, guard, "http" if by_socks else None)
 
+        def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # it returns this
+            return _never_drained(super().getresponse())
+
     class Encrypted(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             return _dial(self, guard, "https" if by_socks else None)
+
+        def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # it returns this
+            return _never_drained(super().getresponse())
 
     class PlainPool(urllib3.HTTPConnectionPool):
         ConnectionCls = Plain
@@ -70,6 +78,11 @@ def _pools(guard: Guard, *, by_socks: bool = False) -> dict[str, type[urllib3.HT
         ConnectionCls = Encrypted
 
     return {"http": PlainPool, "https": EncryptedPool}
+
+
+def _never_drained(response: urllib3.HTTPResponse) -> urllib3.HTTPResponse:
+    response.drain_conn = response.close  # type: ignore[method-assign] # closed, the connection is opened anew
+    return response
 
 
 def _dial(connection: HTTPConnection, guard: Guard, scheme: str | None) -> socket.socket:

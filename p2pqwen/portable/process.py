@@ -108,6 +108,19 @@ def raise_open_file_limit(wanted: int) -> None:
             _resource.setrlimit(_resource.RLIMIT_NOFILE, (allowed, hard))
 
 
+def limit_file_size(size: int) -> None:
+    """Let this process write no file beyond so many bytes, at most as many as it was let before.
+
+    What it writes more fails with EFBIG. Does nothing where no such limit can be set.
+    """
+    if _resource is None:
+        return
+    _, hard = _resource.getrlimit(_resource.RLIMIT_FSIZE)
+    allowed = size if hard == _resource.RLIM_INFINITY else min(size, hard)
+    with contextlib.suppress(ValueError, OSError):
+        _resource.setrlimit(_resource.RLIMIT_FSIZE, (allowed, hard))
+
+
 def resident_memory() -> int | None:
     """Return the bytes of memory in use, None where the system does not tell in this way."""
     try:

@@ -23,6 +23,7 @@ from aiohttp import web
 from p2pqwen.errors import FormatError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report, ignore
 from p2pqwen.loop_thread import LoopThread
+from p2pqwen.net.fault_log import fault_log
 from p2pqwen.portable.sockets import take_port_again, unix_sockets_work
 from p2pqwen.server import address, guard
 from p2pqwen.server.page import PAGE_HEADERS, Text, page_files
@@ -149,7 +150,7 @@ class ControlServer:
         for route, call in self._calls.items() if calls else ():
             method, _, path = route.partition(" ")
             app.router.add_route(method, path, self._call_handler(call))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, logger=fault_log(), shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
         await web.SockSite(runner, listener).start()

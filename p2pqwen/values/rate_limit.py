@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
+
+from p2pqwen.values.http_date import parse_http_date
 
 LONGEST_WAIT = 3600.0
 _PARAMETER = re.compile(r";\s*([rt])=([0-9]{1,9})(?=\s*(?:;|,|$))", re.ASCII)
@@ -20,12 +21,8 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), LONGEST_WAIT)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(max((at - now).total_seconds(), 0.0), LONGEST_WAIT)
+    at = parse_http_date(text)
+    return None if at is None else min(max((at - now).total_seconds(), 0.0), LONGEST_WAIT)
 
 
 def quota_pause(headers: Mapping[str, str]) -> float | None:

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -27,6 +26,7 @@ from p2pqwen.errors import UsageError
 from p2pqwen.net.socks5 import SocksError
 from p2pqwen.net.web_session import WebSession
 from p2pqwen.tls_error import tls_words
+from p2pqwen.values.http_date import parse_http_date
 from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts, RefusedAddressError
 from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.rate_limit import quota_pause
@@ -213,10 +213,9 @@ class UpstreamServer:
             self._guard.check_url(url)
         except RefusedAddressError as error:
             raise UpstreamError(Kind.REFUSED, f"a redirect: {error.message}", host=_origin(target.url)) from error
-        now, said = datetime.now(UTC), response.headers.get("Date", "")
-        with contextlib.suppress(ValueError, TypeError):
-            if abs((served := parsedate_to_datetime(said)) - now) > _CLOCK_SKEW:
-                now = served  # one of the two clocks is wrong; the signature was made by theirs
+        now, served = datetime.now(UTC), parse_http_date(response.headers.get("Date", ""))
+        if served is not None and abs(served - now) > _CLOCK_SKEW:
+            now = served  # one of the two clocks is wrong; the signature was made by theirs
         seconds = lifetime(url, now=now, cache_control=response.headers.get("Cache-Control", ""))
         renew_at = self._clock() + seconds - min(seconds * 0.1, _MAX_MARGIN) if seconds else math.inf
         return _Target(url, min(renew_at, target.renew_at), direct=False)

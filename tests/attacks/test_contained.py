@@ -244,10 +244,13 @@ def test_96_a_torrent_that_cannot_be_read_is_told_everywhere_and_stops_nothing(u
 
 
 @contextmanager
-def answering(location: str) -> Iterator[str]:
-    """A web seed whose every answer is a redirect to this."""
+def answering(location: str, date: str | None = None) -> Iterator[str]:
+    """A web seed whose every answer is a redirect to this, made at a date of its own."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return date or super().date_time_string(timestamp)
+
         def do_GET(self) -> None:
             self.send_response(302)
             self.send_header("Location", location)
@@ -272,10 +275,20 @@ NOWHERES = ["http://[x/", "http://[::::]:99999/", "http://a:99999/", "//[", "htt
 
 @pytest.mark.parametrize("location", NOWHERES)
 def test_103_a_web_seed_whose_answer_nobody_understands_does_not_stop_the_next(tmp_path, location):
+    require_that_the_next_is_asked(tmp_path, location)
+
+
+def test_168_a_web_seed_with_a_date_that_no_clock_shows_does_not_stop_the_next(tmp_path):
+    """It redirects to an address whose signature is said to end some time after that date."""
+    date = "Fri, 31 Dec 9999 23:59:59 GMT"
+    require_that_the_next_is_asked(tmp_path, "http://127.0.0.1:9/x?Expires=99999999999", date)
+
+
+def require_that_the_next_is_asked(tmp_path, location, date=None):
     files = {"model.safetensors": noise(3 * PIECE, "weights")}
     torrent = make_torrent(files)
     folder = write_folder(tmp_path / torrent.name, files)
-    with FileServer("127.0.0.1", 0) as server, answering(location) as hostile:
+    with FileServer("127.0.0.1", 0) as server, answering(location, date) as hostile:
         server.offer(Offer.of(SNAPSHOT, folder, torrent))
         urls = (hostile, f"http://127.0.0.1:{server.port}/Qwen/Tiny/")
         found = check_bases(CheckedTorrent.of(torrent), [Base(url, NamedBy.COMMAND_LINE, torrent.name) for url in urls])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -24,6 +26,7 @@ from p2pqwen.errors import (
 from p2pqwen.hub import client as client_module
 from p2pqwen.hub import http_session
 from p2pqwen.hub.client import HubClient
+from p2pqwen.net import httpx_guard
 from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import RepoId
@@ -253,6 +256,57 @@ def test_a_hub_that_lists_one_size_and_serves_another(hub, client, tmp_path):
     lying = ListedFile(file.path, file.size + 1, file.blob_oid, None)
     with pytest.raises(VerificationError, match="wrong size"):
         client.download(listing, lying, tmp_path / "staging")
+
+
+def test_165_a_file_that_comes_larger_than_it_is_listed_is_left_at_once(hub, client, tmp_path, monkeypatch):
+    """Else a body without end, which huggingface_hub writes down as it comes, fills the disk. This one has none."""
+    listing = client.resolve(REPO_ID)
+    file = next(file for file in listing.files if str(file.path) == WEIGHTS)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)
+    hub.faults.add(Fault(Effect(reset_after=2000), WEIGHTS, on=["cdn"]))
+    counted: list[int] = []
+    with pytest.raises(VerificationError, match="wrong size"):
+        client.download(listing, replace(file, size=1000), tmp_path / "staging", counted.append)
+    assert sum(counted) == 0
+
+
+BOMB = gzip.compress(b'{"id": "Qwen/Tiny", "x": "' + bytes(200_000) + b'"}')
+
+
+@pytest.mark.parametrize("kind", ["info", "tree"])
+@pytest.mark.parametrize(
+    "effect",
+    [
+        Effect(status=200, body=b'{"x": "' + b"a" * 200_000),
+        Effect(status=404, body=b"a" * 200_000),
+        Effect(status=200, headers={"Content-Encoding": "gzip"}, body=BOMB),
+        Effect(status=302, headers={"Location": "/elsewhere"}, body=b"a" * 200_000),
+    ],
+    ids=["long", "refusal", "gzip", "redirect"],
+)
+def test_165_an_answer_is_read_to_its_bound(hub, client, monkeypatch, effect, kind):
+    """Whole, an answer without end takes all memory, and so does one of 400 KB that is 400 MB when it is unpacked."""
+    monkeypatch.setattr(httpx_guard, "MAX_WHOLE", 100_000)
+    hub.faults.add(Fault(effect, on=[kind]))
+    with pytest.raises(FormatError, match="too large"):
+        client.resolve(REPO_ID)
+
+
+def test_165_an_answer_that_trickles_is_given_up(hub, client, monkeypatch):
+    monkeypatch.setattr(httpx_guard, "WHOLE_SECONDS", -1.0)
+    with pytest.raises(NetworkError, match="too slow"):
+        client.resolve(REPO_ID)
+
+
+@pytest.mark.parametrize("rows", [b"[]", b'[{"type": "directory", "oid": "%b", "size": 0, "path": "a"}]' % (b"0" * 40)])
+def test_165_pages_that_name_a_next_one_for_ever(hub, client, monkeypatch, rows):
+    monkeypatch.setattr(http_session, "MAX_REQUESTS", 10)
+    tree = f"{hub.endpoint}/api/models/{REPO}/tree/{'a' * 40}"
+    headers = {"Content-Type": "application/json", "Link": f'<{tree}>; rel="next"'}
+    hub.faults.add(Fault(Effect(status=200, headers=headers, body=rows), on=["tree"]))
+    with pytest.raises(FormatError, match="no end"):
+        client.resolve(REPO_ID)
+    assert hub.count(kind="tree") < 10
 
 
 API_FAULTS = [

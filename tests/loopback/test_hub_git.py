@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import subprocess
+from contextlib import suppress
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -195,6 +198,35 @@ def test_an_answer_that_takes_too_long(hub, url, monkeypatch):
     monkeypatch.setattr(git_transport, "MAX_SECONDS", -1.0)
     with pytest.raises(NetworkError, match="too slow"):
         commit_object(url, commits(hub)[0])
+
+
+@pytest.mark.parametrize("status", [302, 503])
+def test_165_a_body_before_the_answer_is_not_waited_for(hub, url, status):
+    """Before it asks again urllib3 would read the rest of an answer, which need not end."""
+    sent = 0
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            nonlocal sent
+            self.send_response(status)
+            self.send_header("Location", f"{url}{self.path}")
+            self.end_headers()
+            with suppress(OSError):
+                while sent < 400_000_000:
+                    sent += self.connection.send(bytes(1 << 20))
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_address[1]}"
+        if status == 302:
+            assert commit_object(here, commits(hub)[0])
+        else:
+            with pytest.raises(NetworkError):
+                commit_object(here, commits(hub)[0])
+        server.shutdown()
+    assert sent < 200_000_000
 
 
 def test_a_pack_that_is_spoiled(hub, url, monkeypatch):

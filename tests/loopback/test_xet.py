@@ -6,19 +6,25 @@ The whole file is a table of what may go wrong with the store's two hosts and th
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import time
+import urllib.request
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from p2pqwen.demo import xet_layout
+from p2pqwen.demo.hub_call import Call
 from p2pqwen.errors import DiskError, Interruption, NetworkError, P2pqwenError
 from p2pqwen.hub import client as client_module
 from p2pqwen.hub import xet, xet_process
 from p2pqwen.hub.client import HubClient
-from p2pqwen.hub.xet_job import environment_of
+from p2pqwen.hub.xet_job import XetAccess, XetFailedError, XetFile, environment_of
 from p2pqwen.library.idle import ReadThrottle
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import RepoId
@@ -514,3 +520,46 @@ def test_where_hf_xet_does_not_start_plain_http_brings_the_file(hub, tmp_path, m
     assert fetched.right
     assert went_over(hub) == {"cdn"}
     assert "hf_xet does not start" in fetched.said[0]
+
+
+@pytest.fixture
+def endless(hub, monkeypatch):
+    """A store that has three times as much to send as the file has."""
+    honest = hub.xet.answer_cas
+
+    def lie(request: web.BaseRequest, call: Call) -> web.Response:
+        answer = honest(request, call)
+        if answer.status != 200:
+            return answer
+        said = json.loads(answer.body)
+        return web.json_response(said | {"terms": said["terms"] * 3})
+
+    monkeypatch.setattr(hub.xet, "answer_cas", lie)
+
+
+@pytest.mark.parametrize("windows", [False, True], ids=["whole", "windows"])
+def test_166_no_more_is_written_than_the_file_has(hub, client, tmp_path, endless, windows):
+    """hf_xet writes whatever comes; a lie of a few hundred bytes in the store's answer is enough to fill a disk."""
+    listing = client.resolve(REPO)
+    listed = next(file for file in listing.files if file.path.text == WEIGHTS)
+    route = f"{hub.endpoint}/api/models/{REPO}/xet-read-token/{listing.snapshot.commit}"
+    with urllib.request.urlopen(route) as answer:
+        said = json.load(answer)
+    file = XetFile(str(listed.xet_hash), SIZE, tmp_path / "file")
+    with xet_process.XetProcess(tmp_path / "xet") as process:
+        process.begin(XetAccess(said["casUrl"], said["accessToken"], said["exp"]), file, lambda: None, windows=windows)
+        bring = partial(process.window, 0, SIZE) if windows else partial(process.follow, lambda *_: None)
+        # A window is done once all of it came: what comes after it is met by the next one, or by nobody.
+        with suppress(XetFailedError) if windows else pytest.raises((XetFailedError, OSError)):
+            bring()
+    assert file.target.stat().st_size <= SIZE
+
+
+@pytest.mark.parametrize("rate", [0, 100_000_000], ids=["whole", "windows"])
+def test_166_the_file_comes_over_plain_http_then(hub, tmp_path, endless, rate):
+    client = HubClient(hub.endpoint, None, named=LOOPBACK, rate=lambda: rate)
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert "cdn" in went_over(hub)
+    assert sum(fetched.counted) == SIZE
+    assert len(fetched.said) == 1

@@ -149,7 +149,6 @@ ELSEWHERE = {
     "operations/archive/upstream.py::of": PARSED,
     "operations/indexes/vouchers.py::_look": INSIDE,
     "operations/indexes/vouchers.py::_voices": PARSED,
-    "stewardship/rebalance.py::rebalance": PARSED,
     "swarm/dht.py::announce": INSIDE,
     "swarm/dht.py::get_peers": PARSED,
     "swarm/dht.py::put": INSIDE,

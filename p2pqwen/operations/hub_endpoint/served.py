@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from p2pqwen.hub_api.listing import OPEN, Access, ManifestFile
 from p2pqwen.index.standing import Admission
-from p2pqwen.manifest.git_object import commit_seconds
+from p2pqwen.manifest.git_object import commit_time
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -78,5 +78,4 @@ class ServedCommit:
     def time(self) -> datetime:
         """When the commit was made, as far as that is known."""
         raw = self.admission.manifest.commit_object
-        seconds = None if raw is None else commit_seconds(raw)
-        return self.added if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        return (None if raw is None else commit_time(raw)) or self.added

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError
-from p2pqwen.manifest.git_object import MAX_COMMIT_OBJECT, blob_hasher, blob_oid, commit_oid, commit_tree, tree_oid
+from p2pqwen.manifest.git_object import (
+    MAX_COMMIT_OBJECT,
+    blob_hasher,
+    blob_oid,
+    commit_oid,
+    commit_time,
+    commit_tree,
+    tree_oid,
+)
 from p2pqwen.values.digest import GitOid
 from p2pqwen.values.repo_path import RepoPath
 from tests.strategies import git_oids, path_lists
@@ -108,3 +116,13 @@ def test_the_tree_of_a_commit(parents):
 def test_what_is_no_commit_object(raw):
     with pytest.raises(FormatError, match="not a git commit object"):
         commit_tree(raw)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "year"),
+    [("0", 1970), ("1795467600", 2026), ("253402300800", None), ("999999999999", None), ("x", None)],
+)
+def test_168_a_commits_time_is_one_that_a_clock_shows(seconds, year):
+    raw = f"tree {'0' * 40}\nauthor A <a@example.org> 1 +0000\ncommitter A <a@example.org> {seconds} +0000\n\nx\n"
+    found = commit_time(raw.encode())
+    assert (None if found is None else found.year) == year
