@@ -63,6 +63,20 @@ def test_no_page_is_wider_than_its_window(site, browser, wide, dark):
     reader.close()
 
 
+def test_on_paper_every_part_of_a_row_has_the_width_of_the_page(site, browser):
+    reader = Reader(browser)
+    reader.page.emulate_media(media="print")
+    reader.page.set_viewport_size({"width": 700, "height": 1000})
+    with web_server(site.out) as url:
+        for place in ("", PAGE):
+            reader.verdict(url + place)
+            parts = reader.page.locator("[data-row] > *")
+            widths = parts.evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)")
+            assert min(widths) > 600, place
+            assert not reader.overflows(), place
+    reader.close()
+
+
 def violations(reader: Reader) -> list[tuple[str, list[str]]]:
     """What axe-core objects to, and the first elements of each kind."""
     from axe_playwright_python.sync_playwright import Axe
@@ -144,23 +158,32 @@ def test_ten_thousand_snapshots_are_searched_within_a_tenth_of_a_second_a_key(tm
         assert sent < 300_000, "the page, its script and its style, before anything is searched or checked"
         page.focus("#q")
         page.wait_for_selector("#org option:nth-child(2)", state="attached")
-        took = page.evaluate(
-            """async () => {
-                const box = document.getElementById("q"), found = [];
-                for (const word of ["q", "qw", "qwen", "qwen3.1", "qwen3.1 gguf", "qwen3.1 gguf 8"]) {
-                    const began = performance.now();
+        page.wait_for_selector("html[data-verified=yes]", state="attached")
+        session = reader.context.new_cdp_session(page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})  # CPU time: the machine does other things too
+
+        def worked() -> float:
+            found = session.send("Performance.getMetrics")["metrics"]
+            return next(1000 * one["value"] for one in found if one["name"] == "TaskDuration")
+
+        def key(word: str) -> float:
+            before = worked()
+            page.evaluate(
+                """async (word) => {
+                    const box = document.getElementById("q");
                     box.value = word;
                     box.dispatchEvent(new InputEvent("input", {bubbles: true}));
                     await new Promise((go) => setTimeout(go));
                     document.body.offsetHeight;
-                    found.push(performance.now() - began);
-                }
-                return found;
-            }"""
-        )
-        assert min(took) < 100, took  # the least: the machine does other things too
+                }""",
+                word,
+            )
+            return worked() - before
+
+        words = ("q", "qw", "qwen", "qwen3.1", "qwen3.1 gguf", "qwen3.1 gguf 8")
+        took = {word: min(key(word) for _ in range(3)) for word in words}
+        assert 0 < max(took.values()) < 100, took  # milliseconds
         assert page.locator("#results .row").count() > 0
-        page.wait_for_selector("html[data-verified=yes]", state="attached")
 
 
 def test_by_keyboard_alone(site, reader):
