@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """What the pages of a published site and the dashboard cost: to write, to open, to look at.
 
-    scripts/bench_site.py [--models 10000] [--torrents 1000] [--seconds 60] [--only write,open,dashboard]
+    scripts/bench_site.py [--models 10000] [--torrents 1000] [--seconds 30] [--only write,open,dashboard]
 
 write      CPU time of `publish` with pages against `publish --no-site-pages` of the same index, in turn, where one
            model of many changed. Aim: at most 1.5 times.
 open       The list in Chromium, throttled to 1.6 Mbit/s each way and 150 ms a round trip ("slow 4G"): first paint, and
            the bytes of page, script and style, before anything is searched or checked. Aims: 1 s, 300 kB.
 dashboard  CPU time of a node that holds many torrents, with a dashboard that somebody looks at, less that of the same
-           node with nobody looking, as a share of one core. Aim: 2 %.
+           node with nobody looking, as a share of one core: the median of rounds that take turns, after the node has
+           settled. Aim: 2 %. Beside it the same node without a dashboard. Such a node works for a few milliseconds,
+           several times a second; a processor that is idle in between runs slowly, so that a quiet machine shows more
+           CPU seconds for the same work than a busy one.
 
 Exit 1 if an aim is missed. Nothing leaves this machine.
 """
@@ -20,6 +23,7 @@ import http.client
 import json
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -52,6 +56,7 @@ from tests.support.publishing import NOW  # noqa: E402
 
 MOST_TIMES, MOST_SECONDS, MOST_BYTES, MOST_SHARE = 1.5, 1.0, 300_000, 0.02
 ROUNDS = 3
+SETTLES = 45.0  # seconds
 SLOW_4G = {"offline": False, "latency": 150, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 1.6e6 / 8}
 
 
@@ -149,31 +154,41 @@ def looked_at(folder: Path, count: int, seconds: float) -> bool:
     from tests.support.nodes import quiet_config, seeding
     from tests.support.snapshots import hold
 
-    print(f"dashboard: {count} torrents, {seconds:.0f} s each")
+    print(f"dashboard: {count} torrents, {ROUNDS} rounds of {seconds:.0f} s each")
     user = CommandLine(folder / "node")
     quiet_config(user)
     for number in range(count):
         hold(Home(user.home), {"a.txt": b"%d" % number}, f"Qwen/Model-{number}", message=str(number))
-    with seeding(user, "--dashboard", "127.0.0.1:0") as (node, _):
-        node.json_line(120, containing='"dashboard"')
-        parts = urlsplit(user.ok("dashboard")["url"])
+
+    def settled() -> int:
         until = time.monotonic() + 600
         while len(user.ok("status")["snapshots"]) < count and time.monotonic() < until:
             time.sleep(1)
-        pid = user.ok("status")["node"]["pid"]
-        shares = [share(pid, seconds, lambda _: time.sleep(0.2)) for _ in range(2)]
-        connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=60)
-        headers = {"Authorization": f"Bearer {parts.fragment}", "Accept": "text/event-stream"}
-        connection.request("GET", "/v1/pictures", headers=headers)
-        answer = connection.getresponse()
-        first = answer.readline()
-        assert len(json.loads(first[6:])["snapshots"]) == count
-        watched = share(pid, seconds, lambda _: answer.readline())
-        connection.close()
-        alone = min(shares)
-    print(f"  nobody looks {alone:.2%} of a core, somebody does {watched:.2%}; the dashboard {watched - alone:.2%}")
-    print(f"  aim {MOST_SHARE:.0%}")
-    return watched - alone <= MOST_SHARE
+        pid = int(user.ok("status")["node"]["pid"])
+        time.sleep(SETTLES)  # what is put off until everything stands: lists of what to watch, a first look round
+        return pid
+
+    with seeding(user):
+        without = share(settled(), seconds, lambda _: time.sleep(0.2))
+    with seeding(user, "--dashboard", "127.0.0.1:0") as (node, _):
+        node.json_line(120, containing='"dashboard"')
+        parts = urlsplit(user.ok("dashboard")["url"])
+        pid = settled()
+        alone, looked = [], []
+        for _ in range(ROUNDS):
+            alone.append(share(pid, seconds, lambda _: time.sleep(0.2)))
+            connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=60)
+            headers = {"Authorization": f"Bearer {parts.fragment}", "Accept": "text/event-stream"}
+            connection.request("GET", "/v1/pictures", headers=headers)
+            answer = connection.getresponse()
+            first = answer.readline()
+            assert len(json.loads(first[6:])["snapshots"]) == count
+            looked.append(share(pid, seconds, lambda _, answer=answer: answer.readline()))  # type: ignore[misc]
+            connection.close()
+            print(f"  nobody looks {alone[-1]:.2%} of a core, somebody does {looked[-1]:.2%}")
+    cost = statistics.median(more - less for more, less in zip(looked, alone, strict=True))
+    print(f"  without a dashboard {without:.2%}; one that somebody looks at costs {cost:.2%}, aim {MOST_SHARE:.0%}")
+    return cost <= MOST_SHARE
 
 
 def share(pid: int, seconds: float, wait: Callable[[int], object]) -> float:
@@ -193,7 +208,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=10_000)
     parser.add_argument("--torrents", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--only", default="write,open,dashboard")
     given = parser.parse_args()
     chosen = given.only.split(",")

@@ -11,6 +11,8 @@ import tempfile
 # pytest imports it once something was not closed, on the thread that lets go of that; of two at once one finds half.
 import tracemalloc  # noqa: F401
 from collections.abc import Generator
+from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 # Its pytest plugin would import it at the very end of a run that needs it nowhere, deep in the stack, where the
@@ -41,7 +43,7 @@ _QUICK = {
 
 
 # What takes a minute and more at a stretch begins first, or at the end all workers wait for one.
-_FIRST = ("test_no_host_at_all", "test_no_host", "test_nat", "test_readme")
+_FIRST = ("test_no_host_at_all.py", "test_no_host.py", "test_nat.py", "test_readme.py")
 
 
 _IN_MEMORY = pytest.StashKey[Path]()
@@ -62,7 +64,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     del os.environ["TMPDIR"]
     tempfile.tempdir = None
     if not any(folder.glob("pytest-of-*/pytest-[0-9]*")):  # pytest has removed its own, for all passed
-        shutil.rmtree(folder, ignore_errors=True)
+        # multiprocessing has a folder in it until the process ends, and is to find that: this is the last of its kind.
+        Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-1000)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,7 +85,13 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        kind = item.path.relative_to(TESTS).parts[0]
-        if kind in _SLOW and item.path.stem.removeprefix("test_") not in _QUICK.get(kind, ()):
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: _FIRST.index(item.path.stem) if item.path.stem in _FIRST else len(_FIRST))
+    order = {name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@cache
+def _is_slow(path: Path) -> bool:
+    kind = path.relative_to(TESTS).parts[0]
+    return kind in _SLOW and path.stem.removeprefix("test_") not in _QUICK.get(kind, ())

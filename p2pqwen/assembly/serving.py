@@ -350,13 +350,12 @@ def adopt_calls(app: App, supervisor: Supervisor, store: StateStore) -> dict[str
 def dashboard(app: App, supervisor: Supervisor, store: StateStore, alerts: AlertWatch) -> Dashboard:
     """Build what draws a seeding node's pictures."""
     looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
-    scrub_every = app.config.library.scrub_every
     return Dashboard(
         looks.status,
         looks.network,
         supervisor.rooms,
         lambda: alerts.slow,
-        scrub_every=scrub_every,
+        scrubs=supervisor.scrubber.calendar,
         failing=supervisor.failing,
         dangers=lambda: alerts.dangers,
     )

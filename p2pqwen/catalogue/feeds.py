@@ -129,9 +129,6 @@ def render_feed(site: Site, feed: Feed) -> dict[str, bytes]:
     maker.id(f"urn:p2pqwen:{site.publisher}:{feed.name}")
     maker.title(f"{site.name}: {feed.title}")
     maker.description(f"{feed.title}, signed by publisher {site.publisher}")
-    if base is not None:
-        maker.link(href=base + feed.atom, rel="self")
-    maker.link(href=(base or "") + places.INDEX_PAGE, rel="alternate")
     maker.author({"name": site.name})
     maker.generator("p2pqwen")
     updated = max((row.entry.added for row in feed.rows), default=_NEVER)
@@ -139,9 +136,15 @@ def render_feed(site: Site, feed: Feed) -> dict[str, bytes]:
     maker.lastBuildDate(updated)
     for row in feed.rows:
         _add(maker, row, base)
+
+    def at(place: str) -> FeedGenerator:
+        itself = [] if base is None else [{"href": base + place, "rel": "self"}]
+        maker.link([*itself, {"href": (base or "") + places.INDEX_PAGE, "rel": "alternate"}], replace=True)
+        return maker
+
     return {
-        feed.atom: maker.atom_str(pretty=True),
-        feed.rss: maker.rss_str(pretty=True),
+        feed.atom: at(feed.atom).atom_str(pretty=True),
+        feed.rss: at(feed.rss).rss_str(pretty=True),
         feed.json: _json(site, feed, base),
     }
 

@@ -18,7 +18,7 @@ from p2pqwen.catalogue.view import SIZE_CLASSES, Revision, Row, Site
 from p2pqwen.index.document import Withdrawal
 from p2pqwen.index.entry import Entry
 from p2pqwen.values.byte_size import format_size
-from p2pqwen.values.plural import plural
+from p2pqwen.values.plural import grouped, plural
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.utc_time import format_time
 
@@ -48,6 +48,15 @@ def pages_of(rows: Sequence[Row]) -> list[Sequence[Row]]:
     return [rows[at : at + step] for at in range(0, len(rows), max(step, 1))] or [()]
 
 
+def linked(number: int, count: int) -> list[int]:
+    """Return the pages that page `number` of `count` leads to: those beside it, the ends, and some all the way through.
+
+    Of 700 pages that is a line or two, and no page is further than a few steps.
+    """
+    near = range(max(1, number - 2), min(count, number + 2) + 1)
+    return sorted({1, count, *near, *range(0, count, max(1, -(-count // 8)))} - {0})
+
+
 def render_row(row: Row, place: str) -> bytes:
     """Return a row of the list as the page at a place shows it."""
     return str(_row_macro()(row, places.to_root(place))).encode()
@@ -75,7 +84,8 @@ def render_list(
         rows=Markup(b"".join(rows).decode()),  # noqa: S704 - made by the template of a row
         start=start,
         number=number,
-        links=[places.list_page(at + 1) for at in range(count)],
+        count=count,
+        links=[(at, places.list_page(at)) for at in linked(number, count)],
         withdrawn=withdrawn if number == 1 else (),
         feeds=feeds if number == 1 else (),
         about=_catalogue(site) if number == 1 else None,
@@ -161,7 +171,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"plural": plural, "size": format_size, "time": format_time, "printable": printable}
+    environment.filters |= {
+        "grouped": grouped,
+        "plural": plural,
+        "size": format_size,
+        "time": format_time,
+        "printable": printable,
+    }
     environment.globals |= {"size_classes": SIZE_CLASSES}
     return environment
 

@@ -18,7 +18,7 @@ from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.model_file import ModelFile
-from p2pqwen.values.plural import plural
+from p2pqwen.values.plural import grouped, plural
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.snapshot_id import RepoId, RepoKind
 from p2pqwen.values.strict_json import JsonValue
@@ -209,8 +209,8 @@ def _repositories(repos: Collection[RepoId]) -> str:
     datasets = sum(repo.kind.holds is RepoKind.DATASET for repo in repos)
     models = len(repos) - datasets
     if not datasets:
-        return plural(models, "model")
-    return f"{plural(models, 'model')} and {plural(datasets, 'dataset')}" if models else plural(datasets, "dataset")
+        return grouped(models, "model")
+    return f"{grouped(models, 'model')} and {grouped(datasets, 'dataset')}" if models else grouped(datasets, "dataset")
 
 
 @dataclass(frozen=True, slots=True)

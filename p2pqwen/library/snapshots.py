@@ -63,6 +63,7 @@ from p2pqwen.values.strict_json import JsonValue
 
 MAX_MARKER_SIZE = 1 << 20
 MAX_GLOBS = 10_000
+_GONE = -2
 _TIME_SETTLES = 2_000_000_000  # nanoseconds, more than any file system's clock is coarse
 Row = TypeVar("Row")
 _TORRENT_NAME = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
@@ -155,7 +156,7 @@ class Library:
         self._orgs: dict[str, _Listing[tuple[str, Owner]]] = {}
         self._repos: dict[str, _Listing[tuple[str, RepoId]]] = {}
         self._read_repos: dict[str, _Listing[HeldSnapshot]] = {}
-        self._sorted: tuple[list[HeldSnapshot], list[HeldSnapshot]] = ([], [])
+        self._last: _Scanned | None = None
 
     @property
     def root(self) -> Path:
@@ -219,13 +220,15 @@ class Library:
 
     def all(self) -> list[HeldSnapshot]:
         """Return every held snapshot whose disk is connected, ordered by repository and commit."""
-        scanned = [held for one in self.folders for held in self._scan(one)]
-        if scanned != self._sorted[0]:  # what looks as it did is the same object: this is quick
+        folders, last = self.folders, self._last
+        if last is None or last.folders != folders or any(_changed(path) != then for path, then in last.times):
+            times: list[tuple[str, int]] = []
             found: dict[SnapshotId, HeldSnapshot] = {}
-            for held in scanned:
-                found.setdefault(held.id, held)
-            self._sorted = scanned, [found[snapshot] for snapshot in sorted(found)]
-        return list(self._sorted[1])
+            for one in folders:
+                for held in self._scan(one, times):
+                    found.setdefault(held.id, held)
+            last = self._last = _Scanned(folders, times, [found[snapshot] for snapshot in sorted(found)])
+        return list(last.held)
 
     def find(self, repo: RepoId, commit: CommitId | None = None) -> HeldSnapshot:
         """Return one held snapshot; raises `NotFoundError`, or `P2pqwenError` where the commit must be named.
@@ -253,7 +256,7 @@ class Library:
         """Return the held snapshots of a repository whose disks are connected, ordered by commit."""
         found: dict[SnapshotId, HeldSnapshot] = {}
         for folder in self.folders:
-            for held in self._scan_repo(folder, str(folder.save_path(repo)), repo):
+            for held in self._scan_repo(folder, str(folder.save_path(repo)), repo).rows:
                 found.setdefault(held.id, held)
         return [found[snapshot] for snapshot in sorted(found)]
 
@@ -505,13 +508,22 @@ class Library:
             self._here(snapshot).marker(snapshot), seal({"state": state.value, "selected": chosen}), mode=durable.SHARED
         )
 
-    def _scan(self, place: LibraryFolder) -> Iterator[HeldSnapshot]:
+    def _scan(self, place: LibraryFolder, times: list[tuple[str, int]] | None = None) -> Iterator[HeldSnapshot]:
+        """Go through what a folder holds; `times` takes every folder that was read, with its time then."""
+        times = [] if times is None else times
         for kind in RepoKind:
-            for org, owner in self._orgs_in(str(place.root.joinpath(*kind_parts(kind))), kind):
-                for folder, repo in self._repos_in(org, owner):
-                    yield from self._scan_repo(place, folder, repo)
+            parent = str(place.root.joinpath(*kind_parts(kind)))
+            orgs = self._orgs_in(parent, kind)
+            times.append((parent, orgs.changed))
+            for org, owner in orgs.rows:
+                repos = self._repos_in(org, owner)
+                times.append((org, repos.changed))
+                for folder, repo in repos.rows:
+                    held = self._scan_repo(place, folder, repo)
+                    times.append((folder, held.changed))
+                    yield from held.rows
 
-    def _orgs_in(self, parent: str, kind: RepoKind) -> list[tuple[str, Owner]]:
+    def _orgs_in(self, parent: str, kind: RepoKind) -> _Listing[tuple[str, Owner]]:
         def read() -> Iterator[tuple[str, Owner]]:
             for folder in _folders_in(parent):
                 with suppress(FormatError):  # somebody else's folder, or that of a kind
@@ -519,7 +531,7 @@ class Library:
 
         return _if_changed(self._orgs, parent, read)
 
-    def _repos_in(self, parent: str, owner: Owner) -> list[tuple[str, RepoId]]:
+    def _repos_in(self, parent: str, owner: Owner) -> _Listing[tuple[str, RepoId]]:
         def read() -> Iterator[tuple[str, RepoId]]:
             for folder in _folders_in(parent):
                 with suppress(FormatError):
@@ -527,7 +539,7 @@ class Library:
 
         return _if_changed(self._repos, parent, read)
 
-    def _scan_repo(self, place: LibraryFolder, folder: str, repo: RepoId) -> list[HeldSnapshot]:
+    def _scan_repo(self, place: LibraryFolder, folder: str, repo: RepoId) -> _Listing[HeldSnapshot]:
         def read() -> Iterator[HeldSnapshot]:
             found = [path for path in Path(folder).iterdir() if _TORRENT_NAME.fullmatch(path.name)]
             return (self._read(place, path, repo) for path in found)
@@ -554,26 +566,45 @@ class _Admitted:
 
 @dataclass(frozen=True, slots=True)
 class _Listing(Generic[Row]):
-    """What a folder held when it was read; `changed` is its time then, -1 where it may change without its time."""
+    """What a folder held when it was read.
+
+    `changed` is its time then, in nanoseconds; -1 where it may change without its time, `_GONE` where there is none.
+    """
 
     changed: int
     rows: list[Row]
 
 
-def _if_changed(known: dict[str, _Listing[Row]], folder: str, read: Callable[[], Iterator[Row]]) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """What all folders held. `times`: of every folder that was read, as in `_Listing`: together they show changes."""
+
+    folders: tuple[LibraryFolder, ...]
+    times: list[tuple[str, int]]
+    held: list[HeldSnapshot]
+
+
+def _if_changed(known: dict[str, _Listing[Row]], folder: str, read: Callable[[], Iterator[Row]]) -> _Listing[Row]:
     """Read a folder, unless it looks as it did: whatever enters or leaves changes its time."""
+    changed, before = _changed(folder), known.get(folder)
+    if before is not None and before.changed == changed:
+        return before
     try:
-        changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 - asked thousands of times a second
-        before = known.get(folder)
-        if before is not None and before.changed == changed:
-            return before.rows
-        settled = time.time_ns() - changed > _TIME_SETTLES
-        found = _Listing(changed if settled else -1, list(read()))
+        if changed == _GONE:
+            raise FileNotFoundError(folder)
+        found = _Listing(changed if time.time_ns() - changed > _TIME_SETTLES else -1, list(read()))
     except OSError:
         known.pop(folder, None)
-        return []
+        return _Listing(_GONE, [])
     known[folder] = found
-    return found.rows
+    return found
+
+
+def _changed(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - asked thousands of times a second
+    except OSError:
+        return _GONE
 
 
 def _folders_in(parent: str) -> Iterator[str]:

@@ -264,7 +264,7 @@ class StateStore:
 class Followed(Generic[Value]):
     """What is read from a store, read again only where the store has changed; for several threads.
 
-    What `read` returns must not be changed by anybody.
+    What `read` returns must not be changed by anybody. What is as before is the same object.
     """
 
     def __init__(self, store: StateStore, read: Callable[[], Value]) -> None:
@@ -275,7 +275,8 @@ class Followed(Generic[Value]):
         """Return the value as it is now; raises what `read` does, and `DiskError`."""
         known, version = self._known, self._store.version()  # the version first: what changes now is read next time
         if known is None or known[0] != version:
-            known = self._known = version, self._read()
+            found = self._read()
+            known = self._known = version, found if known is None or known[1] != found else known[1]
         return known[1]
 
 

@@ -6,3 +6,8 @@ from __future__ import annotations
 def plural(number: int, noun: str) -> str:
     """Return the two as a phrase, for a noun whose plural ends in s."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def grouped(number: int, noun: str) -> str:
+    """Return the two as a phrase for a heading, such as `10,000 models`: large numbers are read in threes."""
+    return plural(number, noun).replace(str(number), f"{number:,}", 1)

@@ -33,6 +33,7 @@ def test_it_shows_the_node_and_pauses_a_snapshot(node, reader):
     cells = dict(zip(heads[1:], page.locator("#rows td").all_inner_texts(), strict=True))
     assert (cells["Health"], cells["Danger"]) == ("good", "unknown"), "nobody has looked for other copies yet"
     assert page.inner_text("#peers-now") == "· 0 TCP, 0 uTP, 0 WebRTC"
+    assert page.inner_text("#scrubs-now") == "· 0 today, 1 in 30 days", "it was verified when it came"
     assert "#" not in page.url
     page.click("button[aria-label^='Pause']")
     page.wait_for_selector("button[aria-label^='Resume']")
@@ -41,7 +42,7 @@ def test_it_shows_the_node_and_pauses_a_snapshot(node, reader):
     page.wait_for_selector("button[aria-label^='Pause']")
     page.fill("#upload", "7MB/s")
     page.click("#set-limits button")
-    page.wait_for_selector("#upload[placeholder='7.00 MB']")
+    page.wait_for_selector("#upload[placeholder='7.00 MB/s']")
     assert world.publisher.ok("limits")["upload"] == 7_000_000
     page.reload()  # the token stays in this tab
     page.wait_for_selector("body[data-state=live] #rows tr")

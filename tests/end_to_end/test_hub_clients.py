@@ -26,17 +26,17 @@ from tests.support.hub_clients import (
     SECONDS,
     Client,
     Installed,
-    recording,
     write_repositories,
 )
 from tests.support.hub_endpoint import hub_process
-from tests.support.nodes import quiet_config
 from tests.support.processes import p2pqwen, running
+from tests.support.recorder import recording
 from tests.support.swarm import QUIET
 from tests.support.waiting import wait_until
 from tests.support.world import REPO, World
 
 ANSWER_SECONDS = 3.0
+TRIES = 3
 KNOCK = "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'?', ('203.0.113.1', 9))"
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,8 @@ pytestmark = pytest.mark.slow
 class Place:
     """Endpoints in the namespace: with the models in the library, and without them but with a peer that has them.
 
-    `unserved` has the models and no endpoint. `took`: seconds in which a client got its model.
+    `unserved` has the models and no endpoint. Of each client that got its model from the library: `took`, in how many
+    seconds, and `asked`, what for.
     """
 
     within: Within
@@ -54,6 +55,7 @@ class Place:
     sources: Mapping[str, Path]
     urls: Mapping[str, str]
     took: dict[str, float]
+    asked: dict[str, set[str]]
 
     def source(self, client: Client) -> Path:
         return next(folder for name, folder in self.sources.items() if name.removeprefix("datasets/") == client.repo)
@@ -86,38 +88,58 @@ def place(tmp_path_factory) -> Iterator[Place]:
             library = stack.enter_context(hub_process(keeper, "--no-upstream", within=within))
             peer = ("--peer", f"127.0.0.1:{port}")
             swarm = stack.enter_context(hub_process(reader, "--no-upstream", *peer, within=within))
-            yield Place(within, unserved, sources, {"library": library, "swarm": swarm}, {})
+            yield Place(within, unserved, sources, {"library": library, "swarm": swarm}, {}, {})
 
 
 def gets(place: Place, installed: Installed, name: str, where: str, out: Path) -> None:
     """Have a client get its model, which it must."""
     client = CLIENTS[name]
-    started = time.monotonic()
-    done = client.run(place.urls[where], out, installed, place.within)
-    place.took.setdefault(name, time.monotonic() - started)
+    with ExitStack() as stack:
+        url, asked = place.urls[where], None
+        if where == "library" and name in ASKED:
+            url, asked = stack.enter_context(recording(url, place.within))
+        started = time.monotonic()
+        done = client.run(url, out, installed, place.within)
+        took = time.monotonic() - started
     assert done.returncode == 0, done.stdout + done.stderr
     for file, got in client.gives.items():
         assert (out / got).read_bytes() == (place.source(client) / file).read_bytes()
+    place.took.setdefault(name, took)
+    if asked is not None:
+        place.asked.setdefault(name, asked)
 
 
+# By client (`scope`), since what is seen of one that gets its model from the library is what all others need of it.
+
+
+@pytest.mark.parametrize("name", CLIENTS, scope="module")
 @pytest.mark.parametrize("where", ["library", "swarm"])
-@pytest.mark.parametrize("name", CLIENTS)
 def test_a_client_gets_the_model(place, installed, tmp_path, name, where):
     gets(place, installed, name, where, tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", CLIENTS)
+@pytest.mark.parametrize("name", CLIENTS, scope="module")
 def test_a_client_says_itself_that_a_model_is_not_there(place, installed, tmp_path, name):
     """And soon: what it takes to start, it takes with a model too, which is the measure on a machine that is busy."""
     client = CLIENTS[name]
     if name not in place.took:
         gets(place, installed, name, "library", tmp_path / "first")
-    started = time.monotonic()
-    done = client.run(place.urls["library"], tmp_path / "out", installed, place.within, repo=ABSENT)
-    took = time.monotonic() - started
-    assert done.returncode != 0
-    assert re.search(client.absent, done.stdout + done.stderr), done.stdout + done.stderr
-    assert took < 3 * place.took[name] + ANSWER_SECONDS
+    took = []
+    while not any(seconds < 3 * place.took[name] + ANSWER_SECONDS for seconds in took):
+        assert len(took) < TRIES, took  # other work may hold up one of them
+        started = time.monotonic()
+        done = client.run(place.urls["library"], tmp_path / f"out-{len(took)}", installed, place.within, repo=ABSENT)
+        took.append(time.monotonic() - started)
+        assert done.returncode != 0
+        assert re.search(client.absent, done.stdout + done.stderr), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ASKED, scope="module")
+def test_what_a_client_asks(place, installed, tmp_path, name):
+    if name not in place.asked:
+        gets(place, installed, name, "library", tmp_path / "first")
+    aside = {one for one in place.asked[name] if one.endswith("/api/agent-harnesses")}  # any answer does
+    assert place.asked[name] - aside == ASKED[name]
 
 
 def test_a_first_start_of_transformers_asks_nobody_beyond_this_machine(place, tmp_path):
@@ -136,26 +158,3 @@ def test_a_first_start_of_transformers_asks_nobody_beyond_this_machine(place, tm
         assert outside.packets() == 0
         run_within(outside.within, [sys.executable, "-c", KNOCK], cwd=tmp_path, seconds=SECONDS)
         assert outside.packets() > 0  # the measure itself
-
-
-@pytest.fixture(scope="module")
-def keeper(tmp_path_factory) -> CommandLine:
-    """Somebody who holds the models."""
-    folder = tmp_path_factory.mktemp("keeper")
-    with HubSimulator() as hub:
-        user = CommandLine(folder, hub.endpoint)
-        quiet_config(user)
-        for name, source in write_repositories(folder / "repositories").items():
-            hub.add(name, source)
-            user.ok("preserve", name)
-    return user
-
-
-@pytest.mark.parametrize("name", ASKED)
-def test_what_a_client_asks(keeper, installed, tmp_path, name):
-    seen: set[str] = set()
-    with hub_process(keeper, "--no-upstream") as target, recording(target, seen) as url:
-        done = CLIENTS[name].run(url, tmp_path / "out", installed)
-    assert done.returncode == 0, done.stdout + done.stderr
-    aside = {one for one in seen if one.endswith("/api/agent-harnesses")}  # any answer does
-    assert seen - aside == ASKED[name]

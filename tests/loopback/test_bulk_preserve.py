@@ -340,14 +340,23 @@ def test_an_organisation_with_nothing(user):
     assert user.run("preserve", "--org", "Nobody").code == 4
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A Hub with 41 repositories, one of 900 files, and somebody who has preserved all of them."""
+    folder = tmp_path_factory.mktemp("kept")
+    with HubSimulator() as hub:
+        org, user = Org(hub, folder / "src"), CommandLine(folder, hub.endpoint)
+        for number in range(40):
+            org.add(f"Model-{number}", 2_000)
+        hub.add("Qwen/Long", write_folder(folder / "long", {f"part-{n}.txt": b"%d" % n for n in range(900)}))
+        user.ok("preserve", "--org", "Qwen")
+        yield hub, user
+
+
 @pytest.mark.parametrize("origin", ["hub", "auto"])
-def test_a_rerun_asks_the_hub_twice_about_what_has_not_changed(hub, org, user, tmp_path, origin):
+def test_a_rerun_asks_the_hub_twice_about_what_has_not_changed(kept, origin):
     """Which commit it is, and its files: nothing of each is read again, here or there."""
-    for number in range(40):
-        org.add(f"Model-{number}", 2_000)
-    long = write_folder(tmp_path / "long", {f"part-{n}.txt": b"%d" % n for n in range(900)})
-    hub.add("Qwen/Long", long)
-    user.ok("preserve", "--org", "Qwen")
+    hub, user = kept
     user.home.joinpath("config.toml").write_text(f'origin = "{origin}"\n')
     hub.log.clear()
     with ModelScopeSimulator() as modelscope:

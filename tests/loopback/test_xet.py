@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -548,7 +549,8 @@ def test_166_no_more_is_written_than_the_file_has(hub, client, tmp_path, endless
     with xet_process.XetProcess(tmp_path / "xet") as process:
         process.begin(XetAccess(said["casUrl"], said["accessToken"], said["exp"]), file, lambda: None, windows=windows)
         bring = partial(process.window, 0, SIZE) if windows else partial(process.follow, lambda *_: None)
-        with pytest.raises((XetFailedError, OSError)):
+        # A window is done once all of it came: what comes after it is met by the next one, or by nobody.
+        with suppress(XetFailedError) if windows else pytest.raises((XetFailedError, OSError)):
             bring()
     assert file.target.stat().st_size <= SIZE
 

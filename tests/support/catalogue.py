@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
+from unittest import mock
 
+from p2pqwen.catalogue import pages
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept
 from p2pqwen.index.entry import Entry, Upstream, entry_magnet
 from p2pqwen.library import durable
@@ -186,10 +189,13 @@ class CatalogueSite:
         data = self.publisher.publish(entries, **changes)
         durable.write(out / "index.json", data, mode=durable.SHARED)
         self.accepted = accept(data, TrustedState(self.publisher.id), now)
-        pages = SitePages(self.home, Library(self.home), records, now)
-        pages.write(out, self.accepted, (key("index"),) if signed else ())
+        site_pages = SitePages(self.home, Library(self.home), records, now)
+        with mock.patch.object(pages, "_qr", _qr):
+            site_pages.write(out, self.accepted, (key("index"),) if signed else ())
 
 
+# A QR code takes half the time that a page of a model takes, and many sites list the same models.
+_qr = cache(pages._qr)
 # A torrent of hundreds of gigabytes takes a tenth of a second to invent, and every site has some: once for all of them.
 _MADE: dict[Model, tuple[Entry, bytes]] = {}
 

@@ -28,7 +28,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.info import build_info
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.piece_hasher import PieceHasher
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.repo_path import RepoPath
@@ -158,10 +158,12 @@ def bundle_of(position: Position, files: Mapping[str, bytes]) -> Content:
 def endless_bundle(position: Position, size: int) -> Blanks:
     """A bundle with an index.json of so many blanks, all of whose hashes are right."""
     layout = bundle_layout([(INDEX_PATH, size)])
-    hasher = PieceHasher(layout.piece_length, padded=False)
-    for _ in range(size // MEGABYTE):
-        hasher.update(b" " * MEGABYTE)
-    hasher.update(b" " * (size % MEGABYTE))
+    whole, rest = divmod(size, layout.piece_length)
+    one, hasher = (PieceHasher(layout.piece_length, padded=False) for _ in range(2))
+    one.update(b" " * layout.piece_length)
+    blank = one.finish()  # as all whole pieces are: to hash each of 4 GiB takes seconds
+    hasher.add(FileHashes.of_pieces(blank.pieces * whole, blank.rows * whole, layout.piece_length))
+    hasher.update(b" " * rest)
     hashes = hasher.finish()
     layers = {} if hashes.pieces_root is None else {hashes.pieces_root: hashes.piece_layer}
     metainfo = Metainfo(build_info(bundle_name(position), layout, {INDEX_PATH: hashes}), layers)

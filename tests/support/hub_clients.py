@@ -9,19 +9,13 @@ import fcntl
 import hashlib
 import importlib.util
 import json
-import re
 import shutil
 import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -54,7 +48,8 @@ class Installed:
 
     def older_python(self) -> str:
         """Return a Python that has huggingface_hub 1.x."""
-        folder = self._once("hub-1", [PYTHON, "-m", "venv", "."], ["bin/pip", "install", "--quiet", OLDER_HUB])
+        pip = [PYTHON, "-m", "pip", "--python", "bin/python", "install", "--quiet", OLDER_HUB]
+        folder = self._once("hub-1", [PYTHON, "-m", "venv", "--without-pip", "."], pip)
         return str(folder / "bin" / "python")
 
     def _once(self, name: str, *commands: Sequence[str]) -> Path:
@@ -349,45 +344,6 @@ ASKED: dict[str, set[str]] = {
     "@huggingface/gguf": {f"GET /{GGUF}/resolve/main/* range"},
     "@huggingface/transformers": {f"GET /{REPO}/resolve/main/*", f"GET /{REPO}/resolve/main/* range"},
 }
-
-
-@contextmanager
-def recording(target: str, seen: set[str]) -> Iterator[str]:
-    """A server that passes requests on, and notes them."""
-    parts = urlsplit(target)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def pass_on(self) -> None:
-            path = urlsplit(self.path).path
-            path = re.sub(r"[0-9a-f]{40,}", "{commit}", path)
-            path = re.sub(r"(/resolve/[^/]+/).*", r"\1*", path)
-            seen.add(f"{self.command} {path}" + (" range" if "Range" in self.headers else ""))
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
-            connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
-            connection.request(self.command, self.path, body=body, headers=dict(self.headers))
-            answer = connection.getresponse()
-            content = answer.read()
-            self.send_response(answer.status)
-            for header, value in answer.headers.items():
-                if header.lower() not in {"transfer-encoding", "connection", "date", "server"}:
-                    self.send_header(header, value)
-            self.end_headers()
-            self.wfile.write(content)
-            connection.close()
-
-        do_GET = do_HEAD = do_POST = pass_on  # noqa: N815 - as http.server names them
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
 
 
 # What they are run on.

@@ -269,7 +269,8 @@ function fill(id, values) {
 }
 
 const chosen = (id) => $(id).value;
-const wanted = () => $("search") && (chosen("q").trim() || chosen("sort") !== "name" || ["org", "class", "license", "format", "quant", "provenance", "health"].some(chosen));
+const FILTERS = ["org", "class", "license", "format", "quant", "provenance", "health"];
+const wanted = () => $("search") && (chosen("q").trim() || chosen("sort") !== "name" || FILTERS.some(chosen));
 
 const HEALTH = {
   few: (row) => row.copies !== null && row.copies < 3,
@@ -318,6 +319,7 @@ function drawn(row) {
   const provenance = row.proven ? "proven" : "unproven";
   const span = (field, text, className = "") => element("span", { field, className, textContent: text });
   const copies = row.seen === null ? "" : `${row.copies === null ? "copies unknown" : row.copies === 1 ? "1 copy" : `${row.copies} copies`}, seen ${row.seen}`;
+  const also = [row.formats, row.quants].filter(Boolean).join(" ");
   const get = entry
     ? [element("a", { field: "magnet", href: entry.magnet, textContent: "magnet", ariaLabel: `magnet of ${row.repo} ${short}` }), " ",
        element("a", { field: "torrent", href: claims.root + entry.torrent, textContent: ".torrent", ariaLabel: `torrent of ${row.repo} ${short}` })]
@@ -327,8 +329,13 @@ function drawn(row) {
     element("span", { className: "facts" }, element("code", { field: "commit", textContent: short }), " ",
       span("size", sizeWords(row.size)[1]), " ", span("files", row.files === 1 ? "1 file" : `${row.files} files`), " ", span("license", licenseWords(row.license)), " ",
       span("provenance", provenance, `tag ${provenance}`), " ", span("upstream", upstreamWords(row.repo, row.upstream), `tag ${row.upstream}`), " ", span("added", row.added.slice(0, 10))),
-    element("span", { className: "also", textContent: [[row.formats, row.quants].filter(Boolean).join(" "), copies].filter(Boolean).join(" · ") }),
+    element("span", { className: "also" }, also, also && copies ? " · " : "", element("span", { textContent: copies })),
     element("span", { className: "get" }, ...get));
+}
+
+function foundWords(count, set) {
+  if (count) return count === 1 ? "1 snapshot found" : `${count.toLocaleString("en")} snapshots found`;
+  return `Nothing found. ${set ? "A filter may leave it out" : "Each word has to stand in the name, license, format or commit"}.`;
 }
 
 function show() {
@@ -338,7 +345,10 @@ function show() {
   $("found").hidden = found === null;
   $("more").hidden = found === null || found.length <= shown;
   $("results").replaceChildren(...(found ?? []).slice(0, shown).map(drawn));
-  if (found !== null) $("found").textContent = found.length === 1 ? "1 snapshot found" : `${found.length} snapshots found`;
+  $("clear").hidden = found === null || found.length > 0;
+  const set = FILTERS.filter(chosen).length;
+  $("set").textContent = set ? `(${set} set)` : "";
+  if (found !== null) $("found").textContent = foundWords(found.length, set);
 }
 
 async function search() {
@@ -419,6 +429,11 @@ function begin() {
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("focusin", () => load(), { once: true });
     form.addEventListener("input", search);
+    $("clear").addEventListener("click", () => {
+      form.reset();
+      show();
+      $("q").focus();
+    });
     $("more").addEventListener("click", () => {
       shown += SHOWN;
       show();

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -47,7 +47,7 @@ class HealthWatch:
     """
 
     swarms: Callable[[], Iterable[WatchedSwarm]]
-    rows: Callable[[], list[SnapshotState]]
+    rows: Callable[[], Sequence[SnapshotState]]
     store: HealthStore
     probes: Probes
     clock: Callable[[], datetime]

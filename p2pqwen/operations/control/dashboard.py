@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -28,12 +27,16 @@ from p2pqwen.operations.node.state import NodeAddress
 from p2pqwen.server.control import Given
 from p2pqwen.stewardship.alerts import Alert, worst_first
 from p2pqwen.stewardship.danger import Danger
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.derived import Derived
 
 REFRESH = 2.0
 """Seconds between two pictures."""
 SAMPLE = 10.0
 """Seconds between two measurements of the rates."""
+CALENDAR = 31
+"""Days of which it is shown what is to be read for bit rot: today and the 30 after it."""
+CALENDAR_EVERY = 30.0
+"""Seconds between two looks at that: it moves by days, and asks each snapshot."""
 HOUR = 360
 DAY = 288
 _TO_A_POINT = 30
@@ -55,8 +58,9 @@ class Rates:
 class Picture:
     """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
 
-    `alerts` and `dangers` are None where they are as before, `rates` where no point was added. `dangers`: how near a
-    snapshot is to being lost, as last surveyed. `scrub_every`: seconds between two readings of a file for bit rot.
+    `alerts`, `dangers` and `scrubs` are None where they are as before, `rates` where no point was added. `dangers`: how
+    near a snapshot is to being lost, as last surveyed. `scrubs`: how many snapshots are to be read for bit rot today
+    (or were, before) and on each of the 30 days after it, UTC.
     """
 
     node: NodeAddress
@@ -69,7 +73,7 @@ class Picture:
     folders: tuple[Folder, ...]
     alerts: tuple[Alert, ...] | None
     rates: Rates | None
-    scrub_every: int
+    scrubs: tuple[int, ...] | None
     dangers: Mapping[str, Danger] | None
 
 
@@ -79,11 +83,20 @@ class _Moment:
 
     at: float
     status: NodeStatusAnswer
-    rows: Mapping[SnapshotId, StatusRow]
     network: NetworkAnswer
     folders: tuple[Folder, ...]
     alerts: tuple[Alert, ...]
     dangers: Mapping[str, Danger]
+    scrubs: tuple[int, ...]
+
+    def since(self, before: _Moment | None) -> tuple[tuple[StatusRow, ...], tuple[str, ...]]:
+        """Return the rows that changed since a moment, and the names of those that are no more."""
+        rows, old = self.status.snapshots, () if before is None else before.status.snapshots
+        if rows is old:
+            return (), ()
+        known = {one.id: one for one in old}
+        changed = tuple(one for one in rows if (was := known.pop(one.id, None)) is not one and was != one)
+        return changed, tuple(map(str, known))
 
 
 @dataclass(slots=True)
@@ -123,22 +136,25 @@ class Dashboard:
         rooms: Callable[[], Mapping[str, int | None]],
         more_alerts: Callable[[], tuple[Alert, ...]] = tuple,
         *,
-        scrub_every: timedelta = timedelta(days=30),
+        scrubs: Callable[[int], tuple[int, ...]] = lambda days: (0,) * days,
         failing: Callable[[], Mapping[str, str]] = dict,
         dangers: Callable[[], Mapping[str, Danger]] = dict,
     ) -> None:
         """`more_alerts` are those that a picture cannot show at once: of swarms and publishers.
 
-        `failing` tells of folders on disks that fail, `dangers` how near snapshots are to being lost.
+        `failing` tells of folders on disks that fail, `dangers` how near snapshots are to being lost, `scrubs` how many
+        are to be read on each of so many days.
         """
         self._failing, self._dangers = failing, dangers
-        self._scrub_every = scrub_every
+        self._scrubs = scrubs
+        self._calendar: tuple[float, tuple[int, ...]] = -CALENDAR_EVERY, ()
         self._status, self._network, self._rooms, self._more_alerts = status, network, rooms, more_alerts
         self._history = _History()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._measure, name="dashboard", daemon=True)
         self._viewers = threading.BoundedSemaphore(MAX_VIEWERS)
         self._drawn: _Moment | None = None
+        self._alerts: Derived[object, tuple[Alert, ...]] = Derived()
         self._drawing = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -176,30 +192,33 @@ class Dashboard:
     def _draw(self) -> _Moment:
         at, status = time.monotonic(), self._status()
         folders = Folder.all(self._rooms(), self._failing())
-        alerts = worst_first((*of_status(status, folders), *self._more_alerts()))
-        rows = {one.id: one for one in status.snapshots}
-        return _Moment(at, status, rows, self._network(), folders, alerts, self._dangers())
+        seen = (status.snapshots, status.limits, folders)
+        (found,) = self._alerts.look([seen], lambda _: of_status(status, folders))
+        alerts = worst_first((*found, *self._more_alerts()))
+        if at - self._calendar[0] >= CALENDAR_EVERY:
+            self._calendar = at, self._scrubs(CALENDAR)
+        return _Moment(at, status, self._network(), folders, alerts, self._dangers(), self._calendar[1])
 
     def _picture(self, now: _Moment, before: _Moment | None, rates: Rates | None) -> Picture:
-        known = {} if before is None else before.rows
+        changed, gone = now.since(before)
         return Picture(
             node=now.status.node,
             network=now.network,
-            snapshots=tuple(one for name, one in now.rows.items() if known.get(name) != one),
-            gone=tuple(str(name) for name in known.keys() - now.rows.keys()),
+            snapshots=changed,
+            gone=gone,
             fetches=now.status.fetches,
             limits=now.status.limits,
             watch=now.status.watch,
             folders=now.folders,
             alerts=None if before is not None and before.alerts == now.alerts else now.alerts,
             rates=rates,
-            scrub_every=round(self._scrub_every.total_seconds()),
+            scrubs=None if before is not None and before.scrubs == now.scrubs else now.scrubs,
             dangers=None if before is not None and before.dangers == now.dangers else now.dangers,
         )
 
     def _measure(self) -> None:
         while not self._stopping.wait(SAMPLE):
             # A node that is busy for a moment leaves a gap in the plot, and nothing else.
-            for moment in each([self._look], lambda look: look(), failed=lambda *_: None):
-                states = [one.row.state for one in moment.rows.values()]
+            for now in each([self._status], lambda ask: ask(), failed=lambda *_: None):
+                states = [one.row.state for one in now.snapshots]
                 self._history.add(sum(one.upload_rate for one in states), sum(one.download_rate for one in states))

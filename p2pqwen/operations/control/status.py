@@ -43,18 +43,15 @@ class StatusRows:
     """Rows of one look after another: one that is as before is the same object. For several threads."""
 
     def __init__(self) -> None:
-        self._made: Derived[SnapshotId, tuple[SnapshotState, UpstreamRecord | None], StatusRow] = Derived(_row)
+        self._made: Derived[SnapshotState, StatusRow] = Derived()
 
     def all(
         self, states: Iterable[SnapshotState], upstream: Mapping[SnapshotId, UpstreamRecord]
     ) -> tuple[StatusRow, ...]:
-        """Return the rows, with what is known of each snapshot on the Hub."""
-        return tuple(self._made.look((one.id, (one, upstream.get(one.id))) for one in states))
-
-
-def _row(made_of: tuple[SnapshotState, UpstreamRecord | None]) -> StatusRow:
-    state, upstream = made_of
-    return StatusRow(state.row, UpstreamAnswer.of(upstream))
+        """Return the rows, with what is known of each snapshot on the Hub; the same object where all is as before."""
+        return self._made.look(
+            states, lambda one: StatusRow(one.row, UpstreamAnswer.of(upstream.get(one.id))), besides=(upstream,)
+        )
 
 
 @dataclass(frozen=True, slots=True)

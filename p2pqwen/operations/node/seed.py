@@ -47,7 +47,8 @@ from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 
 PUMP = 0.25  # seconds
-LIBRARY_EVERY = 1.0  # seconds between looks for snapshots that came or went, with thousands of them more
+LIBRARY_EVERY = 1.0  # seconds between looks for snapshots that came or went, with hundreds of them more
+LOOKED_THROUGH = 250  # snapshots, of those whose folders are asked for a change, for each second between two looks
 STATE_EVERY = 1.0
 STATS_EVERY = 10.0
 FEW = 200  # snapshots, for which the state is written with every event
@@ -127,7 +128,13 @@ class _Seed:
     @property
     def bad_pieces(self) -> int:
         """How many of them are missing or wrong; no piece of another file is ever there."""
-        return self.pieces - self.torrent.have.count(1)
+        return self.pieces - self.here
+
+    @property
+    def here(self) -> int:
+        """How many pieces are here, counted by those that are not: of what is nearly whole that is far quicker."""
+        have = self.torrent.have
+        return len(have) - have.count(0)
 
     @property
     def names(self) -> list[SnapshotId]:
@@ -196,7 +203,8 @@ class SeedLoop:
         self._away: list[AwaySnapshot] = []
         self._news: list[Event] = []
         self._upload, self._download = settings.choices.upload_limit, settings.choices.download_limit
-        self._rows: Derived[SnapshotId, _Moment, SnapshotState] = Derived(_row)
+        self._rows: Derived[_Moment, SnapshotState] = Derived()
+        self._written: tuple[NodeAddress, Sequence[SnapshotState]] | None = None
         self._seen_rates = (0, 0)  # at which peers and HTTP last sent
         self._web_sent = (0, self._clock.monotonic())
 
@@ -232,7 +240,7 @@ class SeedLoop:
             if self._supervisor is not None:
                 self._supervisor.tick()
             self._tell_where()
-            if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / 1000)):
+            if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / LOOKED_THROUGH)):
                 self._follow_library()
             more_to_load = self._load_some()
             self._swarm.pump(0.0 if more_to_load else PUMP)
@@ -304,14 +312,15 @@ class SeedLoop:
         """Take the next turn at once; from any thread."""
         self._swarm.wake()
 
-    def rows(self) -> list[SnapshotState]:
-        """Return how every snapshot stands."""
-        rows = self._rows.look((name, _Moment.of(one, self._sent_over_http(one))) for name, one in self._seeds.items())
-        rows += [
+    def rows(self) -> Sequence[SnapshotState]:
+        """Return how every snapshot stands; the same object while nothing moves."""
+        served = self._rows.look([_Moment.of(one, self._sent_over_http(one)) for one in self._seeds.values()], _row)
+        twins = [
             _twin_row(one, twin, self._sent_for(twin)) for one in self._seeds.values() for twin in one.twins.values()
         ]
-        rows += [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
-        return rows + [SnapshotState(id=one.id, state="away", size=one.size) for one in self._away]
+        left_out = [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
+        away = [SnapshotState(id=one.id, state="away", size=one.size) for one in self._away]
+        return (*served, *twins, *left_out, *away) if twins or left_out or away else served
 
     @property
     def uploaded_besides(self) -> int:
@@ -384,7 +393,7 @@ class SeedLoop:
         one.torrent.set_upload_slots(-1 if -1 in slots else max(slots))
         if not served:
             one.torrent.pause()
-        elif one.torrent.have.count(1):
+        elif one.here:
             one.torrent.share(self._trackers(one))
         if self._web is None:
             return
@@ -635,7 +644,11 @@ class SeedLoop:
 
     def _write_state(self) -> None:
         rows = self.rows() if self._supervisor is None else self._supervisor.shown(self.rows())
-        write_state(self._home.node_state, NodeState(NodeAddress(os.getpid(), self.listening), tuple(rows)))
+        address, before = NodeAddress(os.getpid(), self.listening), self._written
+        if before is not None and before[0] == address and before[1] is rows:
+            return  # what stands there is as it was
+        write_state(self._home.node_state, NodeState(address, tuple(rows)))
+        self._written = address, rows
 
     def _tell_stats(self) -> None:
         rows = [one.torrent.progress() for one in self._seeds.values()]
@@ -674,7 +687,7 @@ class _Moment(NamedTuple):
 
     @classmethod
     def of(cls, one: _Seed, over_http: int) -> _Moment:
-        return cls(one, one.state, one.torrent.progress(), one.torrent.have.count(1), over_http)
+        return cls(one, one.state, one.torrent.progress(), one.here, over_http)
 
 
 def _row(moment: _Moment) -> SnapshotState:

@@ -44,6 +44,7 @@ class StandingWatch:
     clock: Callable[[], float] = time.monotonic
     withdrawals: WithdrawalWatch = field(default_factory=WithdrawalWatch)
     _known: Mapping[SnapshotId, Stood] = field(default_factory=dict)
+    _answered: tuple[list[SnapshotId], Mapping[SnapshotId, Stood]] = field(default_factory=lambda: ([], {}))
     _told: dict[SnapshotId, Standing] = field(default_factory=dict)
     _asked: dict[SnapshotId, tuple[object, float]] = field(default_factory=dict)
     _background: BackgroundThread = field(init=False)
@@ -70,7 +71,12 @@ class StandingWatch:
         return self._background.busy
 
     def of(self, snapshots: list[SnapshotId]) -> Mapping[SnapshotId, Stood]:
-        """Return what is known of these; what came since the last look is judged at once, for a moment."""
+        """Return what is known of these; what came since the last look is judged at once, for a moment.
+
+        It is another object where something has changed. Not to be changed, nor the list that is given.
+        """
+        if self._answered[0] is snapshots and self._answered[1] is self._known:
+            return self._known
         until = self.clock() + _AT_ONCE
         judged: dict[SnapshotId, Stood] = {}
         for snapshot in snapshots:
@@ -82,6 +88,8 @@ class StandingWatch:
                 judged |= self.standings.of([held])
         if judged:
             self._known = {**self._known, **judged}
+        if self._known.keys() >= set(snapshots):
+            self._answered = snapshots, self._known
         return self._known
 
     def _run(self) -> None:
@@ -99,7 +107,9 @@ class StandingWatch:
         except P2pqwenError as error:
             self.report(Notice("warning", f"standing: {error.message}"))
             return
-        self._known = {**away, **found}
+        known = {**away, **found}
+        if known != self._known:  # whoever made rows of them need not make them again
+            self._known = known
         for snapshot, stood in found.items():
             before = self._told.get(snapshot)
             self._told[snapshot] = stood.standing

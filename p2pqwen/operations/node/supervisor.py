@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain
-from typing import Any, NamedTuple, Protocol, TypeVar
+from itertools import chain, repeat
+from typing import Any, Protocol, TypeVar
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
 from p2pqwen.events import Happened, Notice, Report
-from p2pqwen.index.withdrawals import Withdrawn
 from p2pqwen.library.idle import ReadThrottle
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, Library
@@ -79,8 +78,8 @@ class SeedingNode(Protocol):
     def wake(self) -> None:
         """Take the next turn, and call `tick`, at once; from any thread."""
 
-    def rows(self) -> list[SnapshotState]:
-        """Return how every snapshot stands."""
+    def rows(self) -> Sequence[SnapshotState]:
+        """Return how every snapshot stands; the same object where nothing has moved."""
 
     @property
     def uploaded_besides(self) -> int:
@@ -113,24 +112,6 @@ class NodeFigures:
     rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not connected
 
 
-class _Told(NamedTuple):
-    """A row of the node, and all that is known of its snapshot besides."""
-
-    row: SnapshotState
-    choice: Choice
-    sent: Transfer
-    scrub: ScrubRecord
-    unbooked: int
-    withdrawn: tuple[Withdrawn, ...]
-    seeded: bool
-    stood: Stood | None
-
-    def decorated(self) -> SnapshotState:
-        """Return the row as it is shown."""
-        shown = self.row.with_memory(self.choice, self.sent, self.scrub, unbooked=self.unbooked)
-        return shown.with_withdrawals(self.withdrawn, seeded=self.seeded).with_standing(self.stood)
-
-
 _NO_CHOICE, _NO_TRANSFER, _NO_SCRUB = Choice(), Transfer(), ScrubRecord()
 
 
@@ -157,6 +138,7 @@ class Supervisor:
     _timers: dict[str, float] = field(default_factory=dict)
     _sent: dict[SnapshotId, int] = field(default_factory=dict)
     _unbooked: dict[SnapshotId, Transfer] = field(default_factory=dict)
+    _booked: Sequence[SnapshotState] = ()
     _sent_besides: int = 0
     _unbooked_besides: int = 0
     _held: dict[SnapshotId, Choice] = field(default_factory=dict)
@@ -164,7 +146,8 @@ class Supervisor:
     _allowed: Allowance = NO_LIMITS
     _transfers: Mapping[str, Transfer] = field(default_factory=dict)
     _scrubs: Mapping[str, ScrubRecord] = field(default_factory=dict)
-    _shown: Derived[SnapshotId, _Told, SnapshotState] = field(default_factory=lambda: Derived(_Told.decorated))
+    _shown: Derived[tuple[SnapshotState, Transfer | None], SnapshotState] = field(default_factory=Derived)
+    _named: tuple[Sequence[SnapshotState], list[SnapshotId]] = ((), [])
     _mending: dict[str, datetime | None] = field(default_factory=dict)
     _missing: int = 0
     _ended: int = 0
@@ -288,11 +271,11 @@ class Supervisor:
         """Whether the node still loads what needs no reading first; from any thread."""
         return self._node is None or self._node.loading
 
-    def look(self) -> list[SnapshotState]:
-        """Return how everything stands; on the node's thread."""
+    def look(self) -> tuple[SnapshotState, ...]:
+        """Return how everything stands, the same object where nothing has moved; on the node's thread."""
         return self.shown(self._live.rows())
 
-    def look_now(self) -> tuple[list[SnapshotState], Transfer]:
+    def look_now(self) -> tuple[tuple[SnapshotState, ...], Transfer]:
         """Return how everything stands, and what this month transferred until now; for every other thread."""
         return self.on_node(lambda: (self.look(), self._this_month()))
 
@@ -322,18 +305,29 @@ class Supervisor:
         """Return what the user chose, as last read; nothing for a fetch that does not know its snapshot yet."""
         return _NO_CHOICE if snapshot is None else self._choices.get(str(snapshot), _NO_CHOICE)
 
-    def shown(self, rows: list[SnapshotState]) -> list[SnapshotState]:
-        """Return the node's rows with what the supervisor knows: fetches, pauses, ratios, the last scrub."""
+    def shown(self, rows: Sequence[SnapshotState]) -> tuple[SnapshotState, ...]:
+        """Return the node's rows with what the supervisor knows: fetches, pauses, ratios, the last scrub.
+
+        A row that is as before, as nearly all are, is not put together again.
+        """
         self._book_transfers(rows)
-        by_id = {row.id: row for row in rows}
-        for job in self.jobs.all():
-            if job.snapshot is not None and not job.state.ended:
-                by_id[job.snapshot] = _job_row(job, job.snapshot)
-        stood = self.watch.of(list(by_id))
-        found = self._shown.look((name, self._told(row, stood.get(name))) for name, row in by_id.items())
+        fetched = [job for job in self.jobs.all() if job.snapshot is not None and not job.state.ended]
+        if fetched:
+            by_id = {row.id: row for row in rows}
+            by_id |= {job.snapshot: _job_row(job, job.snapshot) for job in fetched if job.snapshot is not None}
+            rows = tuple(by_id.values())
+        if self._named[0] is not rows:
+            self._named = rows, [row.id for row in rows]
+        stood, withdrawals = self.watch.of(self._named[1]), self.watch.withdrawals
+        unbooked = self._unbooked
+        found = self._shown.look(
+            ((row, unbooked.get(row.id)) for row in rows) if unbooked else ((row, None) for row in rows),
+            lambda told: self._decorated(*told, stood.get(told[0].id)),
+            besides=(self._choices, self._transfers, self._scrubs, stood, withdrawals.said, withdrawals.held_back),
+        )
         self.figures = replace(
             self.figures,
-            rows=tuple(found),
+            rows=found,
             jobs=tuple(job.answer for job in self.jobs.all()),
             allowance=self._allowed,
         )
@@ -408,9 +402,11 @@ class Supervisor:
         """Book what seeds and fetches have moved until now."""
         self._book_transfers(self._live.rows())
 
-    def _book_transfers(self, rows: Iterable[SnapshotState]) -> None:
-        for row in rows:
-            self._book_upload(row)
+    def _book_transfers(self, rows: Sequence[SnapshotState]) -> None:
+        for row, booked in zip(rows, chain(self._booked, repeat(None)), strict=False):
+            if row is not booked:
+                self._book_upload(row)
+        self._booked = rows
         for one, more in self.jobs.take_counts().items():
             self._book(one, more.uploaded, more.downloaded)
         before, self._sent_besides = self._sent_besides, self._live.uploaded_besides
@@ -432,18 +428,17 @@ class Supervisor:
         except DiskError as error:
             self.report(Notice("warning", error.message))
 
-    def _told(self, row: SnapshotState, stood: Stood | None) -> _Told:
+    def _decorated(self, row: SnapshotState, unbooked: Transfer | None, stood: Stood | None) -> SnapshotState:
+        """Return a row with all that is known of its snapshot besides."""
         name, withdrawals = str(row.id), self.watch.withdrawals
-        return _Told(
-            row,
+        shown = row.with_memory(
             self._choices.get(name, _NO_CHOICE),
             self._transfers.get(name, _NO_TRANSFER),
             self._scrubs.get(name, _NO_SCRUB),
-            self._unbooked.get(row.id, _NO_TRANSFER).uploaded,
-            withdrawals.of(row.id),
-            row.id not in withdrawals.held_back,
-            stood,
+            unbooked=0 if unbooked is None else unbooked.uploaded,
         )
+        seeded = row.id not in withdrawals.held_back
+        return shown.with_withdrawals(withdrawals.of(row.id), seeded=seeded).with_standing(stood)
 
     def _scrub(self) -> None:
         """Scrub what is due, for as long as the node runs; on a thread of its own."""

@@ -40,6 +40,11 @@ class WithdrawalWatch:
                 if one not in before.get(snapshot, ()):
                     self._tell(one)
 
+    @property
+    def said(self) -> Mapping[SnapshotId, tuple[Withdrawn, ...]]:
+        """Return all that is withdrawn, by whom; another object where that has changed."""
+        return self._said
+
     def of(self, snapshot: SnapshotId) -> tuple[Withdrawn, ...]:
         """Return who withdrew a snapshot."""
         return self._said.get(snapshot, ())

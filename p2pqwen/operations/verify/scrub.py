@@ -145,6 +145,21 @@ class Scrubber:
         each(whole, look, failed=warn(self.report, lambda held: held.id))
         return [held for *_, held in sorted(found)]
 
+    def calendar(self, days: int) -> tuple[int, ...]:
+        """Return how many snapshots fall due on each of so many days (UTC), the first of them today or before."""
+        records, now = self.records(), self.now()
+        found = [0] * days
+
+        def count(held: HeldSnapshot) -> None:
+            record = records.get(str(held.id), ScrubRecord())
+            last = record.finished or _arrived(held)
+            later = 0 if record.read or last > now else ((last + self.interval).date() - now.date()).days
+            if later < days:
+                found[max(0, later)] += 1
+
+        each([held for held in self.library.all() if held.state is not State.INCOMPLETE], count, failed=lambda *_: None)
+        return tuple(found)
+
     def rate(self) -> int:
         """Return the bytes a second that read the whole library twice within the interval."""
         sizes = each(self.library.all(), lambda held: held.metainfo().layout.total_size, failed=lambda *_: None)

@@ -60,8 +60,6 @@ function plot(id, up, down) {
   return most;
 }
 
-const DAY = 86_400_000, CALENDAR = 30;
-
 // What each row adds to the charts over all of them, which a picture's changed rows alone do not show.
 const states = new Map();
 
@@ -84,18 +82,10 @@ function drawPeers() {
   $("peers-now").textContent = `· ${Object.entries(counts).map(([name, count]) => `${count} ${name}`).join(", ")}`;
 }
 
-function drawScrubs(every) {
-  const due = Array(CALENDAR).fill(0);
-  let late = 0;
-  const today = new Date().setUTCHours(0, 0, 0, 0);
-  for (const row of states.values()) {
-    const day = row.last_scrub ? Math.floor((Date.parse(row.last_scrub) + 1000 * every - today) / DAY) : 0;
-    if (day < CALENDAR) due[Math.max(0, day)] += 1;
-    late += day <= 0;
-  }
+function drawScrubs(due) {
   const most = Math.max(1, ...due);
   $("scrubs").querySelector("path").setAttribute("d", due.map((count, day) => `M${10 * day + 5} 60v${(-56 * count) / most}`).join(""));
-  $("scrubs-now").textContent = `· ${late} today, ${due.reduce((sum, one) => sum + one, 0)} in ${CALENDAR} days`;
+  $("scrubs-now").textContent = `· ${due[0]} today, ${due.reduce((sum, one) => sum + one, 0)} in ${due.length - 1} days`;
 }
 
 // What each cell of a row says, and of which class it is.
@@ -212,8 +202,8 @@ function draw(picture) {
   if (picture.snapshots.length || picture.gone.length) {
     filter();
     drawPeers();
-    drawScrubs(picture.scrub_every);
   }
+  if (picture.scrubs) drawScrubs(picture.scrubs);
   $("count").textContent = `(${rows.size})`;
   if (picture.alerts) drawAlerts(picture.alerts);
   $("folders").replaceChildren(...picture.folders.map((one) => element("li", { textContent: `${one.path}: ${one.room === null ? "not here" : `${words(one.room)} free beyond the reserve`}${one.failing ? `; failing: ${one.failing}` : ""}` })));
@@ -221,8 +211,8 @@ function draw(picture) {
   const limits = picture.limits;
   const quota = limits.monthly_upload ? ` of ${words(limits.monthly_upload)}` : "";
   $("limits").textContent = `${words(limits.uploaded_this_month)}${quota} sent this month. Hours: ${limits.hours.length ? limits.hours.join(", ") : "always"}. ${limits.may_upload ? "Uploading is allowed now." : limits.reason}`;
-  for (const [id, value] of [["upload", limits.upload], ["download", limits.download], ["quota", limits.monthly_upload]]) {
-    $(id).placeholder = value ? words(value) : "none";
+  for (const [id, value, unit] of [["upload", limits.upload, "/s"], ["download", limits.download, "/s"], ["quota", limits.monthly_upload, ""]]) {
+    $(id).placeholder = value ? words(value) + unit : "none";
   }
   const watch = picture.watch;
   $("watch").textContent = watch ? `Last round ${watch.started ?? "never"}${watch.running ? ", running" : ""}; next ${watch.next ?? "not planned"}.` : "Nothing is watched.";
@@ -231,7 +221,7 @@ function draw(picture) {
     plot("hour", hour_up, hour_down);
     $("hour-now").textContent = `· now ${words(hour_up.at(-1) ?? 0)}/s up, ${words(hour_down.at(-1) ?? 0)}/s down`;
     const most = plot("day", day_up, day_down);
-    $("day-most").textContent = day_up.length ? `· most ${words(most)}/s` : "";
+    $("day-most").textContent = day_up.length ? `· most ${words(most)}/s` : "· the first point comes after five minutes";
   }
 }
 

@@ -67,6 +67,8 @@ def test_feeds_are_read_and_name_their_torrents(name, numbers, mirrors):
         read = feedparser.parse(made[place])
         assert not read.bozo, read.get("bozo_exception")
         assert [one.id for one in read.entries] == [f"urn:btih:{entry.infohash.v1}" for entry in expected]
+        itself = [one.href for one in read.feed.links if one.rel == "self"]
+        assert itself == [mirror + place for mirror in mirrors]
         for one, entry in zip(read.entries, expected, strict=True):
             enclosure = one.enclosures[0]
             assert enclosure.type == "application/x-bittorrent"

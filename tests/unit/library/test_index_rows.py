@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice
 from p2pqwen.index import listing as listing_module
-from p2pqwen.index.acceptance import TrustedState, accept
+from p2pqwen.index.acceptance import Accepted, TrustedState, accept
 from p2pqwen.index.listing import Columns, EntryList, claims_of, columns_of
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
@@ -57,6 +58,7 @@ def other_rows() -> list[dict[str, Any]]:
     return [{**row, "repo_type": "space", "recipe": number} for number in range(1, ROWS_IN_PART + 20)]
 
 
+@cache
 def make_file(others: int = 0, version: int = 1) -> bytes:
     document = make_document(ROOTS, version, entries(), withdrawn=(withdrawal(make_entry(9, "Gone/Model"), "why"),))
     signed = document.to_json()
@@ -65,11 +67,17 @@ def make_file(others: int = 0, version: int = 1) -> bytes:
     return make_index(ROOTS, signed)
 
 
-@pytest.fixture(params=[0, 3, ROWS_IN_PART + 19], ids=["plain", "some skipped", "many skipped"])
-def stored(request, tmp_path: Path) -> tuple[Path, bytes]:
-    """A file that was accepted, its database beside it."""
+@cache
+def judged(data: bytes) -> Accepted:
+    """What the file itself says, without a database."""
+    return accept(data, TrustedState(PUBLISHER), NOW)
+
+
+@pytest.fixture(scope="module", params=[0, 3, ROWS_IN_PART + 19], ids=["plain", "some skipped", "many skipped"])
+def stored(request, tmp_path_factory) -> tuple[Path, bytes]:
+    """A file that was accepted, its database beside it; what changes them takes `one`."""
     data = make_file(request.param)
-    path = tmp_path / "index.json"
+    path = tmp_path_factory.mktemp("stored") / "index.json"
     path.write_bytes(data)
     rebuild(path, PUBLISHER, NOW)
     return path, data
@@ -99,7 +107,7 @@ def no_verification(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_says_what_the_file_says(stored, monkeypatch):
     path, data = stored
-    plain = accept(data, TrustedState(PUBLISHER), NOW)
+    plain = judged(data)
     no_verification(monkeypatch)
     found = read_accepted(path, PUBLISHER, NOW)
     assert found == plain
@@ -128,14 +136,14 @@ WORDS = [
 @pytest.mark.parametrize("words", WORDS, ids=ascii)
 def test_words_find_the_same_entries(stored, words):
     path, data = stored
-    plain = EntryList(tuple(accept(data, TrustedState(PUBLISHER), NOW).document.entries))
+    plain = EntryList(tuple(judged(data).document.entries))
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
     assert list(listing.having(words)) == list(plain.having(words))
 
 
 def test_columns_say_what_the_entries_say(stored, monkeypatch):
     path, data = stored
-    plain = accept(data, TrustedState(PUBLISHER), NOW).document.entries
+    plain = judged(data).document.entries
     no_verification(monkeypatch)
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
     monkeypatch.setattr(stored_listing, "_row", lambda _: pytest.fail("an entry was made"))
@@ -164,7 +172,7 @@ def test_columns_come_in_as_many_parts_as_they_need(tmp_path: Path, monkeypatch)
 def test_the_beginning_of_every_hash_finds_its_entry(stored):
     path, data = stored
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
-    for entry in accept(data, TrustedState(PUBLISHER), NOW).document.entries[::17]:
+    for entry in judged(data).document.entries[::17]:
         for digits in (str(entry.id.commit), str(entry.infohash.v1), str(entry.infohash.v2)):
             for length in (7, 10, 11, len(digits)):
                 assert entry in listing.having([digits[:length].upper()])
@@ -172,7 +180,7 @@ def test_the_beginning_of_every_hash_finds_its_entry(stored):
 
 def test_everything_is_found_by_what_it_is(stored):
     path, data = stored
-    plain = EntryList(tuple(accept(data, TrustedState(PUBLISHER), NOW).document.entries))
+    plain = EntryList(tuple(judged(data).document.entries))
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
     for entry in plain:
         assert listing.find(entry.id) == [entry]
@@ -194,7 +202,7 @@ NAME_WORDS = ((), ("model",), ("ORG1", "1"), ("model-1", "org"), ("apache",), ("
 
 def test_names_are_found_by_their_words(stored):
     path, data = stored
-    plain = EntryList(tuple(accept(data, TrustedState(PUBLISHER), NOW).document.entries))
+    plain = EntryList(tuple(judged(data).document.entries))
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
     for words, kind in product(NAME_WORDS, RepoKind):
         for after in ("", "Org1/Model", "Org1/Model-1", "Org3/Model-100", "~"):
@@ -206,7 +214,7 @@ def test_names_are_found_by_their_words(stored):
 
 def test_a_name_is_found_in_any_case(stored):
     path, data = stored
-    plain = EntryList(tuple(accept(data, TrustedState(PUBLISHER), NOW).document.entries))
+    plain = EntryList(tuple(judged(data).document.entries))
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
     for repo in islice(plain.repos(), 0, None, 5):
         for text in (repo.text, repo.text.lower(), repo.text.upper()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
@@ -200,6 +202,52 @@ def test_a_fetch_may_finish_while_somebody_looks(library, monkeypatch):
 
     monkeypatch.setattr(durable, "read", finishing_first)
     assert library.find(REPO).state is State.COMPLETE
+
+
+def grow_old(folder):
+    """Let no folder's time be of just now, when another change might not show in it."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+@pytest.mark.parametrize(
+    "name", ["Qwen/Demo", "Qwen/Other", "Others/Demo", "datasets/Qwen/Data", "modelscope:Qwen/Demo"]
+)
+def test_what_another_program_adds_and_removes_shows_wherever_it_lies(library, tmp_path, name):
+    other, second = Library(Home(tmp_path)), SnapshotId(RepoId.parse(name), SECOND.commit)
+
+    def seen():
+        found = [(held.id, held.state) for held in library.all()]
+        grow_old(library.root)
+        assert [(held.id, held.state) for held in library.all()] == found
+        return dict(found)
+
+    stage(other, FIRST)
+    other.install(FIRST, TORRENT, STAGED)
+    assert seen() == {FIRST: State.COMPLETE}
+    stage(other, second)
+    other.install(second, TORRENT, STAGED)
+    assert seen() == {FIRST: State.COMPLETE, second: State.COMPLETE}
+    other.remove(other.find(second.repo, second.commit))
+    assert seen() == {FIRST: State.COMPLETE}
+    other.begin(second, TORRENT, None)
+    assert seen() == {FIRST: State.COMPLETE, second: State.INCOMPLETE}
+
+
+def test_a_library_that_has_not_changed_is_asked_for_times_alone(library, monkeypatch):
+    for one in (FIRST, SECOND):
+        stage(library, one)
+        library.install(one, TORRENT, STAGED)
+    grow_old(library.root)
+    before = library.all()
+
+    def read(*_: object) -> None:
+        raise AssertionError("it was read again")
+
+    monkeypatch.setattr(Library, "_scan", read)
+    assert library.all() == before
+    assert library.all()[0] is before[0]
 
 
 def test_a_flipped_bit_in_a_torrent_shows_and_a_crash_between_its_writes_does_not(library, monkeypatch):

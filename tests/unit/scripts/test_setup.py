@@ -61,6 +61,17 @@ def test_what_is_missing_is_named_by_its_package(tmp_path):
     assert "aria2" in done.stdout.split() or Path("/usr/sbin/aria2c").exists()
 
 
+@pytest.mark.parametrize(
+    ("known", "package"), [(0, "chromium-headless-shell"), (100, "chromium")], ids=["Debian", "another system"]
+)
+def test_the_browser_is_the_one_without_windows_where_the_system_has_it(tmp_path, known, package):
+    (tmp_path / "apt-cache").write_text(f"#!/bin/sh\nexit {known}\n")
+    (tmp_path / "apt-cache").chmod(0o755)
+    command = ["/bin/bash", "-euc", f"{SOURCE}PATH={tmp_path}; missing_packages"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [one for one in done.stdout.split() if "chromium" in one] == [package]
+
+
 def python_that_says(folder: Path, name: str, *, fits: bool) -> Path:
     path = folder / name
     path.write_text(f"#!/bin/sh\nexit {0 if fits else 1}\n")

@@ -150,6 +150,9 @@ def test_two_encryptions_differ():
     assert key.to_pem("x") != key.to_pem("x")
 
 
+PEM = PrivateKey.from_seed(bytes(32)).to_pem("right")
+
+
 def other_kind() -> bytes:
     return generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
@@ -157,9 +160,9 @@ def other_kind() -> bytes:
 @pytest.mark.parametrize(
     ("pem", "passphrase", "error", "problem"),
     [
-        (PrivateKey.from_seed(bytes(32)).to_pem("right"), "wrong", UsageError, "does not open"),
-        (PrivateKey.from_seed(bytes(32)).to_pem("right"), "", UsageError, "does not open"),
-        (PrivateKey.from_seed(bytes(32)).to_pem("right"), None, UsageError, "needs its passphrase"),
+        (PEM, "wrong", UsageError, "does not open"),
+        (PEM, "", UsageError, "does not open"),
+        (PEM, None, UsageError, "needs its passphrase"),
         (b"", None, FormatError, "not a PKCS#8"),
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", None, FormatError, "not a PKCS#8"),
         (other_kind(), None, FormatError, "of the wrong kind"),

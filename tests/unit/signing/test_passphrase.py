@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pqwen.errors import UsageError
+from p2pqwen.signing import pkcs8
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.signing.passphrase import is_short, is_text, new_passphrase, spellings
 from p2pqwen.signing.pkcs8 import encrypted_pem
@@ -17,6 +18,12 @@ from p2pqwen.signing.pkcs8 import encrypted_pem
 ACCENTED = "p\u00e4sswort \u1e69"
 DECOMPOSED = unicodedata.normalize("NFD", ACCENTED)
 LATIN_1 = "p\udce4sswort"  # as the environment gives bytes that are not UTF-8
+
+
+@pytest.fixture(autouse=True)
+def _cheap_guesses(monkeypatch) -> None:
+    """A key says what a guess at its passphrase costs, and one that does not open was tried in every spelling."""
+    monkeypatch.setattr(pkcs8, "SCRYPT_N", 1 << 4)
 
 
 @pytest.mark.parametrize(

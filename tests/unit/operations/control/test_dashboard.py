@@ -7,7 +7,7 @@ import pytest
 from p2pqwen.errors import InUseError
 from p2pqwen.operations.control import dashboard
 from p2pqwen.operations.control.alerts import Folder
-from p2pqwen.operations.control.dashboard import DAY, HOUR, MAX_VIEWERS, Dashboard
+from p2pqwen.operations.control.dashboard import CALENDAR, DAY, HOUR, MAX_VIEWERS, Dashboard
 from p2pqwen.operations.control.routes import NetworkAnswer
 from p2pqwen.stewardship.alerts import Alert, AlertKind
 from p2pqwen.stewardship.danger import Danger
@@ -62,6 +62,17 @@ def test_dangers_and_failing_disks_are_shown_as_they_change():
     assert next(pictures).dangers is None
     dangers[0] = {str(ONE): Danger.THIN}
     assert next(pictures).dangers == {str(ONE): "thin"}
+
+
+def test_the_scrubs_of_the_next_days_come_again_only_where_they_have_changed(monkeypatch):
+    monkeypatch.setattr(dashboard, "CALENDAR_EVERY", 0.0)
+    due = [(2, *(0 for _ in range(CALENDAR - 1)))]
+    board = Dashboard(lambda: status(row(ONE)), lambda: NETWORK, dict, scrubs=lambda days: due[0][:days])
+    pictures = board.pictures({})
+    assert next(pictures).scrubs == due[0]
+    assert next(pictures).scrubs is None
+    due[0] = (1, 1, *due[0][2:])
+    assert next(pictures).scrubs == due[0]
 
 
 def test_the_node_is_asked_once_for_all_who_look(monkeypatch):

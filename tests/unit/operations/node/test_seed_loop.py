@@ -667,3 +667,34 @@ def test_publishers_are_looked_after_and_learn_of_dht_nodes(tmp_path):
     assert node.loop.uploaded_besides == 4_000
     assert set(sync.known) == {((Endpoint("127.0.0.3", 5), Endpoint("127.0.0.1", 6881)), 6881)}
     assert len(sync.known) == 3
+
+
+def test_what_a_node_says_of_itself_is_written_again_only_where_it_has_changed(tmp_path):
+    node = Node(tmp_path)
+    node.hold(1)
+    written = []
+
+    def look():
+        written.append(node.home.node_state.stat().st_ino)  # each writing is a new file
+
+    for moment in (2.0, 5.0, 11.0):
+        node.clock.at(moment, look)
+    node.clock.at(6.0, lambda: setattr(node.torrent(1), "uploaded", 3))
+    node.run(12.0)
+    first, second, third = written
+    assert first == second != third
+
+
+def test_the_rows_of_a_node_where_nothing_moves_are_the_same_object(tmp_path):
+    node = Node(tmp_path)
+    node.hold(1)
+    node.hold(2)
+    seen = []
+    for moment in (2.0, 3.0):
+        node.clock.at(moment, lambda: seen.append(node.loop.rows()))
+    node.clock.at(3.5, lambda: setattr(node.torrent(2), "uploaded", 3))
+    node.clock.at(4.0, lambda: seen.append(node.loop.rows()))
+    node.run(5.0)
+    before, same, after = seen
+    assert same is before
+    assert (after[0] is before[0], after[1].uploaded) == (True, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -434,6 +435,29 @@ def test_what_is_due_is_scrubbed_and_what_was_scrubbed_lately_is_not(world):
     world.turns(COUNT_EVERY + 0.5)
     world.node.shown = [SnapshotState(identity(1), "seeding", 1.0)]
     assert world.supervisor.look()[0].last_scrub == "2026-11-29T22:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("record", "day"),
+    [
+        (ScrubRecord(START - WEEK), 0),
+        (ScrubRecord(START - 3 * WEEK), 0),
+        (ScrubRecord(START - timedelta(days=2)), 5),
+        (ScrubRecord(START), None),  # after the last of the days
+        (ScrubRecord(START, read=frozenset({"model.bin"})), 0),  # under way
+        (ScrubRecord(START + WEEK), 0),  # by a clock that went wrong
+        (None, 3),  # never read since it came
+    ],
+)
+def test_the_calendar_shows_when_each_snapshot_is_due(tmp_path, store, record, day):
+    world = World(tmp_path, store)
+    world.hold(1)
+    arrived = (START - timedelta(days=4)).timestamp()
+    os.utime(world.library.get(identity(1)).torrent_path, (arrived, arrived))
+    if record is not None:
+        world.scrubber._remember(identity(1), record)
+    assert world.scrubber.calendar(7) == tuple(int(one == day) for one in range(7))
+    assert (day == 0) == bool(world.scrubber.due())
 
 
 def test_rot_is_read_again_repaired_and_noted_as_mended(world):

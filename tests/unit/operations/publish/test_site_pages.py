@@ -37,6 +37,13 @@ def site(tmp_path) -> CatalogueSite:
     return made
 
 
+@pytest.fixture
+def short_pages(monkeypatch) -> None:
+    """A tenth of the rows on each page of a list: each model of a long one has a page of its own, and a QR code."""
+    monkeypatch.setattr(pages, "ALL_ON_ONE", 50)
+    monkeypatch.setattr(pages, "ROWS", 15)
+
+
 def looks(out: Path) -> dict[str, tuple[int, int]]:
     """Every file of a site, and what changes whenever it is written."""
     files = [path for path in out.rglob("*") if path.is_file()]
@@ -78,12 +85,12 @@ def test_what_is_no_longer_listed_loses_its_page_and_nothing_else_does(site):
     assert str(MODELS[0].repo) not in (site.out / "SHA256SUMS").read_text()
 
 
-def test_pages_of_a_list_that_shrank_are_removed(tmp_path):
+def test_pages_of_a_list_that_shrank_are_removed(tmp_path, short_pages):
     site = CatalogueSite(tmp_path)
-    models = many(501, scale=1e-6)
+    models = many(51, scale=1e-6)
     site.publish(models)
     assert (site.out / "p2pqwen--site" / "list-4.html").exists()
-    site.publish(models[:500])
+    site.publish(models[:50])
     assert not list((site.out / "p2pqwen--site").glob("list-*.html"))
 
 
@@ -214,8 +221,10 @@ def test_one_changed_model_is_one_row_one_page_and_one_card(site, made):
     assert made == {"rows": 1, "models": 1, "cards": 1}
 
 
-def test_of_a_long_list_the_rows_of_one_model_are_rendered_and_one_that_moves_to_another_page(tmp_path, made):
-    site, models = CatalogueSite(tmp_path), sorted(many(520, scale=1e-6), key=lambda one: one.repo)
+def test_of_a_long_list_the_rows_of_one_model_are_rendered_and_one_that_moves_to_another_page(
+    tmp_path, made, short_pages
+):
+    site, models = CatalogueSite(tmp_path), sorted(many(52, scale=1e-6), key=lambda one: one.repo)
     site.publish(models)
     made.update(NOTHING)
     site.publish(models[1:])
@@ -223,7 +232,7 @@ def test_of_a_long_list_the_rows_of_one_model_are_rendered_and_one_that_moves_to
     assert made == {"rows": 1, "models": 0, "cards": 0}
     site.publish(models[1:])
     shown = "".join((site.out / page).read_text() for page in ("index.html", "p2pqwen--site/list-2.html"))
-    assert [name for name in (one.repo for one in models[1:301]) if f">{name}</a>" not in shown] == []
+    assert [name for name in (one.repo for one in models[1:31]) if f">{name}</a>" not in shown] == []
     fresh = CatalogueSite(tmp_path / "fresh", site.publisher)
     fresh.publish(models[1:])
     told = ("index.html", "p2pqwen--site/list-2.html", "p2pqwen--site/list-4.html")
@@ -321,10 +330,11 @@ def test_a_readme_that_comes_into_the_library_later_is_shown(tmp_path):
         assert ("It speaks." in page.read_text()) is shown
 
 
-def test_a_long_list_opens_with_less_than_300_kb(tmp_path):
+def test_a_long_list_opens_with_less_than_300_kb(tmp_path, monkeypatch):
     """Page, script and style are all that a browser loads before somebody searches or the check begins."""
+    monkeypatch.setattr(pages, "ALL_ON_ONE", pages.ROWS)
     site = CatalogueSite(tmp_path)
-    models = many(510, scale=1e-6)
+    models = many(pages.ROWS + 10, scale=1e-6)
     site.publish(models)
     text = (site.out / "index.html").read_text()
     rows = text.split('<li class="row"')
