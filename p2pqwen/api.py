@@ -26,7 +26,7 @@ from p2pqwen.errors import (
 )
 from p2pqwen.events import Event, ignore
 
-# Everything else is imported where it is used: whoever imports a function pays for nothing that it does not call.
+# Everything else is imported where it is used: a program pays only for the functions that it calls.
 if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.index.acceptance import Accepted
@@ -309,7 +309,7 @@ def _target(repo_id: str, repo_type: str | None, revision: str | None) -> NamedT
     try:
         repo = RepoId(repo_id, RepoKind(repo_type)) if repo_type else RepoId.parse(repo_id)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
+        raise UsageError.of(error) from error
     if revision in {None, "main"}:
         return NamedTarget(repo, None)
     try:

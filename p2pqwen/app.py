@@ -160,7 +160,7 @@ class App:
             yield self.standings(store)
 
     def standings(self, store: StateStore) -> Standings:
-        """Return what finds the standing of held snapshots."""
+        """Return the finder of held snapshots' standings."""
         from p2pqwen.operations.verify.standings import Standings
 
         return Standings(store, self.vouchers.voices)
@@ -291,7 +291,7 @@ class App:
         return client if client.answers else None
 
     def snapshot_calls(self, store: StateStore) -> SnapshotCalls:
-        """Return what users may say about snapshots and limits while no node runs."""
+        """Return the calls on snapshots and limits that work while no node runs."""
         from p2pqwen.events import ignore
         from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
         from p2pqwen.operations.node.preferences import Choices
@@ -336,7 +336,7 @@ class App:
             return {}
 
     def site_pages(self, now: datetime, report: Report, *, mirror_tree: bool | None = None) -> SitePages:
-        """Return what writes the pages of a published site; `mirror_tree` None: as that site had it before."""
+        """Return the writer of a published site's pages; `mirror_tree` None: as that site had it before."""
         from p2pqwen.operations.publish.site_pages import SitePages
 
         return SitePages(self.home, self.library, self.swarm_records(report), now, mirror_tree)

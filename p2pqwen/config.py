@@ -295,7 +295,7 @@ def _endpoint(environment: Mapping[str, str], name: str, default: str) -> str:
     try:
         return check_web_url(endpoint)
     except FormatError as error:
-        raise UsageError(f"{name} is {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"{name} is ") from error
 
 
 def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
@@ -312,7 +312,7 @@ def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
 def _token_file(path: Path) -> HubToken:
     try:
         with path.open("rb") as file:
-            # What is no UTF-8 stays what it is, and is no token: whoever asks for one is told so.
+            # What is no UTF-8 stays what it is, and is no token: a caller that asks for one is told so.
             return HubToken(file.read(MAX_TOKEN_FILE).decode("utf-8", "surrogateescape"), str(path))
     except OSError:
         return HubToken()
@@ -388,7 +388,7 @@ def _library(table: object, home: Home) -> LibraryConfig:
     try:
         scrub_every = parse_duration(_text(table["scrub_every"])) if "scrub_every" in table else SCRUB_EVERY
     except UsageError as error:
-        raise UsageError(f"{source} scrub_every: {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"{source} scrub_every: ") from error
     reserve = _reserve(table, source, RESERVE)
     given = table.get("folders", [])
     if not isinstance(given, list):
@@ -415,7 +415,7 @@ def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
     try:
         return parse_size(str(value))
     except UsageError as error:
-        raise UsageError(f"{source} reserve: {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"{source} reserve: ") from error
 
 
 def _watch(table: object, home: Home) -> WatchConfig:
@@ -447,14 +447,14 @@ def _read_settings(table: object, source: str, known: Mapping[str, Callable[[Any
         try:
             values[name] = read(value)
         except UsageError as error:
-            raise UsageError(f"{source} {name}: {error.what}", expected=error.expected, got=error.got) from error
+            raise UsageError.of(error, before=f"{source} {name}: ") from error
     return values
 
 
 def _word(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in words:
-            raise UsageError("no such word", expected=_one_of(words), got=repr(value)[:40])
+            raise UsageError("not a known value", expected=_one_of(words), got=repr(value)[:40])
         return str(value)
 
     return read
@@ -478,7 +478,7 @@ def _alerts(table: object, home: Home) -> AlertsConfig:
 def _addresses(value: object) -> tuple[str, ...]:
     """Read addresses that hold secrets: what is wrong with them is told without them."""
     if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
-        raise UsageError("not a list of addresses", expected='such as ["ntfys://ntfy.sh/TOPIC"]')
+        raise UsageError("not a list of addresses", expected='a list such as ["ntfys://ntfy.sh/TOPIC"]')
     for one in value:
         hide(one.strip())
     return tuple(one.strip() for one in value)

@@ -80,7 +80,7 @@ async def each_at_once(
 
 
 def warn(report: Report, name: Callable[[Item], object] = str) -> Callable[[Item, P2pqwenError], None]:
-    """Return what tells of a failure in a line: the item by its `name`, and what is wrong with it."""
+    """Return a function that reports a failure in a line: the item by its `name`, and what is wrong with it."""
     return lambda item, error: report(Notice("warning", f"{name(item)}: {error.message}"))
 
 

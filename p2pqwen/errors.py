@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 
 class P2pqwenError(Exception):
@@ -50,6 +51,11 @@ class Interruption(Exception):  # noqa: N818 - no fault
 
 class UsageError(P2pqwenError):
     """The call itself is wrong: a flag, a name, a missing answer."""
+
+    @classmethod
+    def of(cls, error: P2pqwenError, *, before: str = "") -> Self:
+        """Return what is wrong with a value that a person gave, its hint included; `before` says which value."""
+        return cls(f"{before}{error.what}", expected=error.expected, got=error.got, hint=error.hint)
 
 
 class UnsupportedArgumentError(UsageError):

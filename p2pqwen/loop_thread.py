@@ -85,7 +85,7 @@ class LoopThread:
             raise
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
-        """End the loop and its thread, and wait for that, but no longer than this; also where it was never started."""
+        """End the loop and its thread, and wait at most `seconds` for that; works too where it was never started."""
         if self._thread.ident is None:
             self.loop.close()
         else:

@@ -23,7 +23,7 @@ class DecisionAnswer:
 
     @classmethod
     def all(cls, decisions: Iterable[Decision]) -> tuple[DecisionAnswer, ...]:
-        """Return what is said of decisions."""
+        """Return the answer about decisions."""
         return tuple(cls(one.snapshot, one.size, one.reason) for one in decisions)
 
 
@@ -36,7 +36,7 @@ class OfferedAnswer:
 
     @classmethod
     def of(cls, one: Decision, licenses: Mapping[str, str | None]) -> OfferedAnswer:
-        """Return what is said of a decision."""
+        """Return the answer about a decision."""
         return cls(DecisionAnswer(one.snapshot, one.size, one.reason), licenses.get(str(one.snapshot)))
 
 
@@ -71,7 +71,7 @@ class AdoptAnswer:
 
     @classmethod
     def of(cls, done: Adopted, *, dry_run: bool) -> AdoptAnswer:
-        """Return what is said of it."""
+        """Return the answer about it."""
         plan, allocation = done.plan, done.plan.allocation
         return cls(
             chosen=tuple(ChosenAnswer(OfferedAnswer.of(one, plan.licenses), one.disk) for one in plan.chosen),
@@ -105,7 +105,7 @@ class RebalanceAnswer:
 
     @classmethod
     def of(cls, done: Rebalanced, *, dry_run: bool) -> RebalanceAnswer:
-        """Return what is said of it."""
+        """Return the answer about it."""
         plan = done.plan
         return cls(
             take=DecisionAnswer.all(plan.take),

@@ -92,7 +92,7 @@ def _uses_modelscope(app: App) -> bool:
 
 
 def running_node(app: App) -> RunningNode | None:
-    """Return what `doctor` asks of the node that runs, None where none does."""
+    """Return the running node as `doctor` asks it, None where none runs."""
     client = app.running()
     if client is None:
         return None

@@ -47,14 +47,14 @@ class RunAnswer:
     exit_code: int
 
 
-def environment_for(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def environment_for(url: str) -> dict[str, str]:
     """Return what a command needs set to ask an endpoint: huggingface_hub and its kin, llama.cpp, and no proxy."""
     added = {"HF_ENDPOINT": url, "MODEL_ENDPOINT": f"{url}/"}
-    added |= {name: value for name, value in _PATIENCE.items() if name not in environment}
-    if any(environment.get(name) for name in PROXY_VARIABLES if "no_proxy" not in name.lower()):
+    added |= {name: value for name, value in _PATIENCE.items() if name not in os.environ}
+    if any(os.environ.get(name) for name in PROXY_VARIABLES if "no_proxy" not in name.lower()):
         host = urlsplit(url).hostname or ""
         for name in ("no_proxy", "NO_PROXY"):
-            before = environment.get(name, "")
+            before = os.environ.get(name, "")
             added[name] = f"{before},{host}" if before else host
     return added
 

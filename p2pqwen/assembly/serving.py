@@ -392,7 +392,8 @@ def alert_watch(app: App, supervisor: Supervisor, store: StateStore, report: Rep
             for one in known
         ]
         own = each([app.keys] if app.keys.exists else [], _own_look, failed=lambda *_: None)
-        return [*found, *(one for one in own if one.publisher not in {other.publisher for other in found})]
+        trusted = {one.publisher for one in found}
+        return [*found, *(one for one in own if one.publisher not in trusted)]
 
     config = app.config.alerts
     return AlertWatch(

@@ -152,7 +152,9 @@ class Commands(TyperGroup):
         if name in SAY:
             return SAY[name]
         if _is_a_target(name):
-            return f"`p2pqwen fetch {shlex.quote(name)}` fetches it"
+            from p2pqwen.values.snapshot_id import name_of_page
+
+            return f"`p2pqwen fetch {shlex.quote(name_of_page(name) or name)}` fetches it"
         if inside := [f"`p2pqwen {group} {name}`" for group in self._groups_with(name)]:
             return f"did you mean {' or '.join(inside)}?"
         known = {*self.commands, *RUN, *SAY}

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from p2pqwen.demo.story import Kept, Tell, Told
 
 
+_STOPS_WITHIN = 10  # seconds; until then the node may write into the folder, which then is not empty
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(demo)
@@ -50,7 +53,7 @@ def demo(
         if json_output:
             out.result(told, [])
         elif told.kept is not None:
-            out.lines(_kept_lines(told.kept))
+            out.unbroken(_kept_lines(told.kept))
 
 
 def _told(tell: Tell, out: Output, interruption: InterruptOnce, *, stay: bool, keep: bool) -> Told:
@@ -60,7 +63,7 @@ def _told(tell: Tell, out: Output, interruption: InterruptOnce, *, stay: bool, k
     try:
         if keep:
             return tell_and_keep(tell)
-        return Told(tell_story(tell, partial(_wait, tell, interruption) if stay else None))
+        return Told(tell_story(tell, partial(_wait, tell, out, interruption) if stay else None))
     except DemoStepError as error:
         interruption.check()  # the terminal's Ctrl-C reaches the step's process too
         for line in error.stderr:
@@ -74,15 +77,16 @@ def _kept_lines(kept: Kept) -> list[str]:
         f"catalogue  python3 -m http.server --bind 127.0.0.1 --directory {kept.site} 8000",
         "           then open http://127.0.0.1:8000/",
         f"dashboard  {kept.dashboard}",
-        f"the end    kill {kept.pid}; rm -r {kept.folder}",
+        f"the end    kill {kept.pid}; sleep {_STOPS_WITHIN}; rm -r {kept.folder}",
     ]
 
 
-def _wait(tell: Tell, interruption: InterruptOnce, commands: Sequence[str]) -> None:
+def _wait(tell: Tell, out: Output, interruption: InterruptOnce, commands: Sequence[str]) -> None:
     """Show what to type, and wait for Ctrl-C."""
-    shown = ["The node goes on seeding. In another terminal, fetch the model yourself:", ""]
-    shown += [f"  {command}" for command in commands]
     interruption.expect()
-    for line in ("", *shown, "", "Ctrl-C here ends the demo."):
+    for line in ("", "The node goes on seeding. In another terminal, fetch the model yourself:", ""):
+        tell(line)
+    out.unbroken(f"  {command}" for command in commands)
+    for line in ("", "Ctrl-C here ends the demo."):
         tell(line)
     interruption.wait()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +9,8 @@ import typer
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.cli.table import columns
+from p2pqwen.cli.wrapping import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     from p2pqwen.operations.control.doctor import Finding
 
 
-_MARGIN, _LITTLE = 18, 4
-"""Columns before a line that goes on: in a narrow terminal fewer, where a word would not fit."""
+_MARGIN = 18
+"""Columns before what is found."""
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print what needs attention only, for cron.")]
 
 
@@ -51,22 +50,9 @@ def doctor(quiet: Quiet = False, json_output: JsonFlag = False) -> None:
 
 
 def _lines(finding: Finding) -> Iterator[str]:
-    yield from _wrapped(f"{'ok ' if finding.ok else 'BAD'}  {finding.check:11}  {finding.detail}", "")
-    if finding.advice:
-        yield from _wrapped(f"→ {finding.advice}", " " * _MARGIN)
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    """Break a line between words where a terminal would break it within one."""
-    if not sys.stdout.isatty():
-        return [indent + text]
-    width = shutil.get_terminal_size().columns
-    margin = _MARGIN if _MARGIN + max(map(len, text.split())) <= width else _LITTLE
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=indent,
-        subsequent_indent=" " * margin,
-        break_long_words=False,
-        break_on_hyphens=False,
+    width = columns()
+    yield from wrapped(
+        f"{'ok ' if finding.ok else 'BAD'}  {finding.check:11}  {finding.detail}", width, hanging=_MARGIN
     )
+    if finding.advice:
+        yield from wrapped(f"{'':{_MARGIN}}→ {finding.advice}", width, hanging=0)

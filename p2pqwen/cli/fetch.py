@@ -108,7 +108,7 @@ def fetch(
 ) -> None:
     """Fetch a model from peers and web seeds, verify it, and put it where other programs find it.
 
-    Of several none that fails stops another; then the exit code is that of all failures, or 1 where they differ.
+    A target that fails stops no other. The exit code is then the one that all failures share, or 1 if they differ.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import fetching

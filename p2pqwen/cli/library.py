@@ -45,7 +45,8 @@ def import_models(
         ),
     ] = None,
     repo: Annotated[
-        str | None, typer.Option(metavar="ORG/MODEL", help="Whose a named torrent is that carries no manifest.")
+        str | None,
+        typer.Option(metavar="ORG/MODEL", help="The repository of a named torrent without a manifest."),
     ] = None,
     hf_cache: Annotated[bool, typer.Option("--hf-cache/--no-hf-cache", help="Search the Hugging Face cache.")] = True,
     hard_links: Annotated[
@@ -194,7 +195,7 @@ def _repo(text: str | None) -> RepoId | None:
     try:
         return None if text is None else RepoId.parse(text)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        raise UsageError.of(error) from error
 
 
 def _notices_of(out: Output) -> Report:

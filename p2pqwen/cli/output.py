@@ -6,9 +6,7 @@ import contextlib
 import io
 import json
 import os
-import re
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +21,7 @@ import typer
 from p2pqwen import errors
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.table import columns
+from p2pqwen.cli.wrapping import wrapped
 from p2pqwen.events import Event, Happened, Notice, Progress
 from p2pqwen.hidden import covered
 from p2pqwen.values.byte_size import format_rate, format_size
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor
 _ROOM_FOR_BARS = 70  # columns
-_LITTLE = 4  # columns of indent before a word that fits no line
-_MEASURED = re.compile(r"(?<=\d) (?=(?:[kMGTP]?B(?:/s)?|s|h|days?|bytes)\b)")
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
 
 
@@ -125,7 +121,7 @@ class Output:
     def _say(self, text: str) -> None:
         line = printable(covered(text), limit=2000)
         if self._bars is not None:
-            shown = "\n".join(_wrapped(line, columns(sys.stderr)))
+            shown = "\n".join(wrapped(line, columns(sys.stderr)))
             self._bars.console.print(shown, markup=False, highlight=False, soft_wrap=True)
         else:
             _say(line)
@@ -159,7 +155,18 @@ class Output:
         width = columns()
         with _to_stdout():
             for line in lines:
-                print("\n".join(_wrapped(printable(covered(line), limit=4000), width)))
+                print("\n".join(wrapped(printable(covered(line), limit=4000), width)))
+
+    def unbroken(self, lines: Iterable[str]) -> None:
+        """Print lines that a person copies commands from: whole, however narrow the terminal; `--json`: on stderr."""
+        self._close_bars()
+        for line in lines:
+            shown = printable(covered(line), limit=4000)
+            if self.as_json:
+                print(shown, file=sys.stderr, flush=True)
+            else:
+                with _to_stdout():
+                    print(shown)
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question.
@@ -281,7 +288,7 @@ def _say(line: str) -> None:
     A log that is full or has gone ends no command, which has its exit code to tell.
     """
     with contextlib.suppress(OSError):
-        print("\n".join(_wrapped(line, columns(sys.stderr))), file=sys.stderr, flush=True)
+        print("\n".join(wrapped(line, columns(sys.stderr))), file=sys.stderr, flush=True)
 
 
 def print_error(error: errors.P2pqwenError, *, code: int, as_json: bool) -> None:
@@ -333,27 +340,7 @@ def _as_json(answer: Answer) -> str:
 def _question(text: str) -> str:
     """Return a question as it is shown on the terminal behind stderr: room is left for the answers it names."""
     width = columns(sys.stderr)
-    return "\n".join(_wrapped(printable(text, limit=2000), None if width is None else width - len(" [y/N]: ")))
-
-
-def _wrapped(line: str, width: int | None) -> list[str]:
-    """Break a line between words where the terminal is narrower; what is copied, such as a link, stays whole."""
-    if width is None or len(line) <= width:
-        return [line]
-    text = line.lstrip()
-    indent = line[: len(line) - len(text)]
-    if len(indent) + max(map(len, text.split()), default=0) > width:
-        indent = indent[:_LITTLE]  # else the terminal breaks the long word, and the indent stands alone
-    kept = _MEASURED.sub(_NO_BREAK, text)  # a figure stays with its unit
-    wrapped = textwrap.wrap(
-        kept,
-        max(width, 20),
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [one.replace(_NO_BREAK, " ") for one in wrapped]
+    return "\n".join(wrapped(printable(text, limit=2000), None if width is None else width - len(" [y/N]: ")))
 
 
 def _progress_line(event: Progress, gained: int, seconds: float) -> str:

@@ -44,7 +44,7 @@ def change(verb: Verb, given: Mapping[str, str], words: str, *, json_output: boo
 def change_all(
     verb: Literal["pause", "resume", "pin", "unpin"], targets: Sequence[str], words: str, *, json_output: bool
 ) -> None:
-    """Carry `verb` out for every snapshot that is named; of several, none that fails stops another."""
+    """Carry `verb` out for every snapshot that is named; one that fails stops no other."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import changing
     from p2pqwen.operations.control.snapshot_calls import ChoicesAnswer

@@ -221,12 +221,13 @@ def _git_source(app: App, folder: Path, git: str | None) -> GitSource | None:
 
 
 def _repo_id(text: str) -> RepoId:
-    from p2pqwen.values.snapshot_id import RepoId
+    from p2pqwen.values.snapshot_id import RepoId, hint_at_owner
 
     try:
         return RepoId.parse(text)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
+        hint = error.hint or hint_at_owner(text)
+        raise UsageError(error.what, expected=error.expected, got=error.got, hint=hint) from error
 
 
 def _commit_id(text: str) -> CommitId:
@@ -235,7 +236,7 @@ def _commit_id(text: str) -> CommitId:
     try:
         return CommitId.parse(text)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        raise UsageError.of(error) from error
 
 
 def _lines(done: Preserved, judgement: Judgement | None, *, v1_magnet: bool) -> list[str]:

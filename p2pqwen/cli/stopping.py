@@ -25,7 +25,7 @@ def wait_until_stopped(stop: threading.Event) -> None:
 
 
 def stop_on_signals() -> threading.Event:
-    """Return what SIGINT and SIGTERM set; after `LEAVE_SECONDS` the process ends, whatever still hangs.
+    """Return an event that SIGINT and SIGTERM set; `LEAVE_SECONDS` after them the process ends, whatever still hangs.
 
     Everything that counts is on the disk by then, and a node that is killed loses nothing either.
     """

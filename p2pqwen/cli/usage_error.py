@@ -17,13 +17,14 @@ _ONE_AT_A_TIME = {
     "p2pqwen preserve": "one repository at a time; several go into a list, --watchlist FILE, and --org ORG takes a "
     "whole one's",
 }
+_UNIT_APART = re.compile(r"Got unexpected extra argument\(s\) \((?P<unit>[kMGTP]?i?B(?:/s)?)\)", re.IGNORECASE)
 _SHOWN = 60  # characters
 _GUESS = re.compile(r"\. Did you mean (?P<one>.+?)\??$| \(Possible options: (?P<several>.+)\)\.?$")
 _NUMBER = re.compile(r"Input should be (a valid \w+)(, unable to parse .*)?")
 
 
 def usage_error(error: TyperException, root: TyperGroup, given: Sequence[str]) -> UsageError:
-    """Return the error to print: lower case, no full stop, and the help of the very command as its hint.
+    """Return the error to print: lower case, no full stop, and the help of that command as its hint.
 
     `root` is the group of all commands, `given` what was typed: an error of the parser does not say whose it is.
     """
@@ -32,6 +33,8 @@ def usage_error(error: TyperException, root: TyperGroup, given: Sequence[str]) -
     what = _NUMBER.sub(r"expected \1", error.format_message().replace("Value error, ", ""))
     if what.startswith("Got unexpected extra argument") and command in _ONE_AT_A_TIME:
         hint = f"{_ONE_AT_A_TIME[command]}; {hint}"
+    if (apart := _UNIT_APART.match(what)) is not None:
+        hint = f"write the number and {apart['unit']} without a blank between them; {hint}"
     if (guess := _GUESS.search(what)) is not None:
         names = (guess["one"] or guess["several"]).split(", ")
         what, hint = what[: guess.start()], f"did you mean {' or '.join(names)}? {hint}"

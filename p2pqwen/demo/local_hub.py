@@ -65,13 +65,12 @@ class LocalHub:
         cdn_host: str = "localhost",
         url_lifetime: int = DEFAULT_URL_LIFETIME,
         tokens: Iterable[str] = (),
-        page_size: int = TREE_PAGE,
     ) -> None:
         self.repositories: dict[str, HubRepository] = {}
         self.moved: dict[str, str] = {}  # old names, in lower case, and those of today
         self.tokens = set(tokens)
         self.log: list[Call] = []
-        self.page_size = page_size
+        self.page_size = TREE_PAGE
         self.git_filter: FilterPolicy = "allow"
         self.signer = UrlSigner(url_lifetime)
         self._host = host
@@ -232,7 +231,7 @@ class LocalHub:
 
     @staticmethod
     def _moved(request: web.BaseRequest, call: Call, own: str) -> web.StreamResponse:
-        """Lead to the name that the Hub knows, as it does: 307 and the same path with that name in it."""
+        """Redirect to the repository's name of today, as the Hub does: 307 and the same path with that name in it."""
         path = request.rel_url.raw_path.replace(f"/{quote(call.repo)}", f"/{own}", 1)
         query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
         text = f"Temporary Redirect. Redirecting to {path}"

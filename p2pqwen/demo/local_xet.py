@@ -50,10 +50,6 @@ class LocalXet:
             _KNOWN.update(xet_hashes(one for one in self._files() if str(one.sha256) not in _KNOWN))
         return self.hashes.get(sha256) or _KNOWN[sha256]
 
-    def expire_tokens(self) -> None:
-        """Make every token given so far answer 401."""
-        self._tokens.clear()
-
     def headers(self, file: StoredFile, token_route: str) -> Mapping[str, str]:
         """Return what `resolve` says of a file that is in the store; nothing where Xet is not served."""
         if not self.served:

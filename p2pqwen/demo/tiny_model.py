@@ -16,7 +16,6 @@ from pathlib import Path
 from p2pqwen.demo.tiny_tokenizer import SPECIAL_TOKENS, tokenizer_files
 
 REPO = "Qwen/Qwen3-Tiny-Demo"
-BYTES_PER_WEIGHT = 2  # bfloat16
 _ALIGNMENT = 8
 _ONE = b"\x80\x3f"  # bfloat16 1.0, little-endian
 # bfloat16 has eight exponent bits, the lowest of them in the lower byte. Upper byte 0x3c or 0xbc with any lower byte is

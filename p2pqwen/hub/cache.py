@@ -438,7 +438,7 @@ class _Laying:
             self._write(self._tree, json.dumps({"format_version": TREE_FORMAT, "files": files}, indent=1))
 
     def remove_wrong_markers(self) -> None:
-        """Remove markers that say of a file of the commit that there is none: they hide it from every loader."""
+        """Remove markers of missing files for files that the commit has: they hide those from every loader."""
         for path in self._wrong_markers():
             name = path.relative_to(self._markers).as_posix()
             told = f"the Hugging Face cache said that there is no {name}: there is"

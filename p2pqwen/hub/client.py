@@ -7,7 +7,6 @@ and delete it on failure. Within a run they go on from where the connection brok
 from __future__ import annotations
 
 import enum
-import hashlib
 import itertools
 import shutil
 import time
@@ -44,6 +43,7 @@ from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.hub.turns import Turns
 from p2pqwen.hub.xet import SMALL, XetStore
 from p2pqwen.hub.xet_job import XetFailedError
+from p2pqwen.scratch import require_room, scratch_beside, scratch_of
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.http_date import parse_http_date
 from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
@@ -55,7 +55,7 @@ from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, RepoKind, Snap
 MAX_REPOS = 10_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
-MOST_AT_ONCE = 64  # downloads; whoever asks for them has limits of their own
+MOST_AT_ONCE = 64  # downloads; those who ask for them have limits of their own
 _FRONT_PAGE_SECONDS = 10.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
@@ -197,11 +197,11 @@ class HubClient:
         target = folder / file.path.text
         if target.is_file() and target.stat().st_size == file.size:
             return target
-        scratch = _scratch_of(folder, file)
+        scratch = scratch_of(folder, file, OriginName.HUB)
         with self._asking(f"{file.path} of {listing.snapshot.repo}", at_length=True):
             shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
             scratch.mkdir(parents=True)
-            _require_room(scratch, file)
+            require_room(scratch, file)
             ways = {
                 _Way.HTTP: lambda: _patiently(
                     lambda: self._fetch(listing.snapshot, file, scratch, on_bytes), self._passing
@@ -218,7 +218,7 @@ class HubClient:
     @staticmethod
     def partial(folder: Path, file: ListedFile) -> Path | None:
         """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
-        return next(_scratch_of(folder, file).rglob("*.incomplete"), None)
+        return next(scratch_of(folder, file, OriginName.HUB).rglob("*.incomplete"), None)
 
     def other_way(self, folder: Path, file: ListedFile) -> bool:
         """Note that what a download brought into `folder` is not the file; tell whether another way is left to it."""
@@ -231,7 +231,7 @@ class HubClient:
 
     def clean_staging(self, folder: Path) -> None:
         """Remove what downloads into this folder left beside it."""
-        shutil.rmtree(_scratch(folder), ignore_errors=True)
+        shutil.rmtree(scratch_beside(folder), ignore_errors=True)
         for known in (self._ways, self._again):
             for key in [key for key in known if key[0] == folder]:
                 known.pop(key, None)
@@ -255,7 +255,7 @@ class HubClient:
         folder: Path,
         on_notice: Callable[[str], None],
     ) -> Path:
-        """Bring a file by the way that suits it, and where that fails by the other one, if there is one."""
+        """Bring a file over plain HTTP or Xet, whichever suits its size, and where that fails over the other."""
         if not self._xet.has(file):
             return ways[_Way.HTTP]()
         key = folder, file.path
@@ -281,7 +281,7 @@ class HubClient:
 
     def _translate(self, error: Exception | None, file: ListedFile) -> P2pqwenError:
         if error is None:
-            return NetworkError(f"{file.path} comes by no way")
+            return NetworkError(f"{file.path} cannot be downloaded in any way")
         if isinstance(error, P2pqwenError):
             return error
         return translate(error, str(file.path), endpoint=self.endpoint, with_token=self._token is not None)
@@ -357,7 +357,7 @@ class HubClient:
 def _require_hub(kind: RepoKind, name: object) -> None:
     """Refuse a name of another origin, under which the Hub may have something else."""
     if kind.origin is not OriginName.HUB:
-        raise NotShownError(f"{name} does not lie on the Hub")
+        raise NotShownError(f"{name} is not a name on the Hub")
 
 
 def _license(tags: list[str] | None) -> str | None:
@@ -372,21 +372,6 @@ def _listed_file(entry: RepoFile) -> ListedFile:
     sha256 = Sha256.parse(entry.lfs.sha256) if entry.lfs is not None else None
     xet_hash = entry.xet_hash if sha256 is not None and is_valid_xet_hash(entry.xet_hash or "") else None
     return ListedFile(RepoPath(entry.path), entry.size, GitOid.parse(entry.blob_id), sha256, xet_hash=xet_hash)
-
-
-def _scratch(folder: Path) -> Path:
-    """Return where downloads for this folder are made: beside it, so that it holds payload and nothing else."""
-    return folder.with_name(f"{folder.name}.download")
-
-
-def _scratch_of(folder: Path, file: ListedFile) -> Path:
-    return _scratch(folder) / hashlib.sha256(file.path.text.encode()).hexdigest()[:16]
-
-
-def _require_room(folder: Path, file: ListedFile) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < file.size:
-        raise DiskError(f"no room for {file.path}", expected=f"{file.size} bytes free", got=free)
 
 
 def _with_hint(error: P2pqwenError, hint: str) -> P2pqwenError:

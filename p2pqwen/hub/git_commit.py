@@ -30,7 +30,7 @@ MAX_TREE_ENTRIES = 200_000
 _SUBMODULE = 0o160000
 _NO_TREES = b"tree:0"
 _NO_BLOBS = b"blob:none"
-_SMALL_BLOBS = b"blob:limit=%d" % (MAX_POINTER_SIZE + 1)  # git leaves out blobs of at least so many bytes
+_SMALL_BLOBS = b"blob:limit=%d" % (MAX_POINTER_SIZE + 1)  # git leaves out blobs of this size and above
 
 TreeRow = tuple[RepoPath, str, GitOid]
 """Path, mode (`100644`) and id of one file of a commit."""

@@ -45,8 +45,8 @@ BACK_AFTER = 300.0
 _TOKEN_MARGIN = 60.0
 _SMALLEST_WINDOW = 256 * 1024
 _LARGEST_WINDOW = 64 * 1024 * 1024
-_WINDOW_SECONDS = 0.5  # of what a limit lets come: so much is on its way beside what it allows
-_CUT = 64 * 1024  # the store gives whole chunks, of so many bytes on average, and both ends of a window cut one
+_WINDOW_SECONDS = 0.5  # of what a limit lets come: this much is on its way beyond what the limit allows
+_CUT = 64 * 1024  # bytes of a chunk on average: the store gives whole ones, and both ends of a window cut one
 _REFUSALS = 2
 
 

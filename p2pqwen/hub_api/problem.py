@@ -18,7 +18,7 @@ class HubProblem:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers that say it; what names somebody wrote stand in the message, so it is made harmless here."""
+        """The headers that tell the problem; the message may quote names from outside, so it is made harmless here."""
         plain = self.message[:_MAX_MESSAGE].encode("ascii", "backslashreplace").decode()
         shown = "".join(one if one.isprintable() else " " for one in plain)
         return {"X-Error-Message": shown} | ({"X-Error-Code": self.code} if self.code else {})

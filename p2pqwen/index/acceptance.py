@@ -187,7 +187,7 @@ def accept_delta(
         raise _malformed(1, error) from error
     for number, (canonical, row) in enumerate(delta.applied(rows)):
         if number == MAX_ENTRIES:
-            raise RefusedError(7, "index lists too much", expected=f"at most {MAX_ENTRIES} entries")
+            raise RefusedError(7, "the index has too many entries", expected=f"at most {MAX_ENTRIES} entries")
         sink.add(canonical, row)
     # No file came of which this is a copy: whoever keeps it prints one.
     return replace(_judge(read, header, trusted, now, sink, complete=True), stands_alone=False)

@@ -28,7 +28,7 @@ from p2pqwen.torrent.bencode import Bencoded
 from p2pqwen.values.digest import Sha1, Sha256
 
 BOARD_SLOTS = 4
-"""Boards for one publisher: whoever wants to spoil them must keep all of them spoiled."""
+"""Boards for one publisher: an attacker must keep all of them spoiled."""
 MAX_BOARD_KEYS = 4
 MAX_PARTS = 6
 """Items a chain is cut into: each is a lookup, and strangers can name some too."""

@@ -33,7 +33,7 @@ _MAX_ROOT_VALUES = 10_000
 
 
 def encode_roots(roots: Sequence[SignedRoot], room: int = MAX_CHAIN) -> bytes:
-    """Return the longest beginning of a chain from root 1 that fits into so many bytes; `le` where root 1 does not."""
+    """Return the longest beginning of a chain from root 1 that fits into `room` bytes; `le` where root 1 does not."""
     rows: list[Bencoded] = []
     before: Root | None = None
     left = room - len(bencode.encode([]))

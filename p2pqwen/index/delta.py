@@ -28,10 +28,10 @@ from p2pqwen.values.strict_json import JsonObject, JsonValue, canonical, canonic
 DELTA_TYPE = "index-delta"
 DELTA_FOLDER = "delta"
 MAX_DELTA = 16 << 20
-"""Bytes; whoever is further behind fetches the whole index."""
+"""Bytes; a reader who is further behind fetches the whole index."""
 MAX_CHANGES = 100_000
 MAX_STEPS = 10
-"""Versions that one delta leads over; a site holds deltas from so many."""
+"""Versions that one delta leads over at most; a site holds a delta from each of the last `MAX_STEPS`."""
 
 Place = tuple[str, str, str, int]
 _PLACE_FIELDS = ("repo", "commit", "repo_type", "recipe")

@@ -39,6 +39,7 @@ MAX_BESIDE = 64 << 20
 MAX_ROOTS = 256  # as python-tuf's root rotations
 MAX_MIRRORS = 32
 MAX_REASON = 1000
+_READ_SIZE = 1 << 18  # bytes at a time
 _OTHER_KINDS = frozenset(RepoKind) - {RepoKind.MODEL}  # a withdrawal names its kind unless it is a model
 
 
@@ -142,7 +143,7 @@ class IndexFile:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fields that say which index this is; all that steps 4 to 6 of acceptance look at."""
+    """The fields that say which index this is: all the fields that steps 4 to 6 of acceptance look at."""
 
     publisher: Sha256
     root_version: int
@@ -207,10 +208,10 @@ def peek_position(beginning: bytes) -> tuple[int, int] | None:
         return None
 
 
-def read_by_pieces(data: bytes, *, size: int = 1 << 18) -> Iterator[bytes]:
+def read_by_pieces(data: bytes) -> Iterator[bytes]:
     """Yield a file that is in memory in pieces."""
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
+    for start in range(0, len(data), _READ_SIZE):
+        yield data[start : start + _READ_SIZE]
 
 
 def parse_file(data: bytes) -> IndexFile:
@@ -332,7 +333,7 @@ class _Reading:
         for found in self._stream.items(plain_rows if self._each is None else None):
             self._count += len(found) if isinstance(found, PlainRows) else 1
             if self._count > MAX_ENTRIES:
-                raise FormatError("index lists too much", expected=f"at most {MAX_ENTRIES} entries")
+                raise FormatError("the index has too many entries", expected=f"at most {MAX_ENTRIES} entries")
             if isinstance(found, PlainRows):
                 self._take_plain(found)
             elif self._each is not None:
@@ -418,7 +419,7 @@ def checked_document(header: JsonObject, entries: Sequence[Entry], skipped: Sequ
 
 
 def document_of(header: JsonObject, entries: Sequence[Entry], skipped: Sequence[SkippedEntry]) -> IndexDocument:
-    """Do that, but for what nobody can hold against a document that was checked before."""
+    """Do as `checked_document`, but look for no withdrawn snapshot among the entries: a checked document has none."""
     fields = parse_header(header)
     mirrors = json_fields.texts(header, "mirrors", limit=MAX_MIRRORS)
     for mirror in mirrors:

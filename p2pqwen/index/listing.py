@@ -1,6 +1,6 @@
 """The entries of an index, found by what they hold.
 
-An index may have two million of them, so whoever looks for some asks a `Listing` and does not go through all. One that
+An index may have two million of them, so a caller asks a `Listing` for some and does not go through all. One that
 was accepted here is read from the database beside its file (`library.index_rows`); a small one, or one that is being
 made, is a tuple of entries, of which `listing_of` makes a `Listing`.
 """
@@ -247,13 +247,13 @@ def folded(repo: RepoId) -> str:
 
 
 def name_filter(words: Iterable[str], kind: RepoKind, after: str) -> Callable[[RepoId], bool]:
-    """Return what tells whether a repository is one of those that `Listing.called` finds."""
+    """Return a test for the repositories that `Listing.called` finds."""
     wanted = [word.lower() for word in words]
     return lambda repo: repo.kind is kind and repo.text > after and all(word in repo.text.lower() for word in wanted)
 
 
 def word_filter(words: Iterable[str]) -> Callable[[Entry], bool]:
-    """Return what tells whether every word occurs in an entry."""
+    """Return a test for entries in which every word occurs."""
     wanted = [word.casefold() for word in words]
     return lambda entry: all(_matches(entry, word) for word in wanted)
 

@@ -52,7 +52,7 @@ class MutableItem:
             raise VerificationError("a DHT item is not signed by its key", got=self.address.public.raw.hex())
 
     def encode(self) -> bytes:
-        """Return it for a file, in the keys of BEP 44."""
+        """Return the item for a file, in the keys of BEP 44."""
         return bencode.encode(
             {
                 b"k": self.address.public.raw,

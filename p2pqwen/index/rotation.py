@@ -81,14 +81,14 @@ def next_root(root: Root, change: RootChange) -> Root:
     try:
         new = parse_root({**kept, **document})
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        raise UsageError.of(error) from error
     if (new.name, new.keys, new.roles, new.index_epoch) == (root.name, root.keys, root.roles, root.index_epoch):
         raise UsageError("the new root would change nothing", hint="see `p2pqwen keys rotate --help`")
     return new
 
 
 def describe_change(old: Root, new: Root) -> list[str]:
-    """Return in lines of words what a new root changes, for whoever is asked to sign it."""
+    """Return in lines of words what a new root changes, for the person who is asked to sign it."""
     words = [f"name       from {old.name} to {new.name}"] if new.name != old.name else []
     for role in (ROOT_ROLE, INDEX_ROLE):
         before, after = old.roles[role], new.roles[role]

@@ -29,7 +29,7 @@ class RowSink(Protocol):
         """Return those bytes between two texts, in one piece."""
 
     def finish(self) -> tuple[Sequence[Entry], Sequence[SkippedEntry]]:
-        """Return what was taken, once all of it has been accepted."""
+        """Return the rows that were taken, once all of them have been accepted."""
 
 
 class MemoryRows:

@@ -113,7 +113,7 @@ class BundleStore:
         return self._home.bundles / str(publisher)
 
     def lock_path(self, publisher: Sha256) -> Path:
-        """Return the lock of whoever changes this publisher's bundles."""
+        """Return the lock that is held to change this publisher's bundles."""
         return self._home.locks / f"bundle-{publisher}.lock"
 
     @contextlib.contextmanager
@@ -203,7 +203,7 @@ class BundleStore:
     def share(self, held: HeldBundle, metainfo: Metainfo) -> None:
         """Give files that are missing here a second name where an earlier bundle has them.
 
-        The bundle's index was accepted, and the caller holds `lock_path`, as whoever downloads into one does: so
+        The bundle's index was accepted, and the caller holds `lock_path`, as a download into a bundle does: so
         nobody is writing to them.
         """
         earlier = self._content(one for one in self.all(held.publisher) if one != held)
@@ -240,7 +240,7 @@ def _position(name: str) -> Position | None:
 
 
 def _is_right(path: Path, metainfo: Metainfo, index: int) -> bool:
-    """Read a file and compare it with all that a torrent says of the one at `index`; it has no piece layers here."""
+    """Read a file and compare it with what a torrent says of its file at `index`. It has no piece layers here."""
     layout, file = metainfo.layout, metainfo.files[index]
     try:
         found = hash_file(

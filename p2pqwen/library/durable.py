@@ -29,7 +29,8 @@ SHARED = 0o644
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MANY = 300
-"""Files of a folder: so many are synced with all of their file system, in one wait for the disk instead of as many."""
+"""Files of a folder: from this many on, their whole file system is synced, in one wait for the disk for all of them."""
+_READ_SIZE = 1 << 18  # bytes at a time
 _AT_ONCE = 1024  # files that wait for their names together
 _LOOKERS, _LOOKING = 1000, 0.001  # how often, and for how many seconds, those are waited for who look at a lock
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9]+-[0-9a-f]{8}\.tmp", re.ASCII)
@@ -154,9 +155,9 @@ def temporary_beside(path: Path, *, shared: bool = False, sync: bool = True) -> 
 
 
 def target_of(temporary: str) -> str | None:
-    """Return the name of the file that one of `temporary_beside` was to become, as far as it shows; None: it is none.
+    """Return the name of the file that a temporary one was to become, None where `temporary_beside` did not name it.
 
-    It stands there while somebody writes, and for ever where they were killed.
+    A temporary file stands there while its writer writes, and for ever where the writer was killed.
     """
     found = _TEMPORARY.fullmatch(temporary)
     return None if found is None else found[1]
@@ -280,7 +281,7 @@ def read(path: Path, *, max_bytes: int) -> bytes:
     return data
 
 
-def read_pieces(path: Path, *, size: int = 1 << 18) -> Iterator[bytes]:
+def read_pieces(path: Path) -> Iterator[bytes]:
     """Yield a file in pieces; raises what `read` does, but for a size that it does not limit."""
     with disk_errors(f"read {path}"):
         try:
@@ -288,7 +289,7 @@ def read_pieces(path: Path, *, size: int = 1 << 18) -> Iterator[bytes]:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"no file {path}") from error
         with file:
-            while piece := file.read(size):
+            while piece := file.read(_READ_SIZE):
                 yield piece
 
 

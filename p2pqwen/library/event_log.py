@@ -33,11 +33,9 @@ class EventLog:
         self,
         folder: Path,
         *,
-        max_bytes: int = MAX_BYTES,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         complain: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._folder, self._max_bytes, self._now, self._complain = folder, max_bytes, now, complain
+        self._folder, self._complain = folder, complain
         self._file: TextIOWrapper | None = None
         self._size = 0
         self._broken = False
@@ -59,10 +57,10 @@ class EventLog:
 
     def write(self, event: str, facts: Mapping[str, Any]) -> None:
         """Add a line."""
-        line = json.dumps({"time": format_time(self._now()), "event": event, **facts}) + "\n"
+        line = json.dumps({"time": format_time(datetime.now(UTC)), "event": event, **facts}) + "\n"
         with self._lock:
             try:
-                if self._size + len(line) > self._max_bytes:
+                if self._size + len(line) > MAX_BYTES:
                     self._turn_over()
                 if self._file is None:
                     descriptor = open_private(self.path, os.O_WRONLY | os.O_APPEND)

@@ -35,7 +35,7 @@ Memory = dict[str, dict[str, Any]]
 
 
 class AwayError(DiskError):
-    """A snapshot is in the library, and its disk is not here."""
+    """A snapshot is in the library, and its disk is not connected."""
 
     def __init__(self, snapshot: SnapshotId, folder: Path) -> None:
         self.snapshot = snapshot
@@ -106,7 +106,7 @@ class LibraryFolder:
 
 @dataclass(frozen=True, slots=True)
 class AwaySnapshot:
-    """A snapshot whose disk is not here; `folder` is where it stood, `size` what its files measure."""
+    """A snapshot whose disk is not connected; `folder` is where it stood, `size` what its files measure."""
 
     id: SnapshotId
     folder: Path
@@ -122,7 +122,7 @@ class LibraryFolders:
 
     @property
     def all(self) -> tuple[LibraryFolder, ...]:
-        """Every folder, whether its disk is here or not; the home's own first."""
+        """Every folder, whether its disk is connected or not; the home's own first."""
         return self._folders
 
     def room(self, claimed: Callable[[LibraryFolder], int]) -> int:
@@ -139,11 +139,11 @@ class LibraryFolders:
         return sum(max(0, room - taken[disk]) for disk, room in disks.items())
 
     def present(self) -> tuple[LibraryFolder, ...]:
-        """Return the folders whose disks are here."""
+        """Return the folders whose disks are connected."""
         return tuple(one for one in self._folders if self.is_here(one))
 
     def is_here(self, folder: LibraryFolder) -> bool:
-        """Tell whether a folder's disk is here."""
+        """Tell whether a folder's disk is connected."""
         if folder.main:
             return folder.root.is_dir() or not folder.root.is_symlink()
         if not folder.root.is_dir():
@@ -196,7 +196,7 @@ class LibraryFolders:
     def remember(
         self, held: Mapping[LibraryFolder, Collection[SnapshotId]], size_of: Callable[[SnapshotId], int]
     ) -> None:
-        """Write down what the folders that are here hold, so that it is known once a disk is gone."""
+        """Write down what the folders on connected disks hold, so that it is known once a disk is gone."""
         seen: Memory = {}
         before = self._memory()
         for folder, snapshots in held.items():
@@ -212,7 +212,7 @@ class LibraryFolders:
                 durable.write(self._memory_file, json.dumps({**self._memory(), **seen}).encode())
 
     def forget(self, snapshot: SnapshotId) -> None:
-        """Forget a snapshot whose disk is not here."""
+        """Forget a snapshot whose disk is not connected."""
         with durable.lock(self._lock, wait=True):
             self._read = (-1, {})
             memory = self._memory()

@@ -43,7 +43,7 @@ class Wanted:
     git_blob: bool
 
     def digester(self) -> Digester:
-        """Return what makes it."""
+        """Return a digester of what is wanted."""
         return Digester(self.size, piece_length=self.piece_length, padded=self.padded, git_blob=self.git_blob)
 
     def hash(self, path: Path, on_bytes: OnBytes, begun: Digester | None = None) -> FileDigests:
@@ -98,7 +98,7 @@ class Followers:
             one.close()
 
     def begin(self, wanted: Wanted) -> Follower:
-        """Return what hashes a file best here; `end` it."""
+        """Return a follower that hashes a file in the best way here; `end` it."""
         large = wanted.size >= max(SPREAD_FROM, wanted.piece_length)
         # Git's own hash takes a file whole, and no large file of the Hub is wanted with it.
         if not large or wanted.git_blob or usable_cores() < 2 or len(self._processes) >= MOST_PROCESSES:
@@ -187,11 +187,11 @@ class ProcessFollower:
 
     @property
     def begun(self) -> bool:
-        """Whether it was asked for anything."""
+        """Whether the process was asked for anything."""
         return self._asked is not None or self._done > 0
 
     def advance(self, path: Path, on_bytes: OnBytes) -> None:
-        """Have it go on, unless it is at that; waits for nothing."""
+        """Ask the process to go on, unless it is at work; waits for nothing."""
         if self._asked is not None and not self._asked.done():
             return
         self._take(on_bytes)

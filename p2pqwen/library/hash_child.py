@@ -1,7 +1,7 @@
 """How a process that hashes for another one is asked and answers; `hash_process` is the other end.
 
 Each line on stdin is JSON. The answer to it on stdout begins with the SHA-256 of that line, so that nothing else is
-taken for an answer. What cannot be answered is answered by an end: whoever asked reads the file again, and then has the
+taken for an answer. What cannot be answered is answered by an end: the caller reads the file again, and then has the
 error itself. The process ends when stdin does.
 """
 

@@ -45,7 +45,7 @@ class HashProcess:
         return answer
 
     def could_not_read(self) -> bool:
-        """Tell whether it has ended, or is about to, because of the file that it was asked for."""
+        """Tell whether the process has ended, or is about to, because it could not read the file."""
         with suppress(subprocess.TimeoutExpired):
             return self._process.wait(_END_SECONDS) == NOT_READ
         return False

@@ -209,7 +209,7 @@ def _by_processes(file: Run, *, padded: bool, counter: _Counter) -> FileDigests 
     try:
         found = digest_file(file, padded=padded, spare=SPARE, on_bytes=counter)
     except (OSError, OtherFileError):
-        found = None  # if that was the file, whoever reads it meets the same
+        found = None  # if that was the file, the next to read it meets the same
     counter.begin_again()
     path = Path(file.path)
     with suppress(FileNotFoundError):
@@ -261,7 +261,6 @@ def hash_files(
     *,
     only: Collection[RepoPath] | None = None,
     lfs: Collection[RepoPath] = (),
-    workers: int | None = None,
     on_bytes: OnBytes | None = None,
     on_error: Callable[[RepoPath, P2pqwenError], None] | None = None,
 ) -> Mapping[RepoPath, FileDigests]:
@@ -298,7 +297,7 @@ def hash_files(
             return error
 
     digests: dict[RepoPath, FileDigests] = {}
-    with SPARE.in_use(), ThreadPoolExecutor(workers or hash_workers(), "hash") as pool:
+    with SPARE.in_use(), ThreadPoolExecutor(hash_workers(), "hash") as pool:
         futures = {pool.submit(digest, indexes): indexes for indexes in _jobs(layout, chosen)}
         for future in as_completed(futures):
             for index, found in zip(futures[future], future.result(), strict=True):

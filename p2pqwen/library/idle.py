@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from p2pqwen.portable import files
@@ -21,16 +20,13 @@ def forget_cached(path: Path) -> None:
 
 
 class ReadThrottle:
-    """Holds work to so many bytes a second (0: as fast as it goes) by sleeping in `took`."""
+    """Holds work to `rate` bytes a second (0: as fast as it goes) by sleeping in `took`."""
 
-    def __init__(
-        self, rate: int, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        self._clock, self._sleep = clock, sleep
-        self._limiter = RateLimiter(max(rate, 0), now=clock(), full=False)
+    def __init__(self, rate: int) -> None:
+        self._limiter = RateLimiter(max(rate, 0), now=time.monotonic(), full=False)
 
     def took(self, count: int) -> None:
         """Note that `count` bytes were read, and wait if that was too fast."""
-        now = self._clock()
+        now = time.monotonic()
         if (seconds := self._limiter.wait(self._limiter.take(count, now), now)) > 0:
-            self._sleep(seconds)
+            time.sleep(seconds)

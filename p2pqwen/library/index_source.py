@@ -61,7 +61,7 @@ def remove_left(folder: Path) -> None:
 
 
 class Spool:
-    """Takes what comes from the network: in memory while it is little, then in a file that goes with it."""
+    """Takes what comes from the network: in memory while it is little, then in a file that `close` deletes."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is where a file is made, once there has to be one."""
@@ -181,7 +181,7 @@ def plain_file(path: Path, max_bytes: int) -> Path:
     try:
         found = path.stat()
     except FileNotFoundError as error:
-        raise NotFoundError(f"no file {path}") from error
+        raise NotFoundError(f"no file or folder {path}") from error
     except OSError as error:
         raise DiskError(f"cannot read {path}", got=error.strerror or str(error)) from error
     if not stat.S_ISREG(found.st_mode):

@@ -38,7 +38,7 @@ class KeyStore:
 
     @property
     def lock_path(self) -> Path:
-        """Return the lock that whoever changes keys, roots or the published index holds."""
+        """Return the lock that is held to change keys, roots or the published index."""
         return self._home.locks / "keys.lock"
 
     @property

@@ -1,6 +1,6 @@
 """Snapshots that a user trusted unverified (`--trust-unverified`), in the state store: `unverified/<snapshot>`.
 
-The record gives no leave to anything: each command needs the option again. It is for whoever asks later how an
+The record gives no leave to anything: each command needs the option again. It answers a later question: how an
 unvouched snapshot came to where other programs find it. It counts for the torrent it was said of.
 """
 

@@ -142,7 +142,7 @@ def _bring(
 
 
 def _make_way(target: Path, old: Path, files: Sequence[FileEntry]) -> list[Left]:
-    """Delete what a move that was cut off left where one comes that is whole; anything else in it is set aside."""
+    """Delete what an interrupted move left at the target of a whole one; anything else there is set aside."""
     if target.is_symlink():
         target.unlink()  # it leads to somebody's own folder
         return []

@@ -165,7 +165,7 @@ class Library:
 
     @property
     def folders(self) -> tuple[LibraryFolder, ...]:
-        """The folders whose disks are here; each knows its room and its reserve."""
+        """The folders whose disks are connected; each knows its room and its reserve."""
         return self._folders.present()
 
     @property
@@ -189,7 +189,7 @@ class Library:
         return sorted(found, key=lambda one: one.id)
 
     def forget(self, snapshot: SnapshotId) -> None:
-        """Forget a snapshot whose disk is not here; its files stay there."""
+        """Forget a snapshot whose disk is not connected; its files stay there."""
         self._folders.forget(snapshot)
 
     def is_here(self, held: HeldSnapshot) -> bool:
@@ -215,11 +215,11 @@ class Library:
         place.require_room(size, claimed=self.claimed(place, besides=path))
 
     def lock_path(self, snapshot: SnapshotId) -> Path:
-        """Return the lock that whoever changes this snapshot holds."""
+        """Return the lock that is held to change this snapshot."""
         return self._home.locks / f"{file_stem(snapshot)}.lock"
 
     def all(self) -> list[HeldSnapshot]:
-        """Return every held snapshot whose disk is here, ordered by repository and commit."""
+        """Return every held snapshot whose disk is connected, ordered by repository and commit."""
         folders, last = self.folders, self._last
         if last is None or last.folders != folders or any(_changed(path) != then for path, then in last.times):
             times: list[tuple[str, int]] = []
@@ -253,7 +253,7 @@ class Library:
         return next(iter(held.values()))
 
     def of_repo(self, repo: RepoId) -> list[HeldSnapshot]:
-        """Return the held snapshots of a repository whose disks are here, ordered by commit."""
+        """Return the held snapshots of a repository whose disks are connected, ordered by commit."""
         found: dict[SnapshotId, HeldSnapshot] = {}
         for folder in self.folders:
             for held in self._scan_repo(folder, str(folder.save_path(repo)), repo).rows:
@@ -261,7 +261,7 @@ class Library:
         return [found[snapshot] for snapshot in sorted(found)]
 
     def get(self, snapshot: SnapshotId) -> HeldSnapshot | None:
-        """Return this snapshot if it is held and its disk is here."""
+        """Return this snapshot if it is held and its disk is connected."""
         place = self._holder(snapshot)
         if place is None:
             return None
@@ -402,7 +402,7 @@ class Library:
         return held.state if whole and known is not None and known.same_content(held.folder) else State.CHANGED
 
     def scratch(self, snapshot: SnapshotId) -> Path:
-        """Return the folder for what is on its way into this snapshot's own; whoever uses it empties it."""
+        """Return the folder for what is on its way into this snapshot's own; its user empties it."""
         return self._here(snapshot).staging / f".{file_stem(snapshot)}"
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: CheckedTorrent) -> None:
@@ -446,7 +446,7 @@ class Library:
         return frozenset(names)
 
     def remember(self, held: Iterable[HeldSnapshot] | None = None) -> None:
-        """Write down what is on the disks that are here (`held`: what `all` just gave), for when one is gone."""
+        """Write down what is on the connected disks (`held`: what `all` just gave), for when one is gone."""
         folders = self.folders
         if len(folders) == 1 and folders[0].main:
             return

@@ -79,7 +79,7 @@ class SpareCores:
 
     def _hash(self, run: Run) -> FileHashes:
         try:
-            with self.in_use():  # whoever asked may have given up
+            with self.in_use():  # the caller may have given up
                 return self.processes.hash(run)
         finally:
             with self._lock:

@@ -7,7 +7,7 @@ Losing a document is harmless by design: its reader then works from its defaults
 
 But for what the user said: pins, pauses, limits, the budget, and the uploads that a monthly quota counts. They are also
 kept beside it, in choices.json, written in the same transaction. Where the database is gone or broken they come back
-from there, and that is said: whoever deletes state.sqlite must not set free by that what was pinned.
+from there, and that is said: deleting state.sqlite must not set free what was pinned.
 
 A database is made under another name and then renamed, so that nobody meets one that is not whole yet. It is opened,
 checked and mended by one process at a time, and set aside only when no other has it open.
@@ -94,7 +94,7 @@ class StateStore:
         return {name[len(prefix) :]: json.loads(body) for name, body in right}
 
     def version(self) -> tuple[int, ...]:
-        """Return what is another where a document may have changed, by this process or by another one."""
+        """Return a mark that differs once a document may have changed, by this process or another one."""
         with self._using() as connection:
             others = connection.execute("PRAGMA data_version").fetchone()[0]  # counts the commits of all but ourselves
             return self._times_opened, others, connection.total_changes
@@ -272,7 +272,7 @@ class Followed(Generic[Value]):
         self._known: tuple[tuple[int, ...], Value] | None = None
 
     def now(self) -> Value:
-        """Return it as it is now; raises what `read` does, and `DiskError`."""
+        """Return the value as it is now; raises what `read` does, and `DiskError`."""
         known, version = self._known, self._store.version()  # the version first: what changes now is read next time
         if known is None or known[0] != version:
             found = self._read()

@@ -67,7 +67,7 @@ class StewardStore:
             self.change_adopted(without={snapshot})
 
     def arrived(self) -> frozenset[SnapshotId]:
-        """Return what of it was seen here: what is not, and was never, is no person's removal."""
+        """Return which adopted snapshots were seen here; one that never was cannot have been removed by a person."""
         return _snapshots(self._value(), "arrived")
 
     def set_arrived(self, snapshots: Iterable[SnapshotId]) -> None:

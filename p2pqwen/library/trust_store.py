@@ -48,7 +48,7 @@ MAX_SOURCES = 64
 VERIFY_EVERY = timedelta(days=30)
 """A running node verifies what it has accepted, and has not read since, once in so long."""
 EVIDENCE = "evidence"
-MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
+MAX_EVIDENCE = 32  # files; a thief of keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -158,16 +158,14 @@ class TrustStore:
             self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
             shutil.rmtree(leaving)
 
-    def verify_again(
-        self, publisher: Sha256, *, now: datetime, every: timedelta = VERIFY_EVERY, report: Report = ignore
-    ) -> bool:
-        """Put the stored index through all of acceptance if that was last done so long ago; tell whether it was.
+    def verify_again(self, publisher: Sha256, *, now: datetime, report: Report = ignore) -> bool:
+        """Put the stored index through all of acceptance if that was done `VERIFY_EVERY` ago; tell whether it was.
 
         A file that has rotted since is told, and its database goes: what no signature covers any more is not used.
         """
         path = self.index_path(publisher)
         verified = verified_at(path)
-        if verified is None or now.timestamp() - verified < every.total_seconds():
+        if verified is None or now.timestamp() - verified < VERIFY_EVERY.total_seconds():
             return False
         try:
             with self.locked(publisher):
@@ -178,7 +176,7 @@ class TrustStore:
         return True
 
     def judge(self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore) -> Accepted:
-        """Judge an index that came from somewhere, by all of acceptance, so that `store` can take it without delay.
+        """Put an index from anywhere through all of acceptance, so that `store` can take it without delay.
 
         What is not stored has to be let go of (`index_rows.judging.let_go`). Raises `RefusedError`, `NotFoundError`,
         `DiskError`.
@@ -205,7 +203,7 @@ class TrustStore:
         return apply_delta(data, base, trusted, now, self._home.trust)
 
     def spool(self) -> Spool:
-        """Return what takes an index that comes from the network; who asked for it closes it."""
+        """Return a spool for an index that comes from the network; the caller closes it."""
         return Spool(self._home.trust)
 
     def answers(self, publisher: Sha256) -> dict[str, Answered]:
@@ -262,7 +260,7 @@ class TrustStore:
         return accepted
 
     def _write_index(self, accepted: Accepted, source: IndexSource, now: datetime, report: Report) -> None:
-        """Let the file stand, and its database beside it: that first, sealed for the file that is about to."""
+        """Write the database, sealed for the file that is to come, and then the file beside it."""
         path, builder, hasher = self.index_path(accepted.publisher), builder_of(accepted), hashlib.sha256()
         if builder is None:
             raise ValueError("an index is stored once, as it was judged")
@@ -346,7 +344,7 @@ class TrustStore:
         return self.folder(publisher) / INDEX_FILE
 
     def locked(self, publisher: Sha256) -> AbstractContextManager[None]:
-        """Hold the lock of whoever changes this publisher's state."""
+        """Hold the lock that is needed to change this publisher's state."""
         return durable.lock(self._home.locks / f"trust-{publisher}.lock", wait=True)
 
     def _read_index(self, publisher: Sha256, now: datetime, report: Report) -> Accepted | None:

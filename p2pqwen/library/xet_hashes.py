@@ -104,7 +104,7 @@ class XetHashes:
 
 
 def _within(digests: Sequence[Sha256], files: Mapping[Sha256, Path], most: int) -> list[Sha256]:
-    """Return the first of these files that are at most so many bytes together."""
+    """Return the first of these files that have at most `most` bytes together."""
     chosen = []
     for digest in digests:
         try:

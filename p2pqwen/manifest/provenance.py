@@ -1,4 +1,4 @@
-"""Whether a manifest is exactly the git commit it names, without trust in whoever made it (SPEC section 2)."""
+"""Whether a manifest is exactly the git commit it names, without trust in its maker (SPEC section 2)."""
 
 from __future__ import annotations
 

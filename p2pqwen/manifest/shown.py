@@ -1,4 +1,4 @@
-"""What a manifest comes to for whoever judges it, without its rows."""
+"""What a manifest comes to for those who judge it, without its rows."""
 
 from __future__ import annotations
 

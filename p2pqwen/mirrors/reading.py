@@ -24,8 +24,8 @@ _DATE = re.compile(r"[A-Za-z0-9 ,:+-]{1,40}", re.ASCII)
 class Timeouts:
     """How long a mirror may take, in seconds, and how slow it may be, in bytes a second after the first `answer`.
 
-    `steady`: a file that says how large it is has as long as it takes at so many bytes a second, where that is longer
-    than `total`; `LONGEST` at most. It is cut off all the same where it comes slower than `slowest`. None: it has not.
+    `steady`: a file whose size is told has as long as it takes at this many bytes a second, where that is longer than
+    `total`; `LONGEST` at most. One that comes slower than `slowest` is cut off all the same. None: `total` holds.
     `begun` is then told for how many seconds the file may come.
     `announced` is told how many bytes the server says that a whole file has, None where it does not say.
     """
@@ -38,7 +38,7 @@ class Timeouts:
     announced: Callable[[int | None], object] = lambda _: None
 
     def for_size(self, size: int | None) -> float:
-        """Return the seconds that a file of so many bytes may take."""
+        """Return the seconds that a file of `size` bytes may take, None where the size is not known."""
         if size is None or self.steady is None:
             return self.total
         return max(self.total, min(size / self.steady, LONGEST))
@@ -74,7 +74,7 @@ class Validators:
         )
 
     def headers(self) -> dict[str, str]:
-        """Return what asks for the file only if it is another one."""
+        """Return the headers that ask for the file only if it has changed."""
         if self.etag is not None:
             return {"If-None-Match": self.etag}
         return {} if self.modified is None else {"If-Modified-Since": self.modified}
@@ -100,8 +100,8 @@ async def read(
 ) -> bytes:
     """Return a file's bytes from a path or URL.
 
-    `named` are the private hosts that the user named; `allow` is asked whether so many more bytes may be taken from the
-    network.
+    `named` are the private hosts that the user named; `allow` is asked whether as many more bytes as it is given may be
+    taken from the network.
 
     Raises `NotFoundError`, `NetworkError` (unreachable, slow, too many redirects, not to be asked), `DiskError`,
     `FormatError` (larger than `max_bytes`, or an answer in a content encoding).
@@ -128,8 +128,8 @@ async def read_into(
 ) -> Came:
     """Give a file's bytes from a URL to `take` as they come.
 
-    Nothing comes where the server says that the file is the one `unless` stands for. With `first` no more than so many
-    bytes are asked for and taken. Raises what `read` does.
+    Nothing comes where the server says that the file is the one `unless` stands for. With `first`, only the first
+    `first` bytes are asked for and taken. Raises what `read` does.
     """
     from p2pqwen.mirrors.web_reading import read_web  # noqa: PLC0415 - brings aiohttp, which a file does without
 

@@ -6,7 +6,6 @@ tree is read over git where that is shown: then the listing is held against the 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from p2pqwen.errors import (
 from p2pqwen.modelscope.rows import Page, Row, listed_files, read_page
 from p2pqwen.modelscope.site import MAIN, ModelScopeSite
 from p2pqwen.modelscope.web import ATTEMPTS, BusyError, ModelScopeWeb
+from p2pqwen.scratch import require_room, scratch_beside, scratch_of
 from p2pqwen.values.digest import CommitId, GitOid
 from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.named_hosts import NamedHosts
@@ -136,7 +136,7 @@ class ModelScopeClient:
         return tuple(found[repo] for repo in sorted(found))
 
     def serves(self, snapshot: SnapshotId) -> bool:
-        """Tell whether it still shows this commit to everybody; raises `NetworkError` where it does not say."""
+        """Tell whether ModelScope still shows this commit to everybody; raises `NetworkError` where it does not say."""
         _require_own(snapshot.repo.kind)
         try:
             info = self._info(snapshot.repo)
@@ -164,11 +164,11 @@ class ModelScopeClient:
         target = folder / file.path.text
         if target.is_file() and target.stat().st_size == file.size:
             return target
-        scratch = _scratch_of(folder, file)
+        scratch = scratch_of(folder, file, OriginName.MODELSCOPE)
         with _disk_errors(f"{file.path} of {listing.snapshot.repo}"):
             shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
             scratch.mkdir(parents=True)
-            _require_room(scratch, file)
+            require_room(scratch, file)
             with FileIO(scratch / "part", "wb") as part:  # unbuffered: it is read while it grows
                 self._fetch(listing.snapshot, file, part, on_bytes)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -178,19 +178,19 @@ class ModelScopeClient:
 
     @staticmethod
     def other_way(folder: Path, file: ListedFile) -> bool:  # noqa: ARG004
-        """Note that what came is not the file that is listed; there is no other way to bring it."""
+        """Return False: what came is not the listed file, and there is no other way to bring it."""
         return False
 
     @staticmethod
     def partial(folder: Path, file: ListedFile) -> Path | None:
         """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
-        path = _scratch_of(folder, file) / "part"
+        path = scratch_of(folder, file, OriginName.MODELSCOPE) / "part"
         return path if path.exists() else None
 
     @staticmethod
     def clean_staging(folder: Path) -> None:
         """Remove what downloads into this folder left beside it."""
-        shutil.rmtree(_scratch(folder), ignore_errors=True)
+        shutil.rmtree(scratch_beside(folder), ignore_errors=True)
 
     def commit_object(self, snapshot: SnapshotId) -> bytes:
         """Fetch the raw commit object over git and check that it hashes to the commit."""
@@ -232,7 +232,7 @@ class ModelScopeClient:
             return None
 
     def _info(self, repo: RepoId) -> dict[str, Any]:
-        """Return what it says of a repository; nothing where this part of its API does not know it."""
+        """Return what ModelScope says of a repository; nothing where this part of its API does not know that."""
         try:
             answer = self._web.json(f"/openapi/v1/{api_path(repo)}", {}, str(repo))
         except NotFoundError:
@@ -385,21 +385,6 @@ def _below(folder: str) -> str:
 
 def _broken(error: NetworkError) -> BusyError:
     return BusyError(error.what, got=error.got, wait=None)
-
-
-def _scratch(folder: Path) -> Path:
-    """Return where downloads for this folder are made: beside it, so that it holds payload and nothing else."""
-    return folder.with_name(f"{folder.name}.download")
-
-
-def _scratch_of(folder: Path, file: ListedFile) -> Path:
-    return _scratch(folder) / hashlib.sha256(b"modelscope/" + file.path.text.encode()).hexdigest()[:16]
-
-
-def _require_room(folder: Path, file: ListedFile) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < file.size:
-        raise DiskError(f"no room for {file.path}", expected=f"{file.size} bytes free", got=free)
 
 
 @contextmanager

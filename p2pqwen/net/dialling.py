@@ -87,7 +87,7 @@ def greet(proxy: Proxy, *, timeout: float) -> None:
 
 
 async def connect_by_socks_soon(proxy: Proxy, host: str, port: int, guard: Guard) -> socket.socket:
-    """Do as `connect_by_socks` does, in the running event loop; the socket does not block. Whoever asks sets a timeout.
+    """Do as `connect_by_socks` does, in the running event loop; the socket does not block. The caller sets a timeout.
 
     An address of the proxy that does not answer uses that up.
     """

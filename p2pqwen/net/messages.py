@@ -52,10 +52,10 @@ class NotSent:
 class Messages:
     """Sends to fixed addresses, each an apprise URL such as `ntfys://ntfy.sh/topic` or `mailtos://user:pass@host`."""
 
-    def __init__(self, addresses: Sequence[str], source: str, proxies: Proxies | None = None) -> None:
+    def __init__(self, addresses: Sequence[str], source: str) -> None:
         """Read the addresses; raises `UsageError` that names `source` and shows no secret."""
         self._apprise = _apprise(source)
-        self._proxies = Proxies.of(os.environ) if proxies is None else proxies
+        self._proxies = Proxies.of(os.environ)
         for one in addresses:
             hide(one)
         with warnings.catch_warnings():  # its plugins are loaded now, and one imports what Python 3.13 dropped

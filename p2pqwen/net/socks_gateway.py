@@ -118,7 +118,7 @@ class SocksGateway:
                 await _join(client, there)
 
     async def _asked(self, client: socket.socket) -> Target | None:
-        """Return what a client wants to be connected to; None where it may not ask, or asks for something else."""
+        """Return the target that a client asks for; None where the client may not ask, or asks for something else."""
         version, count = await _read(client, 2)
         methods = await _read(client, count)
         loop = asyncio.get_running_loop()

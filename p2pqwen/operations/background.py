@@ -9,7 +9,7 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.portable.process import make_thread_idle
 
 STOP_SECONDS = 5.0
-"""How long whoever stops it waits: a node that stops does not wait for a server that never answers."""
+"""How long `stop` waits: a node that stops does not wait for a server that never answers."""
 AGAIN_SECONDS = 60.0
 """The pause after work that broke."""
 
@@ -45,7 +45,7 @@ class BackgroundThread:
             self._news.notify_all()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Tell it to stop and wait that long for its end. Once more is fine, and where it was never started."""
+        """Tell the thread to stop, and wait `seconds` at most. May be called twice, and where it never started."""
         self.tell()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, seconds))
@@ -60,7 +60,7 @@ class BackgroundThread:
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> bool:
-        """Pause until `wake`, `stop`, or so many seconds are over; tell whether to stop. From any thread."""
+        """Pause until `wake`, `stop` or the end of `seconds`; tell whether to stop. From any thread."""
         with self._news:
             self._news.wait_for(lambda: self._stopping or self._woken, seconds)
             self._woken = False

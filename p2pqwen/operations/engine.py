@@ -33,7 +33,7 @@ class Clock(Protocol):
         """Return the seconds since some moment that stays the same."""
 
     def sleep(self, seconds: float, /) -> None:
-        """Let so many seconds pass."""
+        """Let `seconds` pass."""
 
 
 class Torrent(Protocol):
@@ -74,7 +74,7 @@ class SeededTorrent(Torrent, Protocol):
         """Tell trackers and the DHT of it again, soon."""
 
     def set_upload_slots(self, slots: int) -> None:
-        """Serve so many peers at once, -1 for no limit of its own."""
+        """Serve at most `slots` peers at once, -1 for no limit of its own."""
 
 
 class DownloadedTorrent(Torrent, Protocol):
@@ -242,4 +242,4 @@ class WebServer(Protocol):
         """Return how many bytes of a snapshot were sent since the start."""
 
     def set_rate(self, rate: int) -> None:
-        """Send at most so many bytes a second from now on, 0 for no limit."""
+        """Send at most `rate` bytes a second from now on, 0 for no limit."""

@@ -11,12 +11,17 @@
 | `files.sync_data` | fdatasync(2) | F_FULLFSYNC: macOS; fsync of a file opened for writing: Windows |
 | `files.sync_growing` | fdatasync(2): Linux | nothing: what was written waits for `sync_data` |
 | `files.sync_folder` | fsync(2) of a folder | nothing |
+| `files.link_opened` | link(2) of a file that is open | no link: Windows renames no name of an open file |
 | `files.allocated` | `st_blocks` | what Windows calls the compressed size |
 | `files.open_beneath` | openat(2) with O_NOFOLLOW | looked at before and after it is opened |
 | `files.drop_cached` | posix_fadvise(2): Linux | nothing |
 | `owners` | user ids and modes | the folder's own access list |
+| `sleep.seconds_asleep` | CLOCK_BOOTTIME: Linux | the time of day against a monotonic clock |
+| `disk_counts` | /sys: Linux, for ext4 and btrfs | 0, not counted |
 | `process` | setpriority(2), ioprio_set(2), RLIMIT_NOFILE, /proc/self/statm | nothing, no limit, not known |
 | `sockets.unix_sockets_work` | unix(7) and /proc/self/fd: Linux | a port on loopback with a token |
+| `sockets.take_port_again` | SO_REUSEADDR | nothing: on Windows it takes the port from the program that has it |
+| `sockets.unacknowledged` | TIOCOUTQ of a TCP socket: Linux | 0, not told |
 | `sockets.full_segments` | TCP_CORK: Linux | segments as the system cuts them |
 | `sockets.shut_listening` | shutdown(2) of a listening socket: Linux | cannot be done, which the caller says |
 

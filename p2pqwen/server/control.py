@@ -239,7 +239,7 @@ async def _arguments(request: web.Request) -> Given:
     try:
         value = parse_call(body, max_bytes=MAX_REQUEST) if body else {}
     except FormatError as error:
-        raise UsageError(f"the request is no call: {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before="the request is no call: ") from error
     given: Given = {}
     for name, one in (*request.match_info.items(), *request.query.items(), *value.items()):
         if name in given:

@@ -69,7 +69,7 @@ def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
             found.append(ipaddress.ip_network(text, strict=False))
         except ValueError as error:
             raise UsageError(
-                "not an address or network", expected="such as 192.168.1.0/24", got=repr(text[:80])
+                "not an address or network", expected="one such as 192.168.1.0/24", got=repr(text[:80])
             ) from error
     return tuple(found)
 

@@ -37,7 +37,7 @@ async def answer_git(request: web.Request, asked: Asked, repo: RepoId, side: Git
     try:
         wanted = await request.read()
     except web.RequestPayloadError as error:  # it says it is compressed, and is not
-        raise HubRefusedError(HubProblem(400, None, "that is no request of git's")) from error
+        raise HubRefusedError(HubProblem(400, None, "not a request that git makes")) from error
     body = await loop.run_in_executor(pool, side.upload_pack, repo, wanted)
     return web.Response(body=body, content_type=f"application/x-{_SERVICE}-result", headers=_UNCACHED)
 

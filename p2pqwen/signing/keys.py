@@ -4,7 +4,7 @@ Two verifiers that disagree about a signature can be made to disagree about an i
 are canonical points on the curve and not of small order; signatures are 64 bytes with S < L and an R that is not of
 small order (the rules of `verify_strict` in ed25519-dalek); everything else is no signature at all.
 
-The library is imported by what signs, verifies or reads a key: whoever only lists keys goes without it.
+The library is imported by what signs, verifies or reads a key: a list of keys goes without it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class UpstreamRecord:
 
 
 def observe(before: UpstreamRecord | None, *, shown: bool, now: datetime) -> UpstreamRecord:
-    """Fold in one answer of the Hub. No answer is no look: whoever gets none leaves the record as it is."""
+    """Fold in one answer of the Hub. No answer is no look: a caller that gets none leaves the record as it is."""
     state = Upstream.PRESENT if shown else Upstream.GONE
     last_present = now if shown else (before.last_present if before is not None else None)
     if before is None or before.state is not state:

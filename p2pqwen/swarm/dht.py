@@ -136,10 +136,6 @@ class Dht:
         """The nodes that answered, the latest last; worth remembering for the next time."""
         return list(self._good.values())
 
-    async def ping(self, node: Endpoint) -> Contact:
-        """Ask one node who it is; raises `NetworkError`."""
-        return self._note(node, await self._client.ask(node, "ping", {}))
-
     async def find_nodes(self, target: bytes) -> list[Contact]:
         """Return the closest nodes to an id that answered, of both families."""
         found = await self._lookup(target, lambda node: self._client.ask(node, "find_node", _find_node(target)))
@@ -299,7 +295,7 @@ class Dht:
         return contact
 
 
-async def resolve_all(endpoints: Sequence[Endpoint], seconds: float = NAME_SECONDS) -> list[Endpoint]:
+async def resolve_all(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
     """Return the addresses of these, every family of a name; names that give none in time are left out.
 
     On threads that nothing waits for: a dead name server would hold up the end of the program.
@@ -314,7 +310,7 @@ async def resolve_all(endpoints: Sequence[Endpoint], seconds: float = NAME_SECON
         waiting.append(future)
         threading.Thread(target=_resolve, args=(loop, endpoint, future), daemon=True).start()
     if waiting:
-        await asyncio.wait(waiting, timeout=seconds)
+        await asyncio.wait(waiting, timeout=NAME_SECONDS)
     found = known + [one for future in waiting if future.done() for one in future.result()]
     for future in waiting:
         future.cancel()

@@ -1,7 +1,7 @@
 """Iterative lookup (BEP 5): ask the closest nodes known for closer ones, until the closest have all answered.
 
 The addresses in replies come from strangers. A node may only lead to addresses as public as its own, few of them at one
-IP address, and a lookup ends after so many queries and seconds whatever it is told.
+IP address, and a lookup ends after a fixed number of queries and seconds, whatever it is told.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _SLOW = 0.8
 """Seconds after which an unanswered query no longer keeps others from being asked."""
 _STILL = 1.5
 _ENOUGH = 4
-"""So many seconds after the last of at least so many answers the rest is taken for dead."""
+"""`_STILL` seconds after the last of at least `_ENOUGH` answers the rest is taken for dead."""
 _MORE, _AGREED = 0.5, 2
-"""Seconds for further answers once so many hold what was looked for: a single liar must not end a lookup."""
+"""`_MORE` seconds for further answers once `_AGREED` hold what was looked for: one liar must not end a lookup."""
 
 Ask = Callable[[Endpoint], Awaitable[Reply]]
 

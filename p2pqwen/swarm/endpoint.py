@@ -31,7 +31,7 @@ class Endpoint:
         valid_host = _address(bare) is not None if bracketed else _HOST.fullmatch(host) is not None
         lowest = 0 if allow_port_zero else 1
         if not colon or not valid_host or not re.fullmatch(r"[0-9]{1,5}", port) or not lowest <= int(port) <= 65535:
-            raise UsageError("not an address to connect to", expected="HOST:PORT", got=repr(text[:80]))
+            raise UsageError("not an address", expected="HOST:PORT, such as 127.0.0.1:6881", got=repr(text[:80]))
         return cls(bare, int(port))
 
     def resolve(self) -> Endpoint:

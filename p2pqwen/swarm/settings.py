@@ -313,7 +313,7 @@ def _dht() -> Pack:
 
 
 def dht_pack(*, nodes: int) -> Pack:
-    """Return the settings for a DHT of so many known nodes.
+    """Return the settings for a DHT of `nodes` known nodes.
 
     In a large one an announcement reaches eight nodes near its infohash, whatever gets lost. In a small one a single
     lost frame may leave a seed unknown to all, until it announces again. libtorrent announces one torrent a second at

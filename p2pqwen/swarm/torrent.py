@@ -254,13 +254,6 @@ class SwarmTorrent:
                 if url not in before:
                     self._handle.add_url_seed(url)
 
-    def recheck(self) -> None:
-        """Read every piece on disk again."""
-        self.checked = self.finished = False
-        self.have[:] = bytes(len(self.have))
-        with _alive():
-            self._handle.force_recheck()
-
     def start(self) -> None:
         """Go on with what was held: a download once its data is checked.
 
@@ -276,7 +269,7 @@ class SwarmTorrent:
             self._handle.pause()
 
     def set_upload_slots(self, slots: int) -> None:
-        """Serve so many peers at once, -1 for no limit of its own."""
+        """Serve at most `slots` peers at once, -1 for no limit of its own."""
         with _alive():
             self._handle.set_max_uploads(slots)
 

@@ -69,7 +69,7 @@ def decode_dict(data: bytes, *, max_bytes: int) -> dict[bytes, Bencoded]:
 
 
 class Cursor:
-    """A place in bencoded data, for whoever reads a large value piece by piece and keeps little of it.
+    """A place in bencoded data, for those who read a large value piece by piece and keep little of it.
 
     Whatever goes through it is held to the rules of `decode`; it raises `FormatError`. `at` is the next byte.
     """

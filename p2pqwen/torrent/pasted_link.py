@@ -9,6 +9,7 @@ PREFIX = "magnet:?"
 _WHOLLY_ENCODED = re.compile(r"magnet(?::|%(?:25)*3a)(?:\?|%(?:25)*3f)", re.IGNORECASE)
 _AMPERSAND = re.compile(r"&(?:amp|#38|#x26);", re.IGNORECASE)
 _LINE_END = re.compile(r"[ \t]*[\r\n]+[ \t]*")
+_BLANKS = re.compile(r"[ \t]*([&?])[ \t]*")
 _AROUND = "\"'<>`"
 _MAX_TURNS = 3  # how often a page or a program may have encoded what was encoded already
 
@@ -22,14 +23,14 @@ def is_pasted_magnet(text: str) -> bool:
 def straightened(text: str) -> str:
     """Return the link that a pasted text stands for; a text that needs nothing is returned as it is.
 
-    None of what is undone can stand in a link as it was made: `&` within a value is `%26`, a line end is `%0A`, and the
-    `?` after `magnet:` is no part of any value.
+    None of what is undone can stand in a link as it was made: `&` within a value is `%26`, a blank `%20` or `+`, a line
+    end `%0A`, and the `?` after `magnet:` is no part of any value.
     """
-    text = _LINE_END.sub("", text.strip().strip(_AROUND))
+    text = _BLANKS.sub(r"\1", _LINE_END.sub("", text.strip().strip(_AROUND)))
     for _ in range(_MAX_TURNS):
         if text[: len(PREFIX)].lower() == PREFIX and "=" in text:
             break
         text = unquote(text)
     for _ in range(_MAX_TURNS):
-        text = _AMPERSAND.sub("&", text)
+        text = _BLANKS.sub(r"\1", _AMPERSAND.sub("&", text))
     return text

@@ -162,7 +162,7 @@ class JsonStream:
             )
 
     def _more(self, wanted: int) -> bool:
-        """Read on by about so many characters; False where nothing is left."""
+        """Read on by about `wanted` characters; False where nothing is left."""
         parts = [self._text[self._at :]]
         size = 0
         while size < wanted and not self._ended:

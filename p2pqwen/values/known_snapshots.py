@@ -53,7 +53,7 @@ class KnownSnapshots:
         try:
             name = SnapshotName.parse(text)
         except FormatError as error:
-            raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
+            raise UsageError.of(error) from error
         return self._named(name)
 
     def whole(self, text: str) -> str:

@@ -26,6 +26,10 @@ _SPELLINGS = (
     ("ms", "modelscope:"),
 )
 """What people write before a name, and what is written there."""
+_PAGE = re.compile(
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/((?:datasets/)?[^/?#]+/[^/?#]+)(?:/tree/[^/?#]+)?/?",
+    re.ASCII | re.IGNORECASE,
+)
 _OTHER_SPELLING = re.compile(
     rf"(?P<before>{'|'.join(theirs for theirs, _ in _SPELLINGS)})[:/](?P<name>.+)", re.IGNORECASE
 )
@@ -173,6 +177,19 @@ def split_origin(text: str) -> tuple[OriginName, str]:
     return origin, text if origin is OriginName.HUB else after
 
 
+def name_of_page(text: str) -> str | None:
+    """Return the name in the address of a repository's page on the Hub, None for any other text."""
+    page = _PAGE.fullmatch(text)
+    return None if page is None else page[1]
+
+
+def hint_at_owner(text: str) -> str | None:
+    """Say what lacks in a text that may be a repository's name without its organisation, None for any other text."""
+    if re.fullmatch(_PART, text) is None:
+        return None
+    return f"put its organisation in front: ORG/{text}; `p2pqwen search {text}` shows those that are listed"
+
+
 def _kind_and_name(text: str) -> tuple[RepoKind, str]:
     origin, name = split_origin(text)
     first, slash, rest = name.partition("/")
@@ -183,6 +200,8 @@ def _kind_and_name(text: str) -> tuple[RepoKind, str]:
 
 def _hint_at_name(text: str) -> str | None:
     """Say which name may be meant by what is none."""
+    if (name := name_of_page(text)) is not None:
+        return f"leave out the address: the name alone, {name}"
     if "://" in text:
         return "leave out the address: the name alone, such as Qwen/Qwen3-0.6B"
     match = _OTHER_SPELLING.fullmatch(text)

@@ -20,7 +20,7 @@ def parse_time(text: str) -> datetime:
     except ValueError:  # the 30th of February
         moment = None
     if moment is None:
-        raise FormatError("not a time", expected="such as 2026-11-23T21:00:00Z", got=repr(text[:40]))
+        raise FormatError("not a time", expected="one such as 2026-11-23T21:00:00Z", got=repr(text[:40]))
     return moment
 
 

@@ -2,7 +2,7 @@
 
 There are no credentials, queries and fragments, and a port is one from 1 to 65535.
 
-Whether the host may be talked to at all (loopback, private addresses) is for whoever connects to say.
+Whether the host may be talked to at all (loopback, private addresses) is decided where it is connected to.
 """
 
 from __future__ import annotations

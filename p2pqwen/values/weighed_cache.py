@@ -1,4 +1,4 @@
-"""What was used last, kept in memory up to so many bytes."""
+"""What was used last, kept in memory up to a number of bytes."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def combine_bases(
             base = Base(url, named_by, name, repo)
         except FormatError as error:
             if named_by.is_user:
-                raise UsageError(f"web seed {url!r}: {error.what}", expected=error.expected, got=error.got) from error
+                raise UsageError.of(error, before=f"web seed {url!r}: ") from error
             refused.append((printable(url, limit=200), error.message))
             continue
         usable.setdefault(_normal(base.expanded), base)

@@ -33,7 +33,7 @@ class Buffer:
 
 
 class BufferPool:
-    """Lends buffers; whoever asks waits while all are lent. Use from one event loop."""
+    """Lends buffers; a caller waits while all are lent. Use from one event loop."""
 
     def __init__(self, memory_limit: int = MEMORY_LIMIT) -> None:
         self._limit = memory_limit

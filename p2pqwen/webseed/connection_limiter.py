@@ -1,4 +1,4 @@
-"""Who may connect to a server of ours: so many at once, so many from one address, and nobody who asks for nothing.
+"""Who may connect to a server of ours: a limited number at once and from one address, and nobody who asks for nothing.
 
 Where all connections are taken, `fair_share` says who makes room: an address that holds many does for one that holds
 few, who is idle or reads slowly for anybody else.

@@ -117,7 +117,7 @@ class FileServer:
         return self._sent[snapshot]
 
     def set_rate(self, rate: int) -> None:
-        """Send at most so many bytes a second from now on, 0 for no limit."""
+        """Send at most `rate` bytes a second from now on, 0 for no limit."""
         self._thread.loop.call_soon_threadsafe(self._bucket.set_rate, rate)
 
     def _end(self) -> None:

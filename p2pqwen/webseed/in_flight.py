@@ -1,6 +1,6 @@
 """Which pieces are on their way for one torrent, so that no byte is taken from an upstream twice.
 
-Towards the end libtorrent asks for the same pieces over all its connections: whoever asks first brings a piece, and the
+Towards the end libtorrent asks for the same pieces over all its connections: the first one brings a piece, and the
 others wait for it.
 """
 

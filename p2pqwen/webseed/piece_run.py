@@ -1,4 +1,4 @@
-"""A run of pieces of one file, fetched one ahead of whoever takes them, each checked before it is handed on.
+"""A run of pieces of one file, fetched one ahead of the caller that takes them, each checked before it is handed on.
 
 Because the check comes first, a lying or changed upstream never reaches libtorrent, which would otherwise punish the
 relay for it (`ban_web_seeds`, or the file marked as missing for good). A broken body goes on from the byte reached,
@@ -63,7 +63,7 @@ class _Run:
         for piece in self._pieces:
             try:
                 buffer = await self._get(piece)
-            except Exception as error:  # noqa: BLE001 - handed to whoever takes the pieces
+            except Exception as error:  # noqa: BLE001 - handed to the caller that takes the pieces
                 await ready.put(error)
                 return
             try:

@@ -120,7 +120,7 @@ class Supply:
             upstream.worked(self.files[file])
 
     def sent(self, file: int, piece: int, count: int) -> None:
-        """Note that the download was sent so many bytes of a piece."""
+        """Note that the download was sent `count` bytes of a piece."""
         self._sent[file, piece] += count
 
     def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:

@@ -2,7 +2,7 @@
 
 libtorrent 2.1.1 gives a web seed's file up for good after one answer that is not 200 or 206, and loses its way in
 expiring redirects. So the relay answers 206 (or 200) with checked bytes or closes the connection, never anything else.
-A closed connection costs libtorrent a second, for ever so many times. It closes between pieces only: libtorrent
+A closed connection costs libtorrent a second, however often that happens. It closes between pieces only: libtorrent
 resumes a body that was cut inside a 16 KiB block with a piece that fails its hash (measured with 2.1.1).
 
 Several URLs lead to the same torrent, because libtorrent opens one connection for each URL; that is how a large file is

@@ -62,7 +62,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Whether the web seeds can be counted on, for whoever decides to wait or to give up.
+    """Whether the web seeds can be counted on, for the decision to wait or to give up.
 
     `hopeless` maps each file that was asked for in vain and that no upstream can be expected to give to the reasons,
     one for each upstream. `idle_seconds` is how long ago the last good piece came. `asked_to_wait` is for how many

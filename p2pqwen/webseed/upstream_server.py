@@ -208,7 +208,7 @@ class UpstreamServer:
             location = urljoin(target.url, location) if location else ""
         url = location
         if not location or not _is_web(url):
-            raise UpstreamError(Kind.UNFIT, "a redirect to nowhere we go", host=_origin(target.url))
+            raise UpstreamError(Kind.UNFIT, "a redirect to an address that is not contacted", host=_origin(target.url))
         try:
             self._guard.check_url(url)
         except RefusedAddressError as error:

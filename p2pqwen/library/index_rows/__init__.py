@@ -10,5 +10,5 @@ is why words and hashes are such parts too, and no index of SQLite's (FTS5 neith
 such an index hides. What is lost, damaged, of another version or of another file is made again from the signed file, by
 all of acceptance. The file itself is never touched.
 
-A database is never changed: a new one gets a name of its own, so that whoever reads the old one reads on.
+A database is never changed: a new one gets a name of its own, so that readers of the old one read on.
 """

@@ -116,7 +116,7 @@ def file_digest(accepted: Accepted) -> Sha256 | None:
 
 
 def builder_of(accepted: Accepted) -> RowsBuilder | None:
-    """Return what made the database of an acceptance, as long as it is not put beside its file."""
+    """Return the builder of an accepted index's database, as long as that is not put beside its file."""
     listing = accepted.document.entries
     return listing.builder if isinstance(listing, StoredListing) else None
 
@@ -128,7 +128,7 @@ def let_go(accepted: Accepted | None) -> None:
 
 
 def progress(stage: str, total: Callable[[], int | None], report: Report) -> Tell:
-    """Return what tells how much of a file has been read, where that takes longer than a moment.
+    """Return a function that reports how much of a file has been read, where that takes longer than a moment.
 
     `total` gives its bytes, or None while nobody knows how large it will be.
     """

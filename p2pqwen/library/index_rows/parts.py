@@ -57,7 +57,7 @@ class FileMark:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> FileMark:
-        """Return that of a file."""
+        """Return the mark of a file."""
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 

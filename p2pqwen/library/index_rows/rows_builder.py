@@ -196,7 +196,7 @@ class RowsBuilder:
 
     @contextlib.contextmanager
     def message(self, before: bytes, after: bytes) -> Iterator[Message]:
-        """Return it in memory where it is short, else in a file without a name."""
+        """Yield the message: in memory where it is short, else in a file without a name."""
         self._put_rows()
         pieces = (part.replace(b"\n", b",") for part in self._written(Kind.ROWS))
         if self._bytes <= _SMALL_MESSAGE:

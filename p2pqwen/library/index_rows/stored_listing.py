@@ -217,7 +217,7 @@ class StoredListing(Listing):
                     yield found
 
     def _part_before(self, place: str) -> int:
-        """Return the last part that begins before a place, in which it is if it is anywhere."""
+        """Return the last part that begins before a place: the only one in which the place can be."""
         return max(0, bisect_left(self._part_names, place) - 1)
 
     @property

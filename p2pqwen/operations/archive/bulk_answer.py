@@ -29,7 +29,7 @@ class BulkRow:
 
     @classmethod
     def of(cls, row: Planned) -> BulkRow:
-        """Return what is said of a repository."""
+        """Return the answer about a repository."""
         survey = row.survey
         return cls(survey.wanted.repo, survey.commit, None if survey.commit is None else survey.size)
 
@@ -76,7 +76,7 @@ class BulkAnswer:
 
     @classmethod
     def of(cls, result: BulkResult) -> BulkAnswer:
-        """Return what is said of a run."""
+        """Return the answer about a run."""
         work = (
             BulkWork(BulkRow.of(row), row.action, row.survey.to_bring, row.survey.license) for row in result.of(*WORK)
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -126,6 +127,9 @@ def _note_answers(
 ) -> tuple[SnapshotId, ...]:
     """Remember what the Hub said: what it shows, and which held snapshots' repositories it no longer has."""
     held = [one.id for one in places.library.all()]
+    of_repo: defaultdict[RepoId, list[SnapshotId]] = defaultdict(list)
+    for snapshot in held:
+        of_repo[snapshot.repo].append(snapshot)
     seen: list[tuple[SnapshotId, bool]] = []
     for one in surveyed:
         survey = one.survey
@@ -134,7 +138,7 @@ def _note_answers(
                 shown = one.listing.shown and not (one.listing.private or one.listing.disabled)
                 seen.append((one.listing.snapshot, shown))
         elif survey.absent and survey.wanted.revision is None:
-            seen += [(snapshot, False) for snapshot in held if snapshot.repo == survey.wanted.repo]
+            seen += [(snapshot, False) for snapshot in of_repo[survey.wanted.repo]]
     gone = []
     for snapshot, shown in seen:
         before, after = note_upstream(places.upstream, snapshot, shown=shown, now=places.clock(), report=report)

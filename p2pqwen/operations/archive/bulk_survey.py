@@ -82,7 +82,7 @@ def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
     try:
         return parse_watchlist(durable.read(path, max_bytes=MAX_WATCHLIST_SIZE))
     except FormatError as error:
-        raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"{path}: ") from error
 
 
 def wanted_repos(watchlist: Path | None, owners: Sequence[Owner], origin: Origin, report: Report = ignore) -> Wanted:
@@ -143,7 +143,7 @@ def _each_once(found: Sequence[Surveyed]) -> list[Surveyed]:
     """Leave each snapshot one survey: two names that lead to one repository are one wish."""
     rows: list[Surveyed] = []
     seen: set[SnapshotId] = set()
-    # Whoever was asked for by the Hub's own name stands for the others.
+    # A repository that was asked for by the Hub's own name stands for the others.
     for one in sorted(found, key=lambda one: one.survey.wanted.named is not None):
         snapshot = None if one.listing is None else one.listing.snapshot
         again = snapshot is not None and snapshot in seen

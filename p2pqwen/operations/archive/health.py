@@ -45,9 +45,9 @@ def due(
     *,
     most: int | None = None,
 ) -> list[WatchedSwarm]:
-    """Return the swarms nobody has asked others about for so long, the longest first; at most so many.
+    """Return the swarms that nobody has asked others about for `again`, the longest first, `most` at most.
 
-    `asked`: when they were, whatever the answer. Who never answers must not be the next one for ever.
+    `asked`: when they were, whatever the answer. A swarm that never answers must not be the next one for ever.
     """
 
     def last(swarm: WatchedSwarm) -> datetime | None:
@@ -104,7 +104,7 @@ class SightingAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PlaceAnswer:
-    """A web seed that was asked last, and whether it gave what it should."""
+    """A web seed as it was asked last, and whether it answered rightly."""
 
     url: str
     ok: bool
@@ -140,7 +140,7 @@ class SwarmAnswer:
 
     @classmethod
     def of(cls, row: HealthRow, standing: Standing, now: datetime) -> SwarmAnswer:
-        """Return what is said of a swarm at this moment."""
+        """Return the answer about a swarm at this moment."""
         health, web = row.health, row.record.web
         copies = health.copies(now)
         return cls(
@@ -188,7 +188,7 @@ async def look_for(
     clock: Callable[[], datetime],
     report: Report = ignore,
 ) -> int:
-    """Look at those that are due (`again`: at all) for at most so many seconds; return how many were not reached.
+    """Look at those that are due (`again`: at all) for at most `seconds`; return how many were not reached.
 
     `own` is what a running node sees by itself. What was seen is remembered at once; raises `DiskError`.
     """

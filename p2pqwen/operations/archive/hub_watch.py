@@ -362,7 +362,7 @@ class HubWatch:
 
 
 def throttle(watch: Callable[[], HubWatch], rate: Callable[[], int]) -> Callable[[int], None]:
-    """Return what a download calls with its bytes: it waits where they come faster than `rate` (0: no limit)."""
+    """Return a function for a download to call with its bytes: it waits where they exceed `rate` (0: no limit)."""
     throttles: dict[int, ReadThrottle] = {}
 
     def took(count: int) -> None:

@@ -34,9 +34,9 @@ from p2pqwen.values.snapshot_id import SnapshotId
 class Outlook:
     """What is listed and here, what is known of some of it, what this node is, and where it has room. Sizes in bytes.
 
-    `away`: snapshots on disks that are not here, or on their way, with their sizes. `passed_over`: those that are not
-    to be chosen now. `seed_withdrawn`: which withdrawn snapshots this node serves; one that it serves, and that another
-    publisher lists, may be chosen.
+    `away`: snapshots on disks that are not connected, or that are being fetched, with their sizes. `passed_over`: those
+    that are not to be chosen now. `seed_withdrawn`: which withdrawn snapshots this node serves; one that it serves, and
+    that another publisher lists, may be chosen.
     """
 
     listed: Listed

@@ -69,7 +69,7 @@ def plan_rebalance(outlook: Outlook, wishes: Wishes, budget: int, pinned: Collec
 
 
 def holdings(outlook: Outlook, pinned: Collection[SnapshotId]) -> list[Holding]:
-    """Return what may be talked about giving up: whole snapshots. One that is gone by now is none."""
+    """Return the whole snapshots, which alone may be given up; one that is gone by now is left out."""
 
     def holding(one: Kept) -> Holding:
         snapshot = one.held.id

@@ -75,7 +75,7 @@ async def look_at(
     seconds: float | None = None,
     report: Report = ignore,
 ) -> dict[SnapshotId, Look]:
-    """Look at these swarms from every side that is not switched off; whoever does not answer says nothing.
+    """Look at these swarms from every side that is not switched off; one that does not answer says nothing.
 
     `announced` are the snapshots that this node tells others it has, True for a whole one: it is none of those that are
     counted. After `seconds` what has come so far is returned.
@@ -230,5 +230,5 @@ def _sample(swarm: WatchedSwarm) -> tuple[RepoPath, Sha256 | None]:
 
 
 def _tell(report: Report, name: Callable[[Asked], object] = str) -> Callable[[Asked, P2pqwenError], None]:
-    """Return what says in passing whom there was no answer from: nothing is remembered of it."""
+    """Return a function that reports, in passing, who gave no answer: nothing is remembered of it."""
     return lambda one, error: report(Notice("info", f"{name(one)}: {error.message}"))

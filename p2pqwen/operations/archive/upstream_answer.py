@@ -11,7 +11,7 @@ from p2pqwen.stewardship.upstream import UpstreamRecord
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """What is known of a snapshot on the Hub: since when it is so, when it was asked, when it was last there."""
+    """A snapshot's state on the Hub: since when it is so, when the Hub was asked, when the snapshot was last there."""
 
     upstream: Upstream = Upstream.UNKNOWN
     upstream_since: datetime | None = None

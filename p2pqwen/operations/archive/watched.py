@@ -71,10 +71,10 @@ class HealthRow:
 
 
 def watched_swarms(
-    library: Library, publishers: Sequence[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
+    library: Library, publishers: Sequence[TrustedPublisher], voices: Iterable[Voice]
 ) -> list[WatchedSwarm]:
     """Return what `each_watched` goes through, ordered by snapshot."""
-    return sorted(each_watched(library, publishers, voices, report), key=attrgetter("snapshot"))
+    return sorted(each_watched(library, publishers, voices), key=attrgetter("snapshot"))
 
 
 def each_watched(

@@ -74,7 +74,7 @@ def of_status(status: NodeStatusAnswer, folders: Iterable[Folder]) -> tuple[Aler
         if one.failing is not None:
             found.append(Alert("danger", one.path, f"its disk is failing: {one.failing}", AlertKind.FAILING))
         if one.room is None:
-            found.append(Alert("danger", one.path, "its disk is not here", AlertKind.DISK))
+            found.append(Alert("danger", one.path, "its disk is not connected", AlertKind.DISK))
         elif one.room == 0:
             found.append(Alert("warning", one.path, "no room beyond the reserve", AlertKind.ROOM))
     for row in status.snapshots:

@@ -24,7 +24,7 @@ _MAX_SAID = 2000
 
 @dataclass(frozen=True, slots=True)
 class DaemonAnswer:
-    """The node that runs now; `started`: by this call, or it ran before."""
+    """The node that runs now; `started`: this call started it, else it ran before."""
 
     pid: int
     started: bool

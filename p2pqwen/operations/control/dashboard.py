@@ -127,7 +127,7 @@ def _unzipped(ring: deque[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int,
 
 
 class Dashboard:
-    """Measures while the block lasts, and draws pictures for whoever asks."""
+    """Measures while the block lasts, and draws pictures when asked."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ class InventoryRow:
 
     id: SnapshotId
     folder: Path
-    state: State | Literal["away"]  # away: its disk is not here
+    state: State | Literal["away"]  # away: its disk is not connected
     size: int
     held_bytes: int
     hazards: int

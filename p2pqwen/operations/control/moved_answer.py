@@ -48,7 +48,7 @@ class MoveAnswer:
 
     @classmethod
     def of(cls, done: Iterable[Moved], to: Path, failed: Iterable[tuple[str, P2pqwenError]]) -> MoveAnswer:
-        """Return what is said of it."""
+        """Return the answer about it."""
         return cls(
             to,
             tuple(
@@ -66,4 +66,4 @@ def folder_named(library: Library, named: Path) -> LibraryFolder:
             return one
     there = ", ".join(str(one.root) for one in library.folders)
     hint = "name it in config.toml: [library] folders"
-    raise NotFoundError(f"{named} is no folder of the library, or its disk is not here", expected=there, hint=hint)
+    raise NotFoundError(f"{named} is no folder of the library, or its disk is not connected", expected=there, hint=hint)

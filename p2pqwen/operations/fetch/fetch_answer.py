@@ -49,7 +49,7 @@ class FetchAnswer:
 
     @classmethod
     def of(cls, done: Fetched) -> FetchAnswer:
-        """Return what is said of a fetch."""
+        """Return the answer about a fetch."""
         return cls(
             snapshot=done.held.id,
             path=done.held.folder,
@@ -106,7 +106,7 @@ class FetchShown:
 
     @classmethod
     def of(cls, done: FetchAnswer, files: Sequence[RepoPath], folder: Path, *, chosen: bool) -> FetchShown:
-        """Return what is said of files below a folder; of one file that was `chosen`, `path` is the file."""
+        """Return the answer about files below a folder; of one file that was `chosen`, `path` is the file."""
         paths = tuple(folder / file.text for file in files)
         path = paths[0] if chosen and len(paths) == 1 else folder
         return cls(replace(done, path=path), paths)

@@ -34,7 +34,7 @@ class ImportedAnswer:
 
     @classmethod
     def of(cls, one: Imported, stood: Stood | None) -> ImportedAnswer:
-        """Return what is said of a snapshot."""
+        """Return the answer about a snapshot."""
         return cls(
             snapshot=one.held.id,
             path=one.held.folder,
@@ -69,6 +69,6 @@ class ImportAnswer:
 
     @classmethod
     def of(cls, done: Import, stood: Mapping[SnapshotId, Stood]) -> ImportAnswer:
-        """Return what is said of an import; `stood` says how its snapshots stand."""
+        """Return the answer about an import; `stood` says how its snapshots stand."""
         imported = tuple(ImportedAnswer.of(one, stood.get(one.held.id)) for one in done.imported)
         return cls(imported, tuple(Unmatched(*one) for one in done.unmatched))

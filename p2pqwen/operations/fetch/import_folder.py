@@ -12,6 +12,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,8 +162,11 @@ class _Matches:
         cache = self._context.hub_cache
         if not enabled or not cache.root.is_dir():
             return
+        of_repo: defaultdict[RepoId, list[KnownTorrent]] = defaultdict(list)
+        for one in self._known:
+            of_repo[one.id.repo].append(one)
         for repo in _cached_repos(cache.root):
-            listed = [one for one in self._known if one.id.repo == repo]
+            listed = of_repo[repo]
             commits = {path.name for path in (cache.root / cache_folder(repo)).glob("snapshots/*")}
             for commit in sorted(commits - {str(one.id.commit) for one in listed}):
                 self._unmatched.append(
@@ -299,7 +303,7 @@ def _enter(
     placing: _Placing,
     library: Library,
 ) -> HeldSnapshot:
-    """Make it a held snapshot: complete, the files of it that were chosen, or one that a fetch goes on with."""
+    """Make the match a held snapshot: complete, partial with the chosen files, or one that a fetch goes on with."""
     snapshot, torrent = match.known.id, found.torrent
     verified = Verified(found.metainfo.infohash.v2, placing.looks)
     if not placing.lacking:

@@ -55,7 +55,7 @@ def _is_there(source: Path, target: Path, path: RepoPath, *, replace: bool) -> b
         if replace:
             return False
     hint = "it stays as it is: move it away, or name another --local-dir"
-    raise DiskError(f"{there} is another file than the snapshot's", hint=hint)
+    raise DiskError(f"{there} differs from the snapshot's file", hint=hint)
 
 
 def _lay(source: Path, there: Path) -> None:

@@ -24,7 +24,7 @@ from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.plural import plural
 
 _SECONDS_OF_REPORT = 1.0
-_LAYERS_LEAST = 4.0  # seconds for piece layers at the most, besides
+_LAYERS_LEAST = 4.0  # seconds for piece layers at most, besides
 _LAYERS_FILE = 0.25  # seconds for each file, which is a request of its own, and
 _LAYERS_RATE = 50_000  # bytes a second: liars could go on for ever
 _LAYERS_STEP = 1024  # bytes that are more than talk

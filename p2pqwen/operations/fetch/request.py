@@ -76,7 +76,7 @@ class FetchRequest:
             repo = None if self.repo is None else RepoId.parse(self.repo)
             use = WebSeedUse(self.use_web_seeds)
         except FormatError as error:
-            raise UsageError(error.what, expected=error.expected, got=error.got) from error
+            raise UsageError.of(error) from error
         except ValueError as error:
             raise UsageError("web seeds", expected="auto, always or never", got=self.use_web_seeds) from error
         return FetchOptions(

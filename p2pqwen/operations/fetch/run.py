@@ -157,7 +157,7 @@ class _Fetch:
         self._guard.refuse_contradicted(plan)
 
     def _known(self, snapshot: SnapshotId) -> None:
-        """Tell which snapshot it is, and who of those that are trusted has withdrawn it."""
+        """Tell which snapshot it is, and which trusted publishers have withdrawn it."""
         self._on_plan(snapshot)
         for said in withdrawn_by(self._context.sources.voices, snapshot):
             self._report(Notice("warning", f"{snapshot} is {said}"))

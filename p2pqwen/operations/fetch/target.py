@@ -13,13 +13,9 @@ from p2pqwen.torrent.pasted_link import is_pasted_magnet, straightened
 from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, split_origin
+from p2pqwen.values.snapshot_id import RepoId, hint_at_owner, name_of_page, split_origin
 
 _HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
-_PAGE = re.compile(
-    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/((?:datasets/)?[^/?#]+/[^/?#]+)(?:/tree/[^/?#]+)?/?",
-    re.ASCII | re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,7 @@ def parse_target(text: str) -> FetchTarget:
             expected=error.expected
             or "ORG/MODEL[@COMMIT][:QUANTISATION], a magnet link, a .torrent file or URL, or an infohash",
             got=error.got,
-            hint=error.hint,
+            hint=error.hint or hint_at_owner(text.strip()),
         ) from error
 
 
@@ -87,8 +83,8 @@ def _parse(text: str) -> FetchTarget:
         read = read_magnet(straightened(text))
         return MagnetTarget(read.magnet, tuple(problem.message for problem in read.passed_over))
     if text.lower().startswith(("http://", "https://")):
-        if (page := _PAGE.fullmatch(text)) is not None:
-            raise UsageError("that is a page of the Hub, not a .torrent", got=text, hint=f"name it as {page[1]}")
+        if (name := name_of_page(text)) is not None:
+            raise UsageError("that is a page of the Hub, not a .torrent", got=text, hint=f"name it as {name}")
         return TorrentTarget(check_web_url(text))
     if _HEX.fullmatch(text):
         return MagnetTarget(_of_infohash(text.lower()))

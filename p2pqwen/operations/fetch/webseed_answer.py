@@ -31,7 +31,7 @@ class BaseAsked:
 
     @classmethod
     def of(cls, probe: BaseProbe) -> BaseAsked:
-        """Return what is said of a base."""
+        """Return the answer about a base."""
         files = (FileServed(one.path, one.served, one.redirected, one.reason) for one in probe.files)
         return cls(probe.base.named_by, probe.is_listable, probe.lies, tuple(files))
 
@@ -58,7 +58,7 @@ class WebSeedAnswer:
 
     @classmethod
     def of(cls, found: WebSeedCheck) -> WebSeedAnswer:
-        """Return what is said of a check."""
+        """Return the answer about a check."""
         asked = [
             BaseAnswer(
                 probe.base.url,

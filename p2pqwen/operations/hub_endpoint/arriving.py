@@ -16,7 +16,7 @@ from p2pqwen.operations.hub_endpoint.reading import OpenFile, PieceFile
 from p2pqwen.values.repo_path import RepoPath
 
 SMALL = 16 << 20
-"""A file of so many bytes is brought whole, whatever range of it is read."""
+"""Bytes; a file of at most this size is brought whole, whatever range of it is read."""
 
 
 class StreamReading:

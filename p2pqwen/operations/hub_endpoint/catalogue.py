@@ -53,7 +53,7 @@ class Bringing(Protocol):
     """Brings files that are not held, while they are read."""
 
     def open(self, plan: TorrentPlan, path: RepoPath, wanted: range) -> Reading:
-        """Begin to bring a file, or join whoever brings it already; raises `DiskError`, `NetworkError`."""
+        """Begin to bring a file, or join the download that brings it already; raises `DiskError`, `NetworkError`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from p2pqwen.values.repo_path import RepoPath
 LARGEST = 64 << 10
 """Bytes of a file that is asked for ahead."""
 MOST = 64
-"""Files ahead of the furthest that was read: 4 MiB at the most, and as a rule some 100 KB."""
+"""Files ahead of the furthest that was read: at most 4 MiB, and as a rule some 100 KB."""
 _RUN = 4  # files that were read in order, before more are taken to follow
 _NEAR = 32  # clients read several at once: so far from each other, these are still in order
 

@@ -48,7 +48,7 @@ class FromDisk:
     def refuse(self, path: RepoPath) -> VerificationError:
         """Look no more for a file that is not what it should be, and return what there is to say of it."""
         self._spoiled.add(path)
-        return VerificationError(f"{path} is not what it should be where it was found on this disk")
+        return VerificationError(f"the copy of {path} that was found on this disk does not match the torrent")
 
     def put_in_place(self, path: RepoPath, folder: Path) -> None:
         """Make a file part of its own snapshot, whose lock is ours; raises `VerificationError`, `DiskError`."""

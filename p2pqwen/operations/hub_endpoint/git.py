@@ -43,7 +43,7 @@ class GitService:
             try:
                 return upload_pack(repository, request, "allow")
             except ValueError as error:
-                raise HubRefusedError(HubProblem(400, None, "that is no request of git's")) from error
+                raise HubRefusedError(HubProblem(400, None, "not a request that git makes")) from error
 
     def lfs(self, repo: RepoId, oids: Iterable[str]) -> Mapping[str, LfsFile]:
         """Find LFS files of the known commits by their SHA-256; raises `HubRefusedError`."""

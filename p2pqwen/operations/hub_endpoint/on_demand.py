@@ -103,7 +103,7 @@ class OnDemand:
         self._closed = False
 
     def open(self, plan: TorrentPlan, path: RepoPath, wanted: range) -> StreamReading:
-        """Begin to bring a file, or join whoever brings it; raises `DiskError`, `NetworkError`, `P2pqwenError`."""
+        """Begin to bring a file, or join the download of it; raises `DiskError`, `NetworkError`, `P2pqwenError`."""
         while True:
             with self._lock:
                 if self._closed:
@@ -216,7 +216,7 @@ class SnapshotDownload:
         error: P2pqwenError = NetworkError("the endpoint is stopping")
         try:
             self._bring()
-        except Exception as problem:  # noqa: BLE001 - whoever reads is told, and a fault of ours ends nothing else
+        except Exception as problem:  # noqa: BLE001 - the readers are told, and a fault of ours ends nothing else
             error = as_error(problem)
             self._report(Notice("warning", f"{self._plan.snapshot}: {error.message}"))
         finally:

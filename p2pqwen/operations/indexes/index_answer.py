@@ -44,7 +44,7 @@ class IndexRefused:
 
     @classmethod
     def of(cls, refusal: RefusedError | None, *, pinned: bool) -> IndexRefused:
-        """Return what is said of a refusal."""
+        """Return the answer about a refusal."""
         missing = refusal.threshold.missing if refusal and refusal.threshold else ()
         return cls(pinned, refusal.step if refusal else None, refusal.message if refusal else None, tuple(missing))
 
@@ -72,7 +72,7 @@ class IndexValid:
 
     @classmethod
     def of(cls, accepted: Accepted, checked: Checked) -> IndexValid:
-        """Return what is said of an index."""
+        """Return the answer about an index."""
         return cls(
             publisher=accepted.publisher,
             name=accepted.root.name,
@@ -100,7 +100,7 @@ class StandingCounts:
 
     @classmethod
     def of(cls, counts: Mapping[Standing, int]) -> StandingCounts:
-        """Return what is said of them."""
+        """Return the answer about them."""
         return cls({word.value: counts.get(word, 0) for word in Standing})
 
 
@@ -144,7 +144,7 @@ class IndexAnswer:
 
     @classmethod
     def of(cls, checked: Checked, more: StandingCounts | IndexContent | None) -> IndexAnswer:
-        """Return what is said of an index."""
+        """Return the answer about an index."""
         if checked.accepted is None:
             return cls(IndexRefused.of(checked.refusal, pinned=checked.pinned), None)
         return cls(IndexValid.of(checked.accepted, checked), more)
@@ -186,7 +186,7 @@ class DiffAnswer:
 
     @classmethod
     def of(cls, compared: Compared) -> DiffAnswer:
-        """Return what is said of two indexes."""
+        """Return the answer about two indexes."""
         found = compared.difference
         return cls(
             added=tuple(ChangedAnswer.of(entry.id) for entry in found.added),
@@ -217,7 +217,7 @@ class UpdatedAnswer:
 
     @classmethod
     def of(cls, one: Updated) -> UpdatedAnswer:
-        """Return what is said of an outcome."""
+        """Return the answer about an outcome."""
         accepted = one.publisher.accepted
         return cls(
             ok=one.ok,
@@ -244,6 +244,6 @@ class UpdateAnswer:
 
     @classmethod
     def of(cls, updates: Sequence[Updated]) -> UpdateAnswer:
-        """Return what is said of a round; at least one publisher was asked about."""
+        """Return the answer about a round; at least one publisher was asked about."""
         rows = tuple(map(UpdatedAnswer.of, updates))
         return cls(next((row for row in rows if row.ok), rows[0]), any(row.ok for row in rows), rows)

@@ -21,7 +21,12 @@ def find_publisher(store: TrustStore, text: str) -> Sha256:
     """Return the trusted publisher whose id is, or begins with, `text`; raises `NotFoundError`, `UsageError`."""
     matching = [one for one in store.ids() if str(one).startswith(text)]
     if len(text) < MIN_PREFIX or len(matching) > 1:
-        raise UsageError("not enough of a publisher id", expected=f"{MIN_PREFIX} or more digits of one", got=repr(text))
+        raise UsageError(
+            "not enough of a publisher id",
+            expected=f"{MIN_PREFIX} or more digits of one",
+            got=repr(text),
+            hint="see `p2pqwen trust list`",
+        )
     if not matching:
         raise NotFoundError(f"publisher {text} is not trusted", hint="see `p2pqwen trust list`")
     return matching[0]

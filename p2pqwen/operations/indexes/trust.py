@@ -56,7 +56,7 @@ def add_signer(
     now: datetime,
     report: Report = ignore,
 ) -> TrustedPublisher:
-    """Do what `add_publisher` does for whoever signed the index at a place, once it has come.
+    """Do what `add_publisher` does for the publisher that signed the index at a place, once that has come.
 
     `confirm` is asked first, given the index, valid in itself. What it raises ends this, and nothing is pinned.
     """

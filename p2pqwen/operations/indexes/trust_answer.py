@@ -65,7 +65,7 @@ class TrustedAnswer:
 
     @classmethod
     def of(cls, one: TrustedPublisher) -> TrustedAnswer:
-        """Return what is said of a publisher."""
+        """Return the answer about a publisher."""
         document = one.document
         return cls(
             publisher=one.publisher,
@@ -90,7 +90,7 @@ class TrustedWithKeys:
 
     @classmethod
     def of(cls, one: TrustedPublisher) -> TrustedWithKeys:
-        """Return what is said of a publisher."""
+        """Return the answer about a publisher."""
         return cls(TrustedAnswer.of(one), KeyAnswer.all(one.root))
 
 
@@ -103,7 +103,7 @@ class TrustedList:
 
     @classmethod
     def of(cls, found: Sequence[TrustedPublisher]) -> TrustedList:
-        """Return what is said of all publishers."""
+        """Return the answer about all publishers."""
         rows = tuple(map(TrustedAnswer.of, found))
         return cls(rows[0] if rows else None, rows)
 

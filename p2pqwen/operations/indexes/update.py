@@ -151,7 +151,7 @@ class _Room:
         self._left = MAX_TAKEN - self._share * mirrors
 
     def for_one(self) -> Callable[[int], bool]:
-        """Return what tells a mirror's reader whether so many more bytes may be taken."""
+        """Return what tells a mirror's reader whether it may take a number of bytes more."""
         own = self._share
 
         def allow(size: int) -> bool:

@@ -56,8 +56,6 @@ def bring_by_node(
     request: Request,
     node: ControlClient,
     report: Report = ignore,
-    *,
-    wait: Callable[[float], None] = time.sleep,
 ) -> list[Brought]:
     """Hand them to the running node and wait until it has fetched each, or cannot for now: it tries those again.
 
@@ -87,7 +85,7 @@ def bring_by_node(
         report(Progress("fetch", sum(row.done for row in mine), sum(total) or None, _detail(mine)))
         if all(row.state.ended or row.state in _STUCK for row in mine):
             return [*(Brought(snapshot, _error(rows[number])) for snapshot, number in numbers.items()), *refused]
-        wait(LOOK_EVERY)
+        time.sleep(LOOK_EVERY)
 
 
 def _detail(rows: Sequence[JobAnswer]) -> str:

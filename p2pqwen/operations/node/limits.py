@@ -69,7 +69,7 @@ class Hours:
         """Read `HH:MM-HH:MM`; raises `UsageError`."""
         match = _HOURS.fullmatch(text.strip())
         if match is None:
-            raise UsageError("not hours of the day", expected="such as 23:00-07:00", got=repr(text[:40]))
+            raise UsageError("not hours of the day", expected="HH:MM-HH:MM, such as 23:00-07:00", got=repr(text[:40]))
         start, end = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
         if max(start, end) > _DAY or start % _DAY == end:
             raise UsageError("not hours of the day", expected="two different times up to 24:00", got=repr(text[:40]))

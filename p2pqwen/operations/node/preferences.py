@@ -5,7 +5,7 @@
     transfer/<snapshot>        bytes uploaded and downloaded since ever, for the ratio
     month/<yyyy-mm>            bytes uploaded and downloaded in that month, for the quota
 
-Whoever changes a choice writes it here, node or no node; a running node looks every second.
+A choice that is changed is written here, node or no node; a running node looks every second.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class PublisherSync:
         self._background.start()
 
     def stop(self) -> None:
-        """End, without waiting for whoever does not answer."""
+        """End, without waiting for those who do not answer."""
         self._background.stop()
 
     @property

@@ -263,7 +263,7 @@ class SeedLoop:
         self._apply_rates()
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
-        """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
+        """Serve this snapshot to nobody, or to at most `upload_slots` peers at once (-1: no limit of its own)."""
         changed = paused != (snapshot in self._held)
         self._slots[snapshot] = upload_slots
         (self._held.add if paused else self._held.discard)(snapshot)

@@ -78,13 +78,16 @@ class StandingWatch:
         if self._answered[0] is snapshots and self._answered[1] is self._known:
             return self._known
         until = self.clock() + _AT_ONCE
+        judged: dict[SnapshotId, Stood] = {}
         for snapshot in snapshots:
             if (
                 snapshot not in self._known
                 and self.clock() < until
                 and (held := self.library.get(snapshot)) is not None
             ):
-                self._known = {**self._known, **self.standings.of([held])}
+                judged |= self.standings.of([held])
+        if judged:
+            self._known = {**self._known, **judged}
         if self._known.keys() >= set(snapshots):
             self._answered = snapshots, self._known
         return self._known

@@ -58,7 +58,7 @@ class SeedingNode(Protocol):
         """Hold the node to these rates, 0 for no limit."""
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
-        """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
+        """Serve this snapshot to nobody, or to at most `upload_slots` peers at once (-1: no limit of its own)."""
 
     def hold_all(self, *, paused: bool) -> None:
         """Serve nothing at all."""
@@ -109,7 +109,7 @@ class NodeFigures:
     jobs: tuple[JobAnswer, ...] = ()
     started: float = 0.0
     reach: Reach = field(default_factory=Reach)
-    rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not here
+    rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not connected
 
 
 _NO_CHOICE, _NO_TRANSFER, _NO_SCRUB = Choice(), Transfer(), ScrubRecord()
@@ -192,7 +192,7 @@ class Supervisor:
             if answer.set_running_or_notify_cancel():
                 try:
                     answer.set_result(call())
-                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                except BaseException as error:  # noqa: BLE001 - it belongs to the caller
                     answer.set_exception(error)
 
     def stop(self) -> None:
@@ -285,7 +285,7 @@ class Supervisor:
         return replace(self.figures, reach=self.reach, rooms=self.rooms())
 
     def rooms(self) -> dict[str, int | None]:
-        """Return the bytes that each library folder may take; None where its disk is not here. Raises `DiskError`."""
+        """Return the bytes that each library folder may take; None for a disk that is away. Raises `DiskError`."""
         rooms: dict[str, int | None] = {str(one.root): one.room for one in self.library.folders}
         return rooms | {str(one.root): None for one in self.library.missing_folders}
 

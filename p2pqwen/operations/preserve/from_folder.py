@@ -94,6 +94,8 @@ def preserve_folder(
     `VerificationError` (a file is not the commit's, missing, too many, an LFS pointer, changing), `FormatError`
     (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
     """
+    if not folder.exists():
+        raise NotFoundError(f"no folder {folder}")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     if library.contains(folder):

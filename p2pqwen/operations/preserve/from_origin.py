@@ -127,7 +127,7 @@ def preserve_listing(
 
 
 def begun_elsewhere(file: ListedFile, stages: Iterable[Path]) -> Path | None:
-    """Return a file that may be this one, finished for another commit; whoever uses it compares its hash."""
+    """Return a file that may be this one, finished for another commit; its user compares the hash."""
     if file.lfs_sha256 is None:
         return None
     paths = (stage / file.path.text for stage in stages)

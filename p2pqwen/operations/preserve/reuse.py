@@ -37,7 +37,7 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
 _SEARCH_BYTES_FOR = 64
-"""Up to so many hashes are looked for in a torrent's bytes before it is parsed, which is a hundred times as fast."""
+"""Hashes at most that are looked for in a torrent's bytes before it is parsed, which is a hundred times as fast."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class PublisherAnswer:
 
     @classmethod
     def of(cls, shown: PublisherShown) -> PublisherAnswer:
-        """Return what is said of a publisher."""
+        """Return the answer about a publisher."""
         return cls(
             publisher=shown.publisher,
             name=shown.root.name,
@@ -69,7 +69,7 @@ class RotationAnswer:
 
     @classmethod
     def of(cls, done: Rotation) -> RotationAnswer:
-        """Return what is said of a rotation."""
+        """Return the answer about a rotation."""
         both = (done.progress.old, done.progress.new)
         return cls(
             publisher=done.publisher,

@@ -5,14 +5,15 @@ What was withdrawn stays withdrawn, whatever the library holds: only naming it p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from p2pqwen.errors import NotFoundError, UsageError
 from p2pqwen.index.document import IndexDocument
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.values.plural import plural
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_name import SnapshotName
 
 
@@ -35,20 +36,28 @@ def changes_of(plan: Plan, document: IndexDocument | None) -> ListChanges:
     Raises `NotFoundError` for a withdrawal of what is not listed and for one to reinstate that is not withdrawn,
     `UsageError` where a name fits several or is to be both.
     """
-    listed = () if document is None else tuple(entry.id for entry in document.entries)
     gone = {} if document is None else {one.id: one.reason for one in document.withdrawn}
-    reinstate = frozenset(_named(name, gone, "reinstate", "is not withdrawn") for name in plan.reinstate)
+    gone_of = _by_repo(gone if plan.withdraw or plan.reinstate else ())
+    listed_of = _by_repo(entry.id for entry in document.entries) if document is not None and plan.withdraw else {}
+    reinstate = frozenset(_named(name, gone_of, "reinstate", "is not withdrawn") for name in plan.reinstate)
     withdraw: dict[SnapshotId, str] = {}
     for name, reason in plan.withdraw.items():
-        before = [f"it is withdrawn already: {gone[one]}" for one in gone if name.names(one)]
-        snapshot = _named(name, listed, "withdraw", before[0] if before else "the index does not list it")
-        withdraw[snapshot] = reason
+        before = next((gone[one] for one in gone_of.get(name.repo, ()) if name.names(one)), None)
+        otherwise = "the index does not list it" if before is None else f"it is withdrawn already: {before}"
+        withdraw[_named(name, listed_of, "withdraw", otherwise)] = reason
     kept_out = {snapshot: reason for snapshot, reason in gone.items() if snapshot not in reinstate}
     return ListChanges(withdraw, reinstate, kept_out)
 
 
-def _named(name: SnapshotName, among: Collection[SnapshotId], verb: str, otherwise: str) -> SnapshotId:
-    found = sorted(one for one in among if name.names(one))
+def _by_repo(snapshots: Iterable[SnapshotId]) -> Mapping[RepoId, Sequence[SnapshotId]]:
+    found: defaultdict[RepoId, list[SnapshotId]] = defaultdict(list)
+    for snapshot in snapshots:
+        found[snapshot.repo].append(snapshot)
+    return found
+
+
+def _named(name: SnapshotName, among: Mapping[RepoId, Sequence[SnapshotId]], verb: str, otherwise: str) -> SnapshotId:
+    found = sorted(one for one in among.get(name.repo, ()) if name.names(one))
     if not found:
         raise NotFoundError(f"cannot {verb} {name}: {otherwise}", hint="see `p2pqwen index show FILE`")
     if len(found) > 1:

@@ -78,7 +78,7 @@ class Plan:
                 remove_web_seeds=tuple(_base_pattern(url) for url in self.remove_web_seeds),
             )
         except FormatError as error:
-            raise UsageError(error.what, expected=error.expected, got=error.got) from error
+            raise UsageError.of(error) from error
 
     def going_on_from(self, document: IndexDocument | None) -> Self:
         """Return the plan with what an index names and this plan keeps; its `mirrors` are then all of them.

@@ -37,7 +37,7 @@ class AnnounceAnswer:
 
     @classmethod
     def of(cls, done: Announced) -> AnnounceAnswer:
-        """Return what is said of it."""
+        """Return the answer about it."""
         return cls(done.bundle.v1, None if done.link is None else str(done.link), done.nodes)
 
 
@@ -52,7 +52,7 @@ class AddedAnswer:
 
     @classmethod
     def of(cls, entry: Entry) -> AddedAnswer:
-        """Return what is said of a new entry."""
+        """Return the answer about a new entry."""
         return cls(entry.id, entry.size, entry.license, redistribution(entry.license))
 
 
@@ -73,7 +73,7 @@ class WithdrawalAnswer:
 
     @classmethod
     def all(cls, some: Iterable[Withdrawal]) -> tuple[WithdrawalAnswer, ...]:
-        """Return what is said of withdrawals."""
+        """Return the answer about withdrawals."""
         return tuple(cls(one.id, one.reason) for one in some)
 
 
@@ -90,7 +90,7 @@ class ChangesAnswer:
 
     @classmethod
     def of(cls, difference: IndexDiff) -> ChangesAnswer:
-        """Return what is said of a difference."""
+        """Return the answer about a difference."""
         return cls(
             added=tuple(map(AddedAnswer.of, difference.added)),
             changed=tuple(
@@ -121,7 +121,7 @@ class ProposalAnswer:
 
     @classmethod
     def of(cls, proposal: Proposal) -> ProposalAnswer:
-        """Return what is said of a proposal."""
+        """Return the answer about a proposal."""
         document = proposal.document
         return cls(
             publisher=document.publisher,
@@ -160,7 +160,7 @@ class PublishAnswer:
 
     @classmethod
     def of(cls, done: Published, announced: Announced | None) -> PublishAnswer:
-        """Return what is said of an index."""
+        """Return the answer about an index."""
         accepted = done.accepted
         return cls(
             publisher=accepted.publisher,

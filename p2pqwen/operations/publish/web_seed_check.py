@@ -156,7 +156,7 @@ def _base(pattern: str, snapshot: SnapshotId, name: str) -> Base:
     try:
         return Base(expand(pattern, snapshot.repo), NamedBy.COMMAND_LINE, name, snapshot.repo)
     except FormatError as error:
-        raise UsageError(f"web seed {pattern!r}: {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError.of(error, before=f"web seed {pattern!r}: ") from error
 
 
 def _probe(torrent: CheckedTorrent, base: Base, timeouts: Timeouts | None, *, known: bool) -> BaseProbe:

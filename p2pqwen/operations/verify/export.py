@@ -76,7 +76,8 @@ def export(
     with durable.lock(library.lock_path(held.id)):
         metainfo = held.metainfo()
         chosen = choose_files(metainfo, held.selected if held.state is not State.COMPLETE else None)
-        wanted = [file.path for file in metainfo.files if chosen is None or file.path in chosen]
+        files = [file for file in metainfo.files if chosen is None or file.path in chosen]
+        wanted = [file.path for file in files]
         _require_right(held, metainfo, wanted, library, voices, report)
         writer = _Writer(held, metainfo, into / metainfo.name, report, hard_links=hard_links)
         writer.look(wanted)
@@ -94,8 +95,8 @@ def export(
         held=held,
         folder=writer.folder,
         torrent=torrent,
-        files=len(wanted),
-        size=sum(file.size for file in metainfo.files if file.path in set(wanted)),
+        files=len(files),
+        size=sum(file.size for file in files),
         linked=writer.linked,
         copied=writer.copied,
         kept=writer.kept,
@@ -123,9 +124,10 @@ class _Writer:
 
     def look(self, wanted: Sequence[RepoPath]) -> None:
         """Read what stands there; raises `P2pqwenError` for a file that is another one, `DiskError` for no room."""
+        exported = frozenset(wanted)
         for index, file in enumerate(self._metainfo.files):
             target = self.folder / file.path.text
-            if file.path in wanted and (target.exists() or target.is_symlink()):
+            if file.path in exported and (target.exists() or target.is_symlink()):
                 self._require_same(index, target)
                 self._there.add(file.path)
         lacking = ((self._sizes[path], self._held.folder / path.text) for path in wanted if path not in self._there)

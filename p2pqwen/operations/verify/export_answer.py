@@ -27,7 +27,7 @@ class ExportAnswer:
 
     @classmethod
     def of(cls, done: Exported) -> ExportAnswer:
-        """Return what is said of an export."""
+        """Return the answer about an export."""
         return cls(
             snapshot=done.held.id,
             path=done.folder,

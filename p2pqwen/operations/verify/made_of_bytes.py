@@ -1,6 +1,6 @@
 """What the bytes of a snapshot say themselves: which files are LFS, the license, and so a manifest without a proof.
 
-No infohash covers a manifest. One that says what these functions say adds nothing to the bytes, whoever made it.
+No infohash covers a manifest. One that says what these functions say adds nothing to the bytes, whoever wrote it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The standing of held snapshots, for whoever shows it: `list`, `status`, `search`, the node, its metrics.
+"""The standing of held snapshots, for all that show it: `list`, `status`, `search`, the node, its metrics.
 
 What a torrent says of itself is read once and kept (`library.torrent_facts`); who is trusted is asked every time, and
 only where the answer depends on it: a proof needs nobody's word, and no index is opened for it.

@@ -66,7 +66,7 @@ def held_snapshot(target: str, library: Library) -> HeldSnapshot:
     try:
         return library.find(RepoId.parse(name), CommitId.parse(commit) if at else None)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        raise UsageError.of(error) from error
 
 
 def _verify_torrent(

@@ -98,6 +98,16 @@ def test_a_figure_stays_with_its_unit(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines() == ["  content     700 kB in 0.2 s", "    (4.35 MB/s)"]
 
 
+def test_a_command_is_not_broken_between_its_words(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    long = f"  p2pqwen trust add {'ab' * 32} --index site"
+    with Output(as_json=False) as out:
+        out.lines(["not yet    bob; next: `p2pqwen index sign x.json`"])
+        out.unbroken([long])
+    assert capsys.readouterr().out.splitlines() == ["not yet    bob; next:", "  `p2pqwen index sign x.json`", long]
+
+
 @pytest.mark.parametrize(("terminal", "drawn"), [("xterm-256color", True), ("", True), ("dumb", False)])
 def test_a_dumb_terminal_gets_lines(terminal, drawn, monkeypatch, capsys):
     monkeypatch.setenv("TERM", terminal)

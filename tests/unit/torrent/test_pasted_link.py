@@ -53,6 +53,13 @@ def test_the_same_link_however_it_came(way, wrapping):
     assert parse_magnet(straightened(text)) == MAGNET
 
 
+@pytest.mark.parametrize(("between", "apart"), [("&", " & "), ("&", "&amp; "), ("&", " &"), ("magnet:?", "magnet: ? ")])
+def test_a_link_with_blanks_between_its_parts(between, apart):
+    text = str(MAGNET).replace(between, apart)
+    assert is_pasted_magnet(text)
+    assert parse_magnet(straightened(text)) == MAGNET
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", " \n    ", "\n\n"])
 def test_a_link_that_a_mail_broke(end):
     text = str(MAGNET)

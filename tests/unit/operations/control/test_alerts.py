@@ -31,7 +31,7 @@ WARNING, DANGER = "warning", "danger"
     ("said", "folders", "expected"),
     [
         (status(row(ONE)), (Folder("/disk", 5),), ()),
-        (status(), (Folder("/disk", None),), (Alert(DANGER, "/disk", "its disk is not here", AlertKind.DISK),)),
+        (status(), (Folder("/disk", None),), (Alert(DANGER, "/disk", "its disk is not connected", AlertKind.DISK),)),
         (
             status(),
             (Folder("/disk", 5, "input/output error"),),

@@ -1,0 +1,40 @@
+"""Lines for a person, broken between words where the terminal is narrower; what is copied from them stays whole."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+_LITTLE = 4  # columns before a word that would fit no line behind more
+_LEAST_WIDTH = 20
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_MEASURED = re.compile(r"(?<=\d) (?=(?:[kMGTP]?B(?:/s)?|s|h|days?|bytes)\b)")
+_QUOTED = re.compile(r"`[^`]*`")
+
+
+def wrapped(line: str, width: int | None, *, hanging: int = 2) -> list[str]:
+    """Break a line into lines of at most `width` columns, those that go on `hanging` columns further in.
+
+    A figure stays with its unit. A link stays whole, and so does a command between backticks, of which a shell would
+    run the first half: the terminal breaks them where it must. With None for `width` nothing is broken.
+    """
+    if width is None or len(line) <= width:
+        return [line]
+    text = line.lstrip()
+    indent = line[: len(line) - len(text)]
+    kept = _MEASURED.sub(_NO_BREAK, text)
+    kept = _QUOTED.sub(lambda quoted: quoted[0].replace(" ", _NO_BREAK), kept)
+    room = width - max(map(len, kept.split(" ")))
+    if len(indent) > room:
+        indent = indent[:_LITTLE]  # else the terminal breaks the long word, and the indent stands alone
+    if len(indent) + hanging > room:
+        hanging = min(hanging, _LITTLE)
+    broken = textwrap.wrap(
+        kept,
+        max(width, _LEAST_WIDTH),
+        initial_indent=indent,
+        subsequent_indent=indent + " " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [one.replace(_NO_BREAK, " ") for one in broken]
