@@ -95,7 +95,7 @@ def preserve_folder(
     (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
     """
     if not folder.exists():
-        raise NotFoundError(f"no folder {folder}")
+        raise UsageError(f"no folder {folder}")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     if library.contains(folder):
