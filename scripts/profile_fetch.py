@@ -318,7 +318,7 @@ class Probe:
         spent["other work before the session"] = max(0.0, marks["session begins"] - self._begun - spent["imports"])
         rows = ("flush", "last of our hashes", "resume data", "leaving the swarm", "the snapshot is written down")
         told = sum(spent[one] for one in (*rows, "Hugging Face cache"))
-        spent["other work after the transfer"] = ended - marks["flush begins"] - told
+        spent["other work after the transfer"] = max(0.0, ended - marks["flush begins"] - told)  # stages may overlap
         spent["ours: reading back, processor"] -= spent["ours: SHA-256, processor"]
         micro = {name: self._counters.get(f"disk.{name}", 0) / 1e6 for name in _COUNTED}
         spent["libtorrent: hash jobs"] = micro["disk_hash_time"]

@@ -9,21 +9,23 @@ _LITTLE = 4  # columns before a word that would fit no line behind more
 _LEAST_WIDTH = 20
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _MEASURED = re.compile(r"(?<=\d) (?=(?:[kMGTP]?B(?:/s)?|s|h|days?|bytes)\b)")
-_QUOTED = re.compile(r"`[^`]*`")
+_QUOTED = re.compile(r"`([^`]*)`")
+_PLACEHOLDER = re.compile(r"[A-Z][A-Z_|]+")
 
 
 def wrapped(line: str, width: int | None, *, hanging: int = 2) -> list[str]:
     """Break a line into lines of at most `width` columns, those that go on `hanging` columns further in.
 
     A figure stays with its unit. A link stays whole, and so does a command between backticks, of which a shell would
-    run the first half: the terminal breaks them where it must. With None for `width` nothing is broken.
+    run the first half: the terminal breaks them where it must. A command with a placeholder, such as FILE, is broken
+    like other text. With None for `width` nothing is broken.
     """
     if width is None or len(line) <= width:
         return [line]
     text = line.lstrip()
     indent = line[: len(line) - len(text)]
     kept = _MEASURED.sub(_NO_BREAK, text)
-    kept = _QUOTED.sub(lambda quoted: quoted[0].replace(" ", _NO_BREAK), kept)
+    kept = _QUOTED.sub(_in_one, kept)
     room = width - max(map(len, kept.split(" ")))
     if len(indent) > room:
         indent = indent[:_LITTLE]  # else the terminal breaks the long word, and the indent stands alone
@@ -38,3 +40,9 @@ def wrapped(line: str, width: int | None, *, hanging: int = 2) -> list[str]:
         break_on_hyphens=False,
     )
     return [one.replace(_NO_BREAK, " ") for one in broken]
+
+
+def _in_one(quoted: re.Match[str]) -> str:
+    """Return what is between backticks without a place to break it, unless it is no command to copy as it is."""
+    has_placeholder = any(map(_PLACEHOLDER.fullmatch, quoted[1].split()))
+    return quoted[0] if has_placeholder else quoted[0].replace(" ", _NO_BREAK)

@@ -67,7 +67,7 @@ def test_one_file_is_what_path_names(user, tmp_path):
 def test_what_is_there_already_stays(user, tmp_path):
     there = write_folder(tmp_path / "there", {"config.json": b"mine", "notes": b"mine too"})
     ended = user.run("fetch", REPO, "--local-dir", there)
-    assert (ended.code, "config.json is another file" in ended.stderr) == (6, True), ended.stderr
+    assert (ended.code, "config.json differs from the snapshot's file" in ended.stderr) == (6, True), ended.stderr
     assert content(there) == {"config.json": b"mine", "notes": b"mine too"}
     (there / "config.json").write_bytes(FILES["config.json"])
     before = (there / "config.json").stat()
