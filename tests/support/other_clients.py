@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from p2pqwen.torrent.metainfo import Metainfo
 from tests.support.processes import Process, running
 from tests.support.waiting import wait_until
 
+_NOT_GIVEN_OUT = range(15_000, 32_000)  # ip_local_port_range begins at 32,768
 QBITTORRENT = """[LegalNotice]
 Accepted=true
 
@@ -74,10 +76,14 @@ def command(program: str, *arguments: str | Path) -> list[str | Path]:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, for programs that cannot choose one themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago, for programs that cannot choose one themselves.
+
+    It is below those that the system gives out, which any other test may be given before the program begins.
+    """
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):  # it is taken
+            probe.bind(("127.0.0.1", secrets.choice(_NOT_GIVEN_OUT)))
+            return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
