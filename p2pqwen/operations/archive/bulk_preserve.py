@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import attrgetter
 
 from p2pqwen.errors import NetworkError, P2pqwenError, VerificationError
 from p2pqwen.events import Event, Notice, Progress, Report, ignore
@@ -34,6 +34,7 @@ from p2pqwen.operations.preserve.held_check import KnownDamage, complete_snapsho
 from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.bulk_plan import NO_LIMITS, Action, BulkLimits, BulkPlan, Planned, failed, plan_bulk
 from p2pqwen.stewardship.upstream import vanished
+from p2pqwen.values.grouping import group_by
 from p2pqwen.values.listing import Listing
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -127,9 +128,7 @@ def _note_answers(
 ) -> tuple[SnapshotId, ...]:
     """Remember what the Hub said: what it shows, and which held snapshots' repositories it no longer has."""
     held = [one.id for one in places.library.all()]
-    of_repo: defaultdict[RepoId, list[SnapshotId]] = defaultdict(list)
-    for snapshot in held:
-        of_repo[snapshot.repo].append(snapshot)
+    of_repo = group_by(held, attrgetter("repo"))
     seen: list[tuple[SnapshotId, bool]] = []
     for one in surveyed:
         survey = one.survey
@@ -138,7 +137,7 @@ def _note_answers(
                 shown = one.listing.shown and not (one.listing.private or one.listing.disabled)
                 seen.append((one.listing.snapshot, shown))
         elif survey.absent and survey.wanted.revision is None:
-            seen += [(snapshot, False) for snapshot in of_repo[survey.wanted.repo]]
+            seen += [(snapshot, False) for snapshot in of_repo.get(survey.wanted.repo, ())]
     gone = []
     for snapshot, shown in seen:
         before, after = note_upstream(places.upstream, snapshot, shown=shown, now=places.clock(), report=report)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import fnmatch
 import glob
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from p2pqwen.containment import each, first_of
@@ -43,6 +43,7 @@ from p2pqwen.operations.verify.file_check import Difference, difference, right_b
 from p2pqwen.operations.verify.verify import BadFile
 from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.values.grouping import group_by
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
@@ -162,11 +163,9 @@ class _Matches:
         cache = self._context.hub_cache
         if not enabled or not cache.root.is_dir():
             return
-        of_repo: defaultdict[RepoId, list[KnownTorrent]] = defaultdict(list)
-        for one in self._known:
-            of_repo[one.id.repo].append(one)
+        of_repo = group_by(self._known, attrgetter("id.repo"))
         for repo in _cached_repos(cache.root):
-            listed = of_repo[repo]
+            listed = of_repo.get(repo, [])
             commits = {path.name for path in (cache.root / cache_folder(repo)).glob("snapshots/*")}
             for commit in sorted(commits - {str(one.id.commit) for one in listed}):
                 self._unmatched.append(

@@ -5,13 +5,14 @@ What was withdrawn stays withdrawn, whatever the library holds: only naming it p
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from p2pqwen.errors import NotFoundError, UsageError
 from p2pqwen.index.document import IndexDocument
 from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.values.grouping import group_by
 from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_name import SnapshotName
@@ -37,8 +38,9 @@ def changes_of(plan: Plan, document: IndexDocument | None) -> ListChanges:
     `UsageError` where a name fits several or is to be both.
     """
     gone = {} if document is None else {one.id: one.reason for one in document.withdrawn}
-    gone_of = _by_repo(gone if plan.withdraw or plan.reinstate else ())
-    listed_of = _by_repo(entry.id for entry in document.entries) if document is not None and plan.withdraw else {}
+    gone_of = group_by(gone if plan.withdraw or plan.reinstate else (), attrgetter("repo"))
+    listed = (entry.id for entry in document.entries) if document is not None and plan.withdraw else ()
+    listed_of = group_by(listed, attrgetter("repo"))
     reinstate = frozenset(_named(name, gone_of, "reinstate", "is not withdrawn") for name in plan.reinstate)
     withdraw: dict[SnapshotId, str] = {}
     for name, reason in plan.withdraw.items():
@@ -47,13 +49,6 @@ def changes_of(plan: Plan, document: IndexDocument | None) -> ListChanges:
         withdraw[_named(name, listed_of, "withdraw", otherwise)] = reason
     kept_out = {snapshot: reason for snapshot, reason in gone.items() if snapshot not in reinstate}
     return ListChanges(withdraw, reinstate, kept_out)
-
-
-def _by_repo(snapshots: Iterable[SnapshotId]) -> Mapping[RepoId, Sequence[SnapshotId]]:
-    found: defaultdict[RepoId, list[SnapshotId]] = defaultdict(list)
-    for snapshot in snapshots:
-        found[snapshot.repo].append(snapshot)
-    return found
 
 
 def _named(name: SnapshotName, among: Mapping[RepoId, Sequence[SnapshotId]], verb: str, otherwise: str) -> SnapshotId:
