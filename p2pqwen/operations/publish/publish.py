@@ -301,13 +301,14 @@ def _propose(
     here = _index_keys_here(keys, root, drafting=plan.draft is not None)
     ready(root, next_position(root, last, base))
     held, skipped = _publishable(library, plan, changes, report)
-    warn_of_cut_names(held, _listed(before), report)
+    listed = _listed(before)
+    warn_of_cut_names(held, listed, report)
     returning = _returning(library, keys, changes, {one.id for one in held})
     left_out: tuple[LeftOut, ...] = ()
     if check is not None:
         back = [(one, _given(torrent)) for one, torrent in returning.items()]
         asked = [*_torrents(library, keys, held, plan, before), *back]
-        chosen = check(asked, plan, _listed(before), report=report)
+        chosen = check(asked, plan, listed, report=report)
         _refuse_contradicted(chosen.contradictions)
         plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
     entries = entries_of(held, plan, before, now, returning)
