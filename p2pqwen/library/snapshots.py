@@ -589,15 +589,13 @@ def _if_changed(known: dict[str, _Listing[Row]], folder: str, read: Callable[[],
     changed, before = _changed(folder), known.get(folder)
     if before is not None and before.changed == changed:
         return before
-    try:
-        if changed == _GONE:
-            raise FileNotFoundError(folder)
-        found = _Listing(changed if time.time_ns() - changed > _TIME_SETTLES else -1, list(read()))
-    except OSError:
-        known.pop(folder, None)
-        return _Listing(_GONE, [])
-    known[folder] = found
-    return found
+    if changed != _GONE:
+        settled = time.time_ns() - changed > _TIME_SETTLES
+        with suppress(OSError):
+            known[folder] = _Listing(changed if settled else -1, list(read()))
+            return known[folder]
+    known.pop(folder, None)
+    return _Listing(_GONE, [])
 
 
 def _changed(folder: str) -> int:
