@@ -19,7 +19,7 @@ from p2pqwen.containment import each
 from p2pqwen.errors import FormatError, NotFoundError, UsageError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.alert_store import AlertStore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore

@@ -85,7 +85,7 @@ def _lines(app: App, store: StateStore, found: Status) -> list[str]:
 def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
     """Return what is said above the table: the node, its rounds at the Hub, what is gone from there."""
     from p2pqwen.assembly import serving
-    from p2pqwen.index.entry import Upstream
+    from p2pqwen.index.upstream import Upstream
     from p2pqwen.library.steward_store import StewardStore
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.hub_watch import last_round, watch_words

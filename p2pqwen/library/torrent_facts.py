@@ -17,7 +17,7 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.signature import SignatureState, SignerResult
+from p2pqwen.torrent.signer import SignatureState, SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonObject

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 
 # A seed that nobody has looked at for this long is there with a chance of one half. Home nodes in
 # scripts/simulate_survival.py stay for about nine months; half of them are gone after six.

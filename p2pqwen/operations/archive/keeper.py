@@ -21,7 +21,7 @@ from typing import Protocol, Self
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, Interruption, P2pqwenError
 from p2pqwen.events import Happened, Report
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.operations.archive.adopt import Wishes

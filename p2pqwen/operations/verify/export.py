@@ -16,7 +16,7 @@ from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError, VerificationError, about
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.voice import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import hash_file

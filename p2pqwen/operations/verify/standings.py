@@ -15,7 +15,8 @@ from operator import attrgetter
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError
 from p2pqwen.events import Report, ignore
-from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, keys_of
+from p2pqwen.index.standing import Evidence, Judgement, Standing, judge, keys_of
+from p2pqwen.index.voice import Voice
 from p2pqwen.index.withdrawals import Withdrawn, all_withdrawn
 from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.library.snapshots import HeldSnapshot, State

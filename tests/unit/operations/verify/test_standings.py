@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.index.acceptance import accept
-from p2pqwen.index.standing import Standing, Voice
+from p2pqwen.index.standing import Standing
+from p2pqwen.index.voice import Voice
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.lift_store import LiftStore

@@ -1,0 +1,19 @@
+"""What is shown of a torrent's signature once it was tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from p2pqwen.values.digest import Sha256
+
+SignatureState: TypeAlias = Literal["valid", "invalid", "unknown key"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignerResult:
+    """One signature of a torrent: the label is the signer's own claim, the key id is what counts."""
+
+    label: str
+    keyid: Sha256
+    state: SignatureState
