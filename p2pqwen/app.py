@@ -10,24 +10,26 @@ from weakref import WeakSet
 
 from p2pqwen.config import Config, load
 from p2pqwen.errors import DiskError
-from p2pqwen.events import Notice
+from p2pqwen.events import Notice, ignore
 from p2pqwen.library.home import Home
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import OriginName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
+    from p2pqwen.index.voice import Voice
     from p2pqwen.library.bundles import BundleStore
     from p2pqwen.library.key_store import KeyStore
     from p2pqwen.library.known_peers import KnownPeers
     from p2pqwen.library.pointer_store import PointerStore
-    from p2pqwen.library.snapshots import Library
+    from p2pqwen.library.snapshots import HeldSnapshot, Library
     from p2pqwen.library.state_store import StateStore
+    from p2pqwen.library.torrent_facts import TorrentFacts
     from p2pqwen.library.trust_store import TrustStore
     from p2pqwen.library.xet_hashes import XetHasher
     from p2pqwen.manifest.manifest import Manifest
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.preserve.origins import Origins
     from p2pqwen.operations.publish.site_pages import SitePages
     from p2pqwen.operations.verify.scrub import Scrubber
-    from p2pqwen.operations.verify.standings import Standings
+    from p2pqwen.operations.verify.standings import Standings, Voices
     from p2pqwen.server.control_client import ControlClient
     from p2pqwen.stewardship.swarm_record import SwarmRecord
     from p2pqwen.stewardship.upstream import UpstreamRecord
@@ -142,28 +144,30 @@ class App:
 
         return Riser(self.library, self.vouchers, self.bundles)
 
+    def voices(self, report: Report = ignore) -> Sequence[Voice]:
+        """Return whom this home trusts at this moment; who trusts nobody waits for nothing that reads an index."""
+        return self.vouchers.voices(report) if self.home.trusts_somebody else ()
+
     @contextmanager
     def held_standings(self, report: Report) -> Iterator[Standings]:
         """Open what finds the standing of held snapshots; a home that holds nothing is not begun for it."""
-        from p2pqwen.operations.verify.standings import Standings
-
         if not self.home.state.exists() and not self.library.all():
-            yield Standings(None, self.vouchers.voices)
+            yield self.standings(None)
             return
         try:
             store = self.state_store(report)
         except DiskError as error:  # a home that may only be read: what is remembered is found out again
             report(Notice("info", error.message))
-            yield Standings(None, self.vouchers.voices)
+            yield self.standings(None)
             return
         with store:
             yield self.standings(store)
 
-    def standings(self, store: StateStore) -> Standings:
-        """Return the finder of held snapshots' standings."""
+    def standings(self, store: StateStore | None) -> Standings:
+        """Return the finder of held snapshots' standings; `store` None: what is remembered is not to be had."""
         from p2pqwen.operations.verify.standings import Standings
 
-        return Standings(store, self.vouchers.voices)
+        return Standings(store, self.voices, _read_facts)
 
     @cached_property
     def hub(self) -> HubClient:
@@ -292,7 +296,6 @@ class App:
 
     def snapshot_calls(self, store: StateStore) -> SnapshotCalls:
         """Return the calls on snapshots and limits that work while no node runs."""
-        from p2pqwen.events import ignore
         from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
         from p2pqwen.operations.node.preferences import Choices
 
@@ -308,10 +311,10 @@ class App:
 
     def upstream_records(self, report: Report) -> Mapping[SnapshotId, UpstreamRecord]:
         """Return what is known of snapshots on the Hub; nothing where it was never asked."""
-        from p2pqwen.library.upstream_store import UpstreamStore
-
         if not self.home.state.exists():
             return {}
+        from p2pqwen.library.upstream_store import UpstreamStore
+
         try:
             # A second connection of this process would give up the first one's locks when it is closed (fcntl(2)).
             if (opened := next((one for one in tuple(self._stores) if one.is_open), None)) is not None:
@@ -358,3 +361,9 @@ def open_app() -> App:
     config = load()
     config.home.close_to_others()
     return App(config)
+
+
+def _read_facts(held: HeldSnapshot, voices: Voices) -> TorrentFacts:
+    from p2pqwen.operations.verify.read_facts import read_facts
+
+    return read_facts(held, voices)

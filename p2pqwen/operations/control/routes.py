@@ -34,7 +34,8 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
 from p2pqwen.operations.background import STOP_SECONDS
-from p2pqwen.operations.control.inventory import InventoryAnswer, inventory
+from p2pqwen.operations.control.inventory import inventory
+from p2pqwen.operations.control.inventory_answer import InventoryAnswer
 from p2pqwen.operations.control.snapshot_calls import SnapshotCalls, limits_answer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRows
 from p2pqwen.operations.fetch.request import FetchRequest

@@ -50,8 +50,9 @@ from p2pqwen.signing.keys import PublicKey
 from p2pqwen.swarm.untrusted_links import tracker_problem
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.comment import claimed_snapshot
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
+from p2pqwen.torrent.metainfo import Metainfo, read_metainfo
 from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.host import is_private_url

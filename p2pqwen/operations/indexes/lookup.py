@@ -25,7 +25,8 @@ from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.indexes.found import Found, describe_conflict, torrent_locations
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.near_names import did_you_mean
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId

@@ -27,7 +27,8 @@ from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.operations.verify.verify import verify_again
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import Metainfo, read_metainfo
 from p2pqwen.values.repo_path import RepoPath
 
 PADS = ".pad"

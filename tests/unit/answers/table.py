@@ -15,7 +15,7 @@ from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
 from p2pqwen.operations.control.alerts import AlertsAnswer, TriedAnswer
 from p2pqwen.operations.control.daemon import DaemonAnswer
 from p2pqwen.operations.control.doctor import Findings
-from p2pqwen.operations.control.inventory import InventoryAnswer
+from p2pqwen.operations.control.inventory_answer import InventoryAnswer
 from p2pqwen.operations.control.moved_answer import MoveAnswer
 from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, ChoicesAnswer, RemovedAnswer
