@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -132,17 +131,14 @@ def commands() -> TyperGroup:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    if arguments is not None:
-        return _run(as_command(list(arguments)))
-    if not names_are_utf8():
-        start_again()
-    if (line := asked()) is not None:
-        from p2pqwen.cli.completion import answer
+    if arguments is None:
+        if not names_are_utf8():
+            start_again()
+        if (line := asked()) is not None:
+            from p2pqwen.cli.completion import answer
 
-        return answer(app, line)
-    code = _run(as_command(sys.argv[1:]))
-    gc.freeze()  # Python is about to look through all there is for cycles, and the system takes its memory back anyway
-    return code
+            return answer(app, line)
+    return _run(as_command(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _run(given: list[str]) -> int:
