@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from p2pqwen.config import Config, load
+from p2pqwen.config.load import load
+from p2pqwen.config.settings import Config
 from p2pqwen.errors import DiskError
 from p2pqwen.events import Notice, ignore
+from p2pqwen.hidden import hide
 from p2pqwen.library.home import Home
-from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import OriginName
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.values.digest import Sha256
+    from p2pqwen.values.named_hosts import NamedHosts
     from p2pqwen.values.origin_site import OriginAccess, OriginSite
     from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -86,7 +89,14 @@ class App:
         """The publishers it trusts."""
         from p2pqwen.library.trust_store import TrustStore
 
-        return TrustStore(self.config.home, self.config.named_hosts)
+        return TrustStore(self.config.home, self.configured_hosts)
+
+    @cached_property
+    def configured_hosts(self) -> NamedHosts:
+        """The hosts that config.toml and the environment name."""
+        from p2pqwen.config.hosts import configured_hosts
+
+        return configured_hosts(self.config)
 
     @property
     def named_hosts(self) -> NamedHosts:
@@ -176,7 +186,7 @@ class App:
 
         config = self.config
         return HubClient(
-            config.hub.endpoint, config.hub.token, named=config.named_hosts, xet_folder=config.home.log / "xet"
+            config.hub.endpoint, config.hub.token, named=self.configured_hosts, xet_folder=config.home.log / "xet"
         )
 
     def origins(
@@ -195,7 +205,7 @@ class App:
         from p2pqwen.modelscope.client import ModelScopeClient
         from p2pqwen.operations.preserve.origins import Origins
 
-        hub, modelscope, named = self.config.hub, self.config.modelscope, self.config.named_hosts
+        hub, modelscope, named = self.config.hub, self.config.modelscope, self.configured_hosts
         return Origins(
             HubClient(
                 hub.endpoint, hub.token, named=named, took=took, rate=rate, xet_folder=self.config.home.log / "xet"
@@ -212,7 +222,7 @@ class App:
 
         endpoint = self.config.modelscope.endpoint
         page = {"page_number": "1", "page_size": "1"}
-        ModelScopeWeb(endpoint, None, self.config.named_hosts).json("/openapi/v1/models", page, "its list of models")
+        ModelScopeWeb(endpoint, None, self.configured_hosts).json("/openapi/v1/models", page, "its list of models")
         return endpoint
 
     def _known_commits(self, repo: RepoId, *, report: Report) -> Iterator[Manifest]:
@@ -262,7 +272,7 @@ class App:
 
         if endpoint == self.config.hub.endpoint:
             return self.origins(report)
-        return HubClient(endpoint, None, named=self.config.named_hosts, xet_folder=self.config.home.log / "xet")
+        return HubClient(endpoint, None, named=self.configured_hosts, xet_folder=self.config.home.log / "xet")
 
     @cached_property
     def hub_cache(self) -> HubCache:
@@ -360,7 +370,16 @@ def open_app() -> App:
     """
     config = load()
     config.home.close_to_others()
+    _hide_proxy_passwords(os.environ)
     return App(config)
+
+
+def _hide_proxy_passwords(environment: Mapping[str, str]) -> None:
+    if any(name.lower().endswith("_proxy") for name in environment):
+        from p2pqwen.values.proxy import Proxies
+
+        for secret in Proxies.of(environment).passwords:
+            hide(secret)
 
 
 def _read_facts(held: HeldSnapshot, voices: Voices) -> TorrentFacts:

@@ -14,7 +14,7 @@ from p2pqwen.app import App
 from p2pqwen.assembly import fetching, looking, planning
 from p2pqwen.assembly.archive_answer import AdoptAnswer
 from p2pqwen.assembly.archiving import Adopted, look
-from p2pqwen.config import default_home
+from p2pqwen.config.load import default_home
 from p2pqwen.containment import each
 from p2pqwen.errors import FormatError, NotFoundError, UsageError
 from p2pqwen.events import Report, ignore

@@ -12,7 +12,7 @@ import typer
 
 from p2pqwen.cli.help import manual
 from p2pqwen.cli.main import app
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.errors import UsageError
 from scripts import make_manual, record_readme
 from tests.end_to_end.test_contract import ROWS as CONTRACT

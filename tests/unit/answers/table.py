@@ -7,7 +7,7 @@ from p2pqwen.assembly.running import RunAnswer
 from p2pqwen.cli.completion import InstalledAnswer, ScriptAnswer
 from p2pqwen.cli.dashboard import DashboardAnswer
 from p2pqwen.cli.help import PageAnswer, Topics
-from p2pqwen.cli.output import _EventLine, _Failed
+from p2pqwen.cli.json_text import _EventLine, _Failed
 from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
