@@ -299,6 +299,10 @@ class App:
 
     def running(self) -> ControlClient | None:
         """Return the way to the running node of this home, None if none runs."""
+        from p2pqwen.server.address import may_answer
+
+        if not may_answer(self.home.root):
+            return None
         from p2pqwen.server.control_client import ControlClient
 
         client = ControlClient(self.home.root)

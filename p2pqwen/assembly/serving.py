@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 from p2pqwen.app import App
@@ -297,7 +297,7 @@ def control(
 ) -> ControlServer:
     """Build the control API of a seeding node; with `dashboard_on`, a page for it that shows `dashboard`."""
     calls = {
-        **node_calls(supervisor, app.library, store, watch_every=watch_every(app)),
+        **node_calls(supervisor, app.library, store, watch_every=app.config.watch.rounds_every),
         "GET /v1/alerts": lambda _: AlertsAnswer(alerts.current()),
         **adopt_calls(app, supervisor, store),
     }
@@ -349,7 +349,7 @@ def adopt_calls(app: App, supervisor: Supervisor, store: StateStore) -> dict[str
 
 def dashboard(app: App, supervisor: Supervisor, store: StateStore, alerts: AlertWatch) -> Dashboard:
     """Build what draws a seeding node's pictures."""
-    looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
+    looks = Looks.of(supervisor, app.library, store, watch_every=app.config.watch.rounds_every)
     return Dashboard(
         looks.status,
         looks.network,
@@ -369,7 +369,7 @@ def messages(app: App) -> Messages | None:
 
 def alert_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> AlertWatch:
     """Build what looks for trouble while a node seeds; raises `UsageError` for an address that is none."""
-    looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
+    looks = Looks.of(supervisor, app.library, store, watch_every=app.config.watch.rounds_every)
 
     def swarms() -> dict[SnapshotId, SwarmHealth]:
         now, upstream = datetime.now(UTC), UpstreamStore(store).states()
@@ -417,11 +417,6 @@ def _own_look(keys: KeyStore) -> PublisherLook:
     last = last_published(keys, datetime.now(UTC))
     issued = None if last is None else last.document.issued
     return PublisherLook(keys.publisher(), keys.roots()[-1].root.name, issued, 0)
-
-
-def watch_every(app: App) -> timedelta | None:
-    """How often the node preserves by itself; None where it is not asked to."""
-    return app.config.watch.every if app.config.watch.preserves else None
 
 
 def service(app: App) -> Service:

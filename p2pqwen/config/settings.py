@@ -109,6 +109,11 @@ class WatchConfig:
         """Whether there is anything to preserve."""
         return self.watchlist is not None or bool(self.orgs)
 
+    @property
+    def rounds_every(self) -> timedelta | None:
+        """How often the node preserves by itself; None where it is not asked to."""
+        return self.every if self.preserves else None
+
 
 @dataclass(frozen=True, slots=True)
 class ArchiveConfig:

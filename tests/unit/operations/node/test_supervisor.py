@@ -31,7 +31,8 @@ from p2pqwen.operations.node.standing_watch import StandingWatch
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.operations.node.supervisor import CHOICES_EVERY, COUNT_EVERY, DISKS_EVERY, MEND_EVERY, Supervisor
 from p2pqwen.operations.verify.read_facts import read_facts
-from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord
+from p2pqwen.operations.verify.scrub import Scrubber
+from p2pqwen.operations.verify.scrub_record import ScrubRecord
 from p2pqwen.operations.verify.standings import Standings
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.torrent.checked import CheckedTorrent
