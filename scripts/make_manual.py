@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "network": {
         "listen": "HOST:PORT where `seed` accepts peers; port 0 takes any free one",
         "dht": "use the DHT to find peers and pointers",
-        "dht_bootstrap": "HOST:PORT, … by which to enter the DHT; empty: the public ones; `none`: remembered nodes only",
+        "dht_bootstrap": "HOST:PORT, … for entering the DHT; empty: the public ones; `none`: remembered nodes only",
         "lsd": "look for peers on the local network",
         "upnp": "ask the router to open the port (UPnP, NAT-PMP)",
         "trackers": "talk to trackers",
@@ -91,7 +91,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "hub_endpoint": {
         "listen": "HOST:PORT where `seed` serves the Hub endpoint; `hub` uses 127.0.0.1:8080 without it",
         "peers": "HOST:PORT of peers that are asked directly for what the library lacks",
-        "upstream": "for what no one else has: `pass` requests on to the Hub, `keep` the snapshot as well, or `never` ask",
+        "upstream": "for what no one else has: `pass` requests to the Hub, `keep` the snapshot too, or `never` ask",
         "abandoned": "a download whose reader has disconnected: `finish` it, or `stop`",
         "timeout": "how long a reader waits while nothing arrives, such as `90s`",
         "beyond_loopback": "allow `listen` on an address that other machines reach",
