@@ -88,7 +88,7 @@ class BaseProbe:
 
     @property
     def was_asked(self) -> bool:
-        """Whether a server answered or refused; otherwise this machine has no network route to it, or no address for its name."""
+        """Whether a server answered or refused; if not, this machine has no route to it or no address for its name."""
         return any(file.fault is not Kind.NO_WAY for file in self.files)
 
     @property
