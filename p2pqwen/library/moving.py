@@ -150,7 +150,7 @@ def _make_way(target: Path, old: Path, files: Sequence[FileEntry]) -> list[Left]
         return []
     names = {one.path.text for one in files}
     if any(not (name in names or _same(target / name, old / name)) for name in below(target)):
-        return [Left(set_aside(target), "it stood where the snapshot goes, and has files that are not the snapshot's")]
+        return [Left(set_aside(target), "it was where the snapshot goes, and has files that are not the snapshot's")]
     shutil.rmtree(target)
     return []
 
@@ -205,7 +205,7 @@ def _copy(source: Path, target: Path, on_bytes: Callable[[int], object]) -> None
             while block := reader.read(_BLOCK):
                 gives.update(block)
         if took.digest() != gives.digest():
-            raise DiskError(f"the disk of {target} gives other bytes than it took", hint="look at it: `smartctl -a`")
+            raise DiskError(f"the disk of {target} returns other bytes than it took", hint="look at it: `smartctl -a`")
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
@@ -259,7 +259,7 @@ def _take_along(path: Path, target: Path, place: LibraryFolder) -> Left | None:
                 target.symlink_to(path.readlink())
                 return None
             if not path.is_file():
-                return Left(path, "it is no file, folder or link")
+                return Left(path, "it is not a file, folder or link")
             place.require_room(path.stat().st_size)
             coming = durable.temporary_beside(target, shared=True)
             try:

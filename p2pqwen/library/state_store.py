@@ -189,7 +189,8 @@ class StateStore:
             Notice(
                 "warning",
                 f"{self._path} is new, but there was one before; limits, this month's transfers and the choices (pins, "
-                f"pauses) for {plural(chosen, 'snapshot')} are back from {self._kept.name}; other counters begin anew",
+                f"pauses) for {plural(chosen, 'snapshot')} are back from {self._kept.name}; "
+                "other counters start again at 0",
             )
         )
 

@@ -423,7 +423,7 @@ def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:
     if seen is None or (accepted is not None and (seen.position < accepted.position or seen == accepted.seen)):
         return None
     if accepted is not None and seen.position == accepted.position:
-        return f"the stored index {accepted.position} is another one than was accepted before; it is signed and is used"
+        return f"the stored index {accepted.position} differs from the one accepted before; it is signed and is used"
     stored = "no index is stored" if accepted is None else f"the stored index is {accepted.position}"
     return (
         f"{stored}, but index {seen.position} was accepted; was a backup restored? older indexes are refused; "

@@ -94,7 +94,7 @@ class Messages:
             service = self._apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
         if not service:
             hint = "see https://appriseit.com/services/ for how addresses are written"
-            raise UsageError(f"{source}: address {place} is none that apprise knows", hint=hint)
+            raise UsageError(f"{source}: address {place} is not one that apprise knows", hint=hint)
         for name in ("password", "user", "token", "apikey", "webhook_token"):
             if isinstance(secret := getattr(service, name, None), str):
                 hide(secret)
@@ -105,9 +105,9 @@ class Messages:
     def _why_not(self, place: int, service: NotifyBase, title: str, body: str, *, danger: bool) -> str | None:
         """Send to one service; return why that failed, None if it did not."""
         if (before := self._waiting.get(place)) is not None and before.is_alive():
-            return "it has not answered the message before yet"
+            return "it has not answered the last message yet"
         if not _speaks_http(service) and self._is_proxied(service):
-            return "it is no web service, and cannot go through the proxy; no_proxy may name its host"
+            return "it is not a web service, and cannot go through the proxy; no_proxy may name its host"
         kinds = self._apprise.NotifyType
         kind = kinds.FAILURE if danger else kinds.WARNING
         answers: list[bool | str] = []

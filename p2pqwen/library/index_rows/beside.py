@@ -187,4 +187,4 @@ def _made_again(path: Path, publisher: Sha256, digest: Sha256, now: datetime, re
 
 
 def _damaged(path: Path) -> str:
-    return f"the database of {path} was damaged and is made again from that file, which is verified anew"
+    return f"the database of {path} was damaged and is made again from that file, which is verified again"
