@@ -138,7 +138,7 @@ class HeldSnapshot:
     def torrent(self, keys: Mapping[Sha256, PublicKey] = NO_KEYS) -> CheckedTorrent:
         """Read and check its torrent, and try its signatures with these keys.
 
-        Raises `VerificationError` if torrent and manifest contradict each other, `FormatError`, `DiskError`.
+        Raises `FormatError`, `DiskError`, and `VerificationError` if torrent and manifest contradict each other.
         """
         return self.reader.torrent(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES), keys)
 
@@ -466,7 +466,7 @@ class Library:
         self.torrents.remember(admitted.data, admitted.torrent)
 
     def _admit(self, snapshot: SnapshotId, torrent: CheckedTorrent) -> _Admitted:
-        """Admit a torrent; raises `VerificationError` if an undamaged other one, or one that proves more, is held.
+        """Admit a torrent; raises `VerificationError` if an undamaged one is held that differs or proves more.
 
         An unreadable torrent is no obstacle.
         """

@@ -1,4 +1,4 @@
-"""Alerts: one kind of trouble with one thing that a person should know of; and which were reported already.
+"""Alerts: what a person should know of, each one kind of trouble with one thing; and which were reported already.
 
 An alert is reported once. One that ends and returns within the quiet period is still the same one.
 """

@@ -3,8 +3,8 @@
 `auto`, decided a few times a second:
 
 1. web seeds join at once if no peer can ever be found (no peer given, no DHT, LSD or tracker);
-2. they join if no peer has been connected for `LONELY` seconds, if no peer has offered a missing piece for `LONELY`
-   seconds, or if the peers together gave less than `SLOW` for `PATIENT` seconds;
+2. they join if no peer has been connected for `LONELY` seconds, if no peer has offered some missing piece for
+   `LONELY` seconds, or if the peers together gave less than `SLOW` for `PATIENT` seconds;
 3. they leave if every missing piece is offered and peers gave `FAST` or more for `PATIENT` seconds in a row, but not
    before `DWELL` seconds have passed since they joined.
 
