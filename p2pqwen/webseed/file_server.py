@@ -3,9 +3,10 @@
     http://HOST:PORT/<org>/<model>/<commit>/<path>      the base for a torrent is http://HOST:PORT/<org>/<model>/
 
 Answers 200 and 206 to GET and HEAD, one range at a time, without redirects. It serves zeros for `.pad/<n>`, so that
-clients without BEP 47 (aria2) finish too. It never answers 429 or 503, because after one of these libtorrent gives up
-the file. A request waits while all places are taken, and connections beyond the limit are cut. `fair_share` chooses
-which reader makes room.
+clients without BEP 47 (aria2) finish too. libtorrent gives up a file after one 404, 429 or 503. So the server never
+answers 429 or 503: a request waits while all places are taken, and connections beyond the limit are cut; `fair_share`
+chooses which. Before `offers_complete`, it does not answer 404 either: a request for a file that is not offered yet
+waits.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class FileServer:
         self._limits = limits or ServerLimits()
         self._bucket = TokenBucket(self._limits.rate)
         self._offers: dict[tuple[str, ...], Offer] = {}
+        self._offers_complete = asyncio.Event()
         self._thread = LoopThread("file server")
         self._written: dict[web.RequestHandler, int] = {}  # bytes of each connection's current body
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="file-server")
@@ -109,6 +111,10 @@ class FileServer:
         """Serve a snapshot from now on; if it is served already, its transfers continue."""
         if self._offers.get(_key(offer.snapshot)) != offer:
             self._offers[_key(offer.snapshot)] = offer
+
+    def offers_complete(self) -> None:
+        """Answer 404 from now on for what is not offered: the library has been loaded."""
+        self._thread.loop.call_soon_threadsafe(self._offers_complete.set)
 
     def withdraw(self, snapshot: SnapshotId) -> None:
         """Stop serving it; its transfers are cut off."""
@@ -171,6 +177,9 @@ class FileServer:
             if request.method not in {"GET", "HEAD"}:
                 return web.Response(status=405, headers={"Allow": "GET, HEAD"})
             offer, path = self._find(request.rel_url.raw_path)
+            if offer is None:
+                await self._offers_complete.wait()
+                offer, path = self._find(request.rel_url.raw_path)
             if offer is None:
                 return web.Response(status=404)
             if (pad := offer.pad(path)) is not None:
