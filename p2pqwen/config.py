@@ -51,7 +51,7 @@ class HubConfig:
 
     @property
     def token(self) -> str | None:
-        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        """Return the token, None if there is none; raises `UsageError` for a malformed one."""
         return self.given_token.value()
 
 
@@ -64,7 +64,7 @@ class ModelScopeConfig:
 
     @property
     def token(self) -> str | None:
-        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        """Return the token, None if there is none; raises `UsageError` for a malformed one."""
         return self.given_token.value()
 
 
@@ -74,7 +74,7 @@ class NetworkConfig:
 
     choices: NetworkChoices = UNRESTRICTED
     listen: str = "0.0.0.0:6881"  # only `seed` listens, as its user expects
-    dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
+    dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes only
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
     bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it or nowhere

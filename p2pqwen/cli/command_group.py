@@ -141,7 +141,7 @@ class Commands(TyperGroup):
                 formatter.write_dl([(name.ljust(width), words) for name, words in commands.items()])
 
     def resolve_command(self, ctx: AnyContext, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
-        """Find the command; raises `UsageError` with a hint what to type if there is none of that name."""
+        """Find the command; raises `UsageError`, which says what to type, for an unknown name."""
         name = RUN.get(args[0], args[0])
         if name not in self.commands and not ctx.resilient_parsing and not name.startswith("-"):
             raise UsageError(f"no such command {name!r}", hint=self._hint(args))

@@ -16,7 +16,7 @@ _WAKE_SECONDS = 0.5
 
 
 def wait_until_stopped(stop: threading.Event) -> None:
-    """Wait for the event of `stop_on_signals`; call it on the main thread, which alone runs signal handlers.
+    """Wait for the event of `stop_on_signals`; call it on the main thread, which runs the handlers.
 
     The system may deliver a signal to any thread of the process, and then nothing wakes this one.
     """
