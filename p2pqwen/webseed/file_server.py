@@ -3,8 +3,9 @@
     http://HOST:PORT/<org>/<model>/<commit>/<path>      the base for a torrent is http://HOST:PORT/<org>/<model>/
 
 200 and 206, GET and HEAD, one range at a time, no redirects; zeros for `.pad/<n>`, so that clients without BEP 47
-(aria2) finish too. There is no 429 and no 503, because one of them costs libtorrent the file: whoever comes while all
-places are taken waits for one, and connections beyond the limit are cut. Who makes room for whom is `fair_share`.
+(aria2) finish too. libtorrent gives a file up after one 404, 429 or 503. So there is no 429 and no 503: a client that
+comes while all places are taken waits for one, and connections beyond the limit are cut (`fair_share` says whose). And
+there is no 404 before `offers_complete`: until then the server waits with the answer for what it does not offer yet.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class FileServer:
         self._limits = limits or ServerLimits()
         self._bucket = TokenBucket(self._limits.rate)
         self._offers: dict[tuple[str, ...], Offer] = {}
+        self._offers_complete = asyncio.Event()
         self._thread = LoopThread("file server")
         self._written: dict[web.RequestHandler, int] = {}  # of the body that each connection is sent now
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="file-server")
@@ -107,6 +109,10 @@ class FileServer:
         """Serve a snapshot from now on; where it is served already, what is under way goes on."""
         if self._offers.get(_key(offer.snapshot)) != offer:
             self._offers[_key(offer.snapshot)] = offer
+
+    def offers_complete(self) -> None:
+        """Answer 404 from now on for what is not offered: the library has been loaded."""
+        self._thread.loop.call_soon_threadsafe(self._offers_complete.set)
 
     def withdraw(self, snapshot: SnapshotId) -> None:
         """Serve it no longer; what is under way is cut off."""
@@ -169,6 +175,9 @@ class FileServer:
             if request.method not in {"GET", "HEAD"}:
                 return web.Response(status=405, headers={"Allow": "GET, HEAD"})
             offer, path = self._find(request.rel_url.raw_path)
+            if offer is None:
+                await self._offers_complete.wait()
+                offer, path = self._find(request.rel_url.raw_path)
             if offer is None:
                 return web.Response(status=404)
             if (pad := offer.pad(path)) is not None:
