@@ -1,8 +1,8 @@
 """Files of the library that are being read: only verified bytes are delivered.
 
 A file that looks as it did when it was verified is trusted, as everywhere in the library. Each piece of any other file
-is read and hashed before a byte of it is sent (`CheckedReading`), whatever wrote it and whatever a download claims: a
-hole that is about to be filled has the wrong hash too.
+is read and hashed before a byte of it is sent (`PieceFile`), whatever wrote it and whatever a download claims: a hole
+that is about to be filled has the wrong hash too.
 """
 
 from __future__ import annotations
