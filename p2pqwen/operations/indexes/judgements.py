@@ -57,7 +57,7 @@ class Judgements:
             return None
 
     def close(self) -> None:
-        """Drop the databases of indexes that did not come into use."""
+        """Drop the databases of judged indexes that are not in use."""
         with self._lock:
             self._closed = True
             made, self._made = self._made, []

@@ -47,7 +47,7 @@ MAX_VERSIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class FoundPointer:
-    """A pointer, the item that carried it, and what vouches for the key that signed it: it is never a stranger's."""
+    """A pointer, the item that carried it, and what vouches for its key, which is never just a stranger's."""
 
     pointer: Pointer
     item: MutableItem

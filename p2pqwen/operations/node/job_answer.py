@@ -15,7 +15,7 @@ from p2pqwen.values.snapshot_id import RepoId
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     DOWNLOADING = "downloading"

@@ -352,8 +352,8 @@ class FetchJobs:
 def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
     """Tell whether two requests are one fetch: the same files, into the same place, from the same sources.
 
-    Permission to trust it unverified holds for one request only. Named peers, named web seeds and the timeout are those
-    of the first request.
+    Requests that differ in `trust_unverified` are not one fetch. Named peers, named web seeds and the timeout may
+    differ; those of the first request count.
     """
     same = attrgetter(
         "target",

@@ -40,12 +40,12 @@ class Priority(enum.StrEnum):
 
     @property
     def order(self) -> int:
-        """Lower comes first."""
+        """A number to sort by; the lowest is fetched first."""
         return list(Priority).index(self)
 
     @property
     def upload_slots(self) -> int:
-        """How many peers are served at once, -1 for no limit of its own."""
+        """How many peers are served at once, -1 for no separate limit."""
         return 2 if self is Priority.LOW else -1
 
     @classmethod

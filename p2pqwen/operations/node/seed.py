@@ -231,7 +231,7 @@ class SeedLoop:
                 try:
                     self._loop(stopping)
                 finally:
-                    self._supervisor.stop()  # what must be saved comes before what only has to end
+                    self._supervisor.stop()  # save first what must be saved, before the rest ends
         finally:
             self._supervisor.stop()
 
@@ -479,7 +479,7 @@ class SeedLoop:
         while self._to_load and self._clock.monotonic() < until:
             held = self._to_load.popleft()
             if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
-                continue  # it would have to be read: it comes again with the next look, and holds up no other
+                continue  # it would have to be read: the next look finds it again, and it delays no other
             loaded = each([held], self._load, failed=self._not_loaded)
             checking += any(one is not None and one.state is SeedState.CHECKING for one in loaded)
         return bool(self._to_load)
@@ -713,7 +713,7 @@ def _row(moment: _Moment) -> SnapshotState:
 
 
 def _twin_row(one: _Seed, twin: _Twin, over_http: int) -> SnapshotState:
-    """Return a twin's row: the peers are the swarm's, the peers' traffic belongs to the snapshot that serves it."""
+    """Return a twin's row: its peers are the swarm's; their traffic counts for the snapshot that serves it."""
     served = _row(_Moment.of(one, 0))
     return replace(
         served,

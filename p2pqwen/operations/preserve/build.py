@@ -22,7 +22,7 @@ from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
 from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
-from p2pqwen.manifest.provenance import Provenance, prove  # noqa: TID251 - of what is made here
+from p2pqwen.manifest.provenance import Provenance, prove  # noqa: TID251 - the manifest is made here
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import pointer_in_place
 from p2pqwen.operations.verify.made_of_bytes import license_in
@@ -60,7 +60,7 @@ class ExpectedFile:
 
 @dataclass(frozen=True, slots=True)
 class Preserved:
-    """A snapshot in the library and what is known of it. `unchanged`: it was already there.
+    """A snapshot in the library and the facts about it. `unchanged`: it was already there.
 
     `bytes_downloaded` did not come from this disk. `shown`: whether its own origin shows it (`Listing`).
     """

@@ -1,4 +1,4 @@
-"""Show a snapshot's license, and check it against the wanted ones, before anything else of it is taken."""
+"""Show a snapshot's license, and check it against the wanted ones, before any other file is taken."""
 
 from __future__ import annotations
 

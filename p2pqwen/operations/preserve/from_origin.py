@@ -404,7 +404,7 @@ class _Run:
         return True
 
     def _download(self, index: int, file: ListedFile) -> _Arrival:
-        """Download a file, and hash and sync what has arrived while more arrives."""
+        """Download a file, and hash and sync it to the disk while it arrives."""
         following = self._followers.begin(self._wanted(index, file))
         partial: Path | None = None
         seen = followed = synced = 0

@@ -40,7 +40,7 @@ def nothing_known(_: HeldSnapshot) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class HeldContent:
-    """A complete held snapshot, and what its torrent says of it."""
+    """A complete held snapshot with its torrent and manifest."""
 
     held: HeldSnapshot
     torrent: CheckedTorrent

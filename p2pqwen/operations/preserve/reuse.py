@@ -2,8 +2,8 @@
 
 A manifest's SHA-256 is only a reason to read a file: a stranger may have written it. What counts is every hash of the
 torrent that will own the file (`file_check`). Sharing comes last, after the download: `share` gives a held file a
-second name only while we hold the lock of its own snapshot, so that no repair writes to it, and only if it looks as it
-did when it was read. The Hugging Face cache is the user's, and other programs write there: its files are read and
+second name only while we hold the lock of its own snapshot, so that no repair writes to it, and only if it has not
+changed since it was read. The Hugging Face cache is the user's, and other programs write there: its files are read and
 copied, the copies are hashed, and no file gets a second name.
 """
 
@@ -251,7 +251,7 @@ def separate(
 
 
 def remove_links(folder: Path, metainfo: Metainfo) -> bool:
-    """Remove symlinks where the torrent's files or their folders go: a write would follow them."""
+    """Remove symlinks where the torrent's files or their folders go: never ours, and a write would follow them."""
     removed = False
     for file in metainfo.files:
         path = folder
@@ -345,7 +345,7 @@ class _Ownership(enum.Enum):
 
 
 def _ownership(path: Path, size: int) -> _Ownership:
-    """Tell whose a file in its place is; a compressed one may seem to have holes, and counts as lacking."""
+    """Classify a file in its place; a compressed one may seem to have holes, and then counts as lacking."""
     try:
         found = path.lstat()
     except OSError:

@@ -506,7 +506,7 @@ def _remember_signing(keys: KeyStore, document: IndexDocument, report: Report) -
 
 
 def _signed_before(keys: KeyStore, document: IndexDocument) -> tuple[str, ...]:
-    """Warn if the keys here signed another draft of this position: if both were published, histories would split."""
+    """Warn if the keys here signed another draft of this position: publishing both would make two histories."""
     position, digest = _place(document)
     if (before := keys.signed()) is None or before[0] != position or before[1] == digest:
         return ()
@@ -570,7 +570,7 @@ def _given(torrent: CheckedTorrent) -> Callable[[], CheckedTorrent]:
 
 
 def _read_through(base: Accepted) -> Accepted:
-    """Return an index with its entries in memory: the steps of a proposal go through all of them again and again."""
+    """Return an index with its entries in memory: the steps of a proposal go through all of them several times."""
     return replace(base, document=replace(base.document, entries=tuple(base.document.entries)))
 
 

@@ -29,7 +29,7 @@ class NotListed:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceAnswer:
-    """How an index was announced: the v1 infohash of its bundle, the publisher's link, how many DHT nodes took it."""
+    """How an index was announced: its bundle's v1 infohash, the publisher's link, how many DHT nodes took it."""
 
     bundle: Sha1
     link: str | None

@@ -77,9 +77,9 @@ def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted 
 def check_known(
     keys: KeyStore, there: Accepted, place: str, last: Accepted | None, base: Accepted | None, hint: str
 ) -> None:
-    """Refuse to continue if the next index would contradict one of our publisher that exists elsewhere.
+    """Refuse to continue if the next index would contradict `there`, an index of our publisher at `place`.
 
-    Raises `UsageError` unless that one was published here, is the one to continue, or is older than either.
+    Raises `UsageError` unless `there` was published here, is the one to continue, or is older than one of those.
     """
     known = {one.digest for one in (last, base) if one is not None}
     if there.digest in known or any(there.position < one.position for one in (last, base) if one is not None):

@@ -386,7 +386,7 @@ class _Writing:
         self._put_sums(places.SUMS, sums_text(hashed), SUMS_TYPE, private)
 
     def _put_sums(self, place: str, text: bytes, kind: str, private: Sequence[PrivateKey]) -> None:
-        """Write sums and, if there are keys, the signature over them beside them."""
+        """Write sums and, if there are keys, a signature file beside them."""
         self._put(place, text)
         if private:
             document = sums_document(self._accepted, Sha256.of(text), kind)

@@ -2,8 +2,8 @@
 
 A base is checked in full before it is listed for a snapshot for the first time (every file's length, its first and last
 piece and one between). A base that the last index lists is asked for two files, and checked in full only if they are
-not right; then a temporary fault (a server that is down, or busy) does not remove it. If this machine cannot reach a
-base (no network, no such name), the base is listed unchecked, with a warning.
+not right. A temporary fault (a server that is down, or busy) does not remove it. If this machine cannot reach a base
+(no network, no such name), the base is listed unchecked, with a warning.
 
 Checks are made as a stranger would make them, without the Hub's token, because strangers will use the base.
 

@@ -13,7 +13,7 @@ from p2pqwen.torrent.metainfo import Metainfo
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file that is not right: pieces of the torrent that must be fetched again, and what was expected and got.
+    """A damaged file: the torrent's pieces that must be fetched again, and what was expected and got.
 
     No pieces: they match the torrent, but the manifest differs, so no peer can send better ones.
     """

@@ -35,7 +35,7 @@ class Difference:
 
     @property
     def shown(self) -> tuple[str, str]:
-        """Expected and got in words that stand alone, as in a list of bad files."""
+        """Expected and got as words that make sense alone, as in a list of bad files."""
         label = _SHORT.get(self.what, "")
         return f"{label}{self.expected}", f"{label}{self.got}"
 

@@ -27,7 +27,7 @@ _READ = {_ATTRIBUTES: MAX_ATTRIBUTES, _README: MAX_README_SIZE}
 
 
 def lfs_in(folder: Path, sizes: Iterable[tuple[RepoPath, int]]) -> frozenset[RepoPath]:
-    """Return which of these files, with their sizes in bytes, the folder's `.gitattributes` keeps in LFS.
+    """Return the files, given with sizes in bytes, that the folder's `.gitattributes` keeps in LFS.
 
     Raises `FormatError`, `DiskError`.
     """
@@ -49,7 +49,7 @@ def license_in(folder: Path, rows: Sequence[FileRow]) -> str | None:
 def is_made_of_bytes(manifest: Manifest, folder: Path) -> bool:
     """Tell whether a manifest says only what its verified files say themselves."""
     rows = manifest.files
-    # A pointer that is not the canonical one comes from git, not from the bytes, and so does its row.
+    # A pointer in another than the canonical form comes from git, not from the bytes, and so does its row.
     git_alone = manifest.commit_object is not None or any(
         row.pointer is not None or row.mode != FILE_MODE for row in rows
     )

@@ -1,7 +1,7 @@
 """Look for bit rot: read every held file again on a schedule, a little at a time, and remember the progress.
 
-scrub/<org>/<model>@<commit> in the state store: when the last whole pass ended, what it found, and the files that the
-pass under way has read. A pass resumes after a restart; a file is the unit.
+    scrub/<org>/<model>@<commit> in the state store: when the last whole pass ended, what it found, and the files that
+    the pass under way has read. A pass resumes after a restart; a file is the unit.
 
 A pass bypasses the page cache (`library.idle`), because it is the disk that rots.
 """

@@ -59,7 +59,7 @@ class Standings:
     def of(
         self, held: Iterable[HeldSnapshot], report: Report = ignore, *, between: Callable[[], object] = lambda: None
     ) -> dict[SnapshotId, Stood]:
-        """Return how each stands; one whose torrent cannot be read is left out with a warning.
+        """Return the standing of each; one whose torrent cannot be read is left out with a warning.
 
         `between` is called between two torrents that had to be read.
         """
@@ -152,7 +152,7 @@ class StandingAnswer:
 
     @classmethod
     def of(cls, stood: Stood | None) -> StandingAnswer:
-        """Return what is shown."""
+        """Return the answer about a standing."""
         if stood is None:
             return cls(Standing.UNVOUCHED, trusted_unverified=False)
         return cls(stood.standing, stood.trusted_unverified)
