@@ -1,14 +1,14 @@
 """The program: the command `p2pqwen`, and `python -m p2pqwen`.
 
-Python looks for garbage while modules are imported, of which nothing becomes garbage, and once more before it ends,
-when the system takes all memory back anyway. A quick command spends a seventh of its time on that.
+Python's garbage collector runs while modules are imported, though nothing of them is garbage, and once more before the
+process ends, though the system then takes all memory back. A quick command would spend a seventh of its time on that.
 """
 
 import gc
 import sys
 
 gc.disable()
-from p2pqwen.cli.main import main  # noqa: E402 - typer comes with it
+from p2pqwen.cli.main import main  # noqa: E402 - with the collector off
 
 gc.freeze()
 gc.enable()

@@ -1,4 +1,4 @@
-"""What `doctor` examines, gathered from an app."""
+"""Gathers what `doctor` examines from an app."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         with app.state_store(report) as store:
             scrubs, choices = scrub_records(store), Choices(store)
             limits, uploaded = choices.limits(), choices.month(now.astimezone()).uploaded
-    except DiskError as error:  # a full disk, say: which is what somebody is looking for
+    except DiskError as error:  # such as a full disk, which `doctor` must then report
         problem = error
     access = app.dht()
     return DoctorContext(
@@ -42,7 +42,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         listen=Endpoint.parse(app.config.network.listen, allow_port_zero=True),
         dht=None if access is None else replace(access, seconds=_DOCTOR_SECONDS),
         hub_endpoint=app.config.hub.endpoint,
-        hub_time=lambda: app.hub.time(),  # noqa: PLW0108 - huggingface_hub is slow to import: when it is due
+        hub_time=lambda: app.hub.time(),  # noqa: PLW0108 - huggingface_hub is slow to import, so only on demand
         xet_storage=lambda snapshot: app.hub.xet_storage(snapshot),  # noqa: PLW0108
         publishers=app.trust.publishers(now=now, report=report),
         publishes=app.keys.exists,
@@ -64,7 +64,7 @@ def _uses_modelscope(app: App) -> bool:
 
 
 def running_node(app: App) -> RunningNode | None:
-    """Return the running node as `doctor` asks it, None where none runs."""
+    """Return what `doctor` needs of the running node, None if none runs."""
     client = app.running()
     if client is None:
         return None

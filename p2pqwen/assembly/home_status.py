@@ -1,4 +1,4 @@
-"""How this home stands, as `status` and a node in the foreground show it."""
+"""The status of this home, for `status` and for a node in the foreground."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from p2pqwen.operations.control.status import NodeStatusAnswer, Status, status
 
 
 def home_status(app: App, store: StateStore, report: Report) -> Status:
-    """Return how this home stands: what its node says, or what lies on the disk."""
+    """Return the status of this home: what its node says, or what is on the disk."""
     running = app.running()
     asked = None if running is None else running.call(NodeStatusAnswer, "GET", "/v1/status")
     return status(app.library, app.home, store, asked, app.standings(store), report)

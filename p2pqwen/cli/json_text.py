@@ -1,4 +1,4 @@
-"""What `--json` prints, as text: results, events of a running node, and why a command failed."""
+"""The text that `--json` prints: results, events of a running node, and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Details:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """What a command that failed prints."""
+    """What a failed command prints."""
 
     ok: bool = field(default=False, init=False)
     error: _Details
@@ -31,14 +31,14 @@ class _Failed:
 
 @dataclass(frozen=True, slots=True)
 class _EventLine:
-    """What `seed` prints of an event."""
+    """What `seed` prints for an event."""
 
     event: str
     facts: Mapping[str, str | int | float | bool | None] = field(metadata=FLAT)
 
 
 def answer_json(answer: Answer) -> str:
-    """Return an object in ASCII: what an index or a torrent says reaches a terminal as escapes at most."""
+    """Return an object as ASCII: texts of an index or a torrent reach a terminal only as escapes."""
     return covered(json.dumps(object_json(answer))).replace("\x7f", "\\u007f")
 
 
@@ -48,5 +48,5 @@ def event_json(event: Happened) -> str:
 
 
 def failure_json(error: P2pqwenError, code: int) -> str:
-    """Return why a command failed, and its exit code."""
+    """Return the error of a failed command, with its exit code."""
     return answer_json(_Failed(_Details(error.what, error.expected, error.got, error.hint), code))

@@ -1,4 +1,4 @@
-"""How `status` looks where there is no terminal: a line for each snapshot."""
+"""`status` without a terminal: a line for each snapshot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from p2pqwen.values.plural import plural
 
 
 def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
-    """Return a line for each row, for where there is no terminal; `more` are further words by `org/model@commit`."""
+    """Return a line for each row, for use without a terminal; `more` adds words by `org/model@commit`."""
     for row in found.rows:
         parts = [
             f"{row.id.short}  {state_words(row)}",
@@ -28,7 +28,7 @@ def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
 
 
 def state_words(row: SnapshotState) -> str:
-    """Return the state of a snapshot, and how far it is."""
+    """Return the state of a snapshot, with its progress."""
     if row.state == "seeding" and not row.is_whole:
         return "seeding part"
     return row.state if row.progress == 1.0 or row.state == "away" else f"{row.state} {row.progress:.0%}"

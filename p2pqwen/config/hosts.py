@@ -1,4 +1,4 @@
-"""The hosts that the settings name, and that may therefore be on the user's own network (`values.named_hosts`)."""
+"""The hosts that the settings name, which may therefore be on the user's own network (`values.named_hosts`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the settings: the environment, and config.toml where there is one."""
+"""Reads the settings: the environment, and config.toml if there is one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_CONFIG_BYTES = 1 << 20
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:
-    """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
+    """Read the environment and the home's config.toml; raises `UsageError` for an invalid setting, and `DiskError`."""
     home = Home(_home_root(environment))
     config = Config(home, **_said_in_file(home))
     if (dht_bootstrap := environment.get("P2PQWEN_DHT_BOOTSTRAP")) is not None:
@@ -58,8 +58,8 @@ def _home_root(environment: Mapping[str, str]) -> Path:
 
 
 def default_home() -> Path | None:
-    """Return the home where none is named, None for a user without a home directory."""
-    import platformdirs  # noqa: PLC0415 - not where a home is named
+    """Return the default home, None for a user without a home directory."""
+    import platformdirs  # noqa: PLC0415 - not needed if P2PQWEN_HOME is set
 
     try:
         return platformdirs.user_data_path("p2pqwen", appauthor=False)
@@ -82,13 +82,13 @@ def _modelscope(environment: Mapping[str, str]) -> ModelScopeConfig:
     token = HubToken(environment.get("MODELSCOPE_API_TOKEN") or "", "MODELSCOPE_API_TOKEN")
     hide(token.trimmed)
     given = environment.get("MODELSCOPE_ENDPOINT") or ""
-    if given.strip() and "://" not in given:  # as its own client takes it
+    if given.strip() and "://" not in given:  # ModelScope's client accepts that
         environment = {"MODELSCOPE_ENDPOINT": f"https://{given.strip()}"}
     return ModelScopeConfig(_endpoint(environment, "MODELSCOPE_ENDPOINT", DEFAULT_MODELSCOPE), token)
 
 
 def _endpoint(environment: Mapping[str, str], name: str, default: str) -> str:
-    """Return an origin's address without what a file or a variable adds around it; raises `UsageError`."""
+    """Return an origin's address, stripped of spaces, a byte order mark and the last slash; raises `UsageError`."""
     endpoint = (environment.get(name) or "").strip(" \t\r\n\ufeff").rstrip("/") or default
     if set(endpoint) & set("?#"):
         raise UsageError(name, expected="a URL without query and fragment", got=repr(endpoint[:120]))
@@ -105,14 +105,14 @@ def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
         return user_path(caches, "XDG_CACHE_HOME") / "huggingface"
     try:
         return Path("~/.cache/huggingface").expanduser()
-    except RuntimeError:  # a service's user, as a rule: nobody shares a cache with it
+    except RuntimeError:  # usually a service's user, with whom nobody shares a cache
         return home.root / "huggingface"
 
 
 def _token_file(path: Path) -> HubToken:
     try:
         with path.open("rb") as file:
-            # What is no UTF-8 stays what it is, and is no token: a caller that asks for one is told so.
+            # Bytes that are not UTF-8 survive here and are no valid token: a caller that asks for it gets the error.
             return HubToken(file.read(MAX_TOKEN_FILE).decode("utf-8", "surrogateescape"), str(path))
     except OSError:
         return HubToken()

@@ -1,4 +1,4 @@
-"""What can be set, with its defaults: the tables of config.toml, and what the environment says of the origins."""
+"""The settings and their defaults: the tables of config.toml, and the environment's settings of the origins."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ class HubConfig:
 
     @property
     def token(self) -> str | None:
-        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        """Return the token, None if there is none; raises `UsageError` for a malformed one."""
         return self.given_token.value()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelScopeConfig:
-    """How to reach ModelScope, by its own client's variables: MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN."""
+    """How to reach ModelScope, from its own client's variables: MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN."""
 
     endpoint: str = DEFAULT_MODELSCOPE
     given_token: HubToken = field(default_factory=lambda: HubToken(source="MODELSCOPE_API_TOKEN"))
 
     @property
     def token(self) -> str | None:
-        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        """Return the token, None if there is none; raises `UsageError` for a malformed one."""
         return self.given_token.value()
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """What a node does on the network. `[network]` in config.toml, where the `choices` stand among the others."""
+    """What a node does on the network. `[network]` in config.toml, which holds the fields of `choices` too."""
 
     choices: NetworkChoices = UNRESTRICTED
-    listen: str = "0.0.0.0:6881"  # only `seed` listens, and it is asked to
-    dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
+    listen: str = "0.0.0.0:6881"  # only `seed` listens, as its user expects
+    dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes only
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
-    bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it, or nowhere
-    webtorrent: bool = False  # trackers of ws:// and wss://, whose peers are met by WebRTC
+    bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it or nowhere
+    webtorrent: bool = False  # use ws:// and wss:// trackers, and meet their peers by WebRTC
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
     seed_withdrawn: str = "others"  # always, others (not what our own publisher withdrew) or never
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
@@ -73,10 +73,10 @@ SCRUB_EVERY = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class LibraryConfig:
-    """Where snapshots are kept beside the home's own folder. `[library]` in config.toml.
+    """Where snapshots are kept besides the home's own folder. `[library]` in config.toml.
 
-    `reserve`: bytes of a disk that snapshots leave free, in the home's folder and where `folders` says nothing else.
-    `scrub_every`: how often every file is read again.
+    `reserve`: bytes of a disk that snapshots leave free, in the home's folder and in `folders` without a value of their
+    own. `scrub_every`: how often every file is read again.
     """
 
     reserve: int = RESERVE
@@ -88,8 +88,8 @@ class LibraryConfig:
 class WatchConfig:
     """What a running node preserves by itself, and how often. `[watch]` in config.toml; sizes in bytes, None: no limit.
 
-    `watchlist`: a file, from the home where it is no absolute path. `budget`: of one round. `rate`: bytes a second.
-    `upstream_every`: how often the Hub is asked whether it still shows what is held, None for never.
+    `watchlist`: a file, relative to the home unless absolute. `budget`: of one round. `rate`: bytes a second.
+    `upstream_every`: how often to ask the Hub whether it still shows what is held, None for never.
     """
 
     watchlist: Path | None = None
@@ -111,7 +111,7 @@ class WatchConfig:
 
     @property
     def rounds_every(self) -> timedelta | None:
-        """How often the node preserves by itself; None where it is not asked to."""
+        """How often the node preserves by itself; None if it does not."""
         return self.every if self.preserves else None
 
 
@@ -119,8 +119,8 @@ class WatchConfig:
 class ArchiveConfig:
     """What a running node adopts by itself, and how often it plans. `[archive]` in config.toml; sizes in bytes.
 
-    `budget`: all that this home may hold, None: nothing is adopted. `rebalance`: what the node adopted, and others keep
-    well, is given up for what is endangered; what a person fetched never is.
+    `budget`: all that this home may hold, None: adopt nothing. `rebalance`: delete adopted snapshots that others keep
+    well, to make room for endangered ones; snapshots that a person fetched are never deleted.
     """
 
     budget: int | None = None
@@ -133,10 +133,10 @@ class ArchiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class AlertsConfig:
-    """Whom a running node tells of trouble. `[alerts]` in config.toml.
+    """Where a running node sends alerts. `[alerts]` in config.toml.
 
-    `to`: addresses as apprise writes them; `to_file`: a file with one on each line, for secrets. `quiet`: what ends and
-    comes back within that time is told once. `mute`: kinds that are not told.
+    `to`: addresses in apprise's form; `to_file`: a file with one on each line, for secrets. `quiet`: an alert that ends
+    and returns within that time is sent once. `mute`: kinds that are not sent.
     """
 
     to: tuple[str, ...] = field(default=(), repr=False)
@@ -145,7 +145,7 @@ class AlertsConfig:
     mute: tuple[AlertKind, ...] = ()
 
     def addresses(self) -> tuple[str, ...]:
-        """Return all of them, the file read now; raises `UsageError`."""
+        """Return all addresses, reading the file now; raises `UsageError`."""
         if self.to_file is None:
             return self.to
         try:
@@ -162,8 +162,8 @@ class AlertsConfig:
 class HubEndpointConfig:
     """The Hub's place, as `hub` and a running node serve it. `[hub_endpoint]` in config.toml.
 
-    `listen`: where; None: a node does not, and `hub` takes its own default. `upstream`: what becomes of what nobody
-    else has. `abandoned`: what becomes of a file that came while it was read, once nobody reads it.
+    `listen`: HOST:PORT; None: a node does not serve it, and `hub` uses its own default. `upstream`: what happens with a
+    request that only the Hub can answer. `abandoned`: what happens with a download once nobody reads its file any more.
     """
 
     listen: str | None = None

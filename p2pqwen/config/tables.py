@@ -1,4 +1,4 @@
-"""Reads the tables of config.toml, each setting by its own rule."""
+"""Reads and checks the tables of config.toml."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _network_value(name: str, kind: str, value: object, source: str) -> object:
 
 
 def _socks(value: object, source: str) -> Proxy | None:
-    """Read a SOCKS5 proxy, "" for none; its password is never said again."""
+    """Read a SOCKS5 proxy, "" for none; its password is hidden from all output."""
     if value == "":
         return None
     if not isinstance(value, str):
@@ -182,7 +182,7 @@ def _hub_endpoint(table: object, home: Home) -> HubEndpointConfig:
 
 
 def _with_path(name: str, values: Mapping[str, Any], home: Home, source: str) -> Mapping[str, Any]:
-    """Return settings with one that is a path, where it is given, taken from the home; raises `UsageError`."""
+    """Return settings with the path `name`, if given, resolved against the home; raises `UsageError`."""
     given = values.get(name)
     return values if given is None else {**values, name: home.root / user_path(given, f"{source} {name}")}
 
@@ -228,7 +228,7 @@ def _alerts(table: object, home: Home) -> AlertsConfig:
 
 
 def _addresses(value: object) -> tuple[str, ...]:
-    """Read addresses that hold secrets: what is wrong with them is told without them."""
+    """Read addresses, which hold secrets: errors do not quote them."""
     if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
         raise UsageError("not a list of addresses", expected='a list such as ["ntfys://ntfy.sh/TOPIC"]')
     for one in value:
@@ -251,7 +251,7 @@ def _text(value: object) -> str:
 
 
 def _rate(value: object) -> int:
-    """Read a rate: a number is bytes a second, as it always was; a text is what people write."""
+    """Read a rate: a number is bytes a second, as in older versions; a text is like `5MB/s`."""
     return parse_rate(value) if isinstance(value, str) else parse_size(str(value))
 
 
@@ -266,7 +266,7 @@ def _orgs(value: object) -> tuple[Owner, ...]:
         return tuple(map(Owner.parse, _texts(value)))
     except FormatError as error:
         expected = "a name such as Qwen, or datasets/Qwen"
-        raise UsageError("no organisation's name", expected=expected, got=error.got) from error
+        raise UsageError("not an organisation's name", expected=expected, got=error.got) from error
 
 
 def _parallel(value: object) -> int:

@@ -1,4 +1,4 @@
-"""The words for whether the origin of a snapshot still has it."""
+"""Whether the origin of a snapshot still has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A publisher's word, as `standing.judge` takes it: its keys, what it lists, and what it has withdrawn."""
+"""A trusted publisher as `standing.judge` sees it: its keys, what it lists, and what it has withdrawn."""
 
 from __future__ import annotations
 

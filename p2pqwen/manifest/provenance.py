@@ -1,4 +1,4 @@
-"""The words for whether a manifest is exactly the git commit it names; `proof` finds out which it is."""
+"""Whether a manifest is exactly the git commit it names, as a word; `proof` decides it."""
 
 from __future__ import annotations
 

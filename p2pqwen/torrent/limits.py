@@ -1,3 +1,3 @@
-"""How large a .torrent file may be, for who reads one from a disk or a web address."""
+"""The size limit of a .torrent file."""
 
 MAX_TORRENT_BYTES = 64 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""What is shown of a torrent's signature once it was tried."""
+"""The result of verifying one signature of a torrent."""
 
 from __future__ import annotations
 

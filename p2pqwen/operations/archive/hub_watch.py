@@ -1,9 +1,9 @@
-"""The node's watch on the Hub: from time to time it preserves what is new, and asks what of the library is still there.
+"""The node's watch on the Hub: it regularly preserves what is new and asks which held snapshots are still shown.
 
-It runs on a thread of its own at the lowest priority, within the user's hours and download limit, and does what
-`preserve --watchlist` does. What came of a round is remembered; a round that was cut off begins again with the node,
-and finds what it had finished. Until then it is told as what it is: interrupted, and when. The record alone cannot say
-whether anybody works on it, since a node that was killed writes nothing.
+It runs on its own thread at the lowest priority, within the user's hours and download limit, and does what `preserve
+--watchlist` does. The result of a round is remembered. A round that was cut off starts again with the node and finds
+what it had finished. Until then it is shown as interrupted, with the time. The record alone cannot say whether a round
+is still running, since a node that was killed writes nothing.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time, parse_time
 
 LOOK_EVERY = 5.0  # seconds between looks at what is due
-HELD_EVERY = 0.5  # and, which costs nothing, at whether the user's hours have begun
-SETTLE = timedelta(minutes=5)  # a node that has just started is asked for its snapshots, and asks nobody about them
+HELD_EVERY = 0.5  # the same while held back: checking the user's hours costs nothing
+SETTLE = timedelta(minutes=5)  # a node that has just started serves its snapshots and asks no origin about them yet
 ASK_AGAIN = timedelta(hours=1)  # after the Hub did not answer
 TELL_EVERY = 5.0  # seconds between notes of how far a round is
 SHOWN_FAILURES = 50
-STOP_SECONDS = 2.0  # for downloads to end: what comes in ends them, and what hangs is left to itself
+STOP_SECONDS = 2.0  # for downloads to end: the next bytes that arrive end one; a hanging one is abandoned
 
 
 class CutOffError(Interruption, P2pqwenError):
-    """The node stops, or the user's hours are over; the round goes on later."""
+    """The node stops, or the user's hours are over; the round continues later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Schedule:
 class HubWatch:
     """The watch of one node; a context manager that runs while the node does.
 
-    `wanted` names what to preserve and may raise; `tracked` names what to ask about. `held_back` says why nothing may
-    be transferred now, and nothing where it may.
+    `wanted` names what to preserve and may raise; `tracked` names what to ask about. `held_back` returns why nothing
+    may be transferred now, "" if transfers are allowed.
     """
 
     schedule: Schedule
@@ -81,7 +81,7 @@ class HubWatch:
         self._background = BackgroundThread("hub watch", self._run, report=self.report)
 
     def __enter__(self) -> Self:
-        self._interrupted()  # what a node before this one left unfinished, as it may have been killed
+        self._interrupted()  # what an earlier node left unfinished, perhaps because it was killed
         if self.schedule != Schedule(None, None):
             self._background.start()
         return self
@@ -92,7 +92,7 @@ class HubWatch:
         self._background.stop(STOP_SECONDS)
 
     def keep_on(self) -> None:
-        """Raise `CutOffError` where the round has to end now; downloads call it as their bytes come."""
+        """Raise `CutOffError` if the round must end now; downloads call it as bytes arrive."""
         if self._background.is_stopping():
             raise CutOffError("the node stops")
         if reason := self.held_back():
@@ -100,7 +100,7 @@ class HubWatch:
 
     @property
     def busy(self) -> bool:
-        """Whether it was stopped in the middle of a read that has not come back yet."""
+        """Whether it was stopped during a read that has not returned yet."""
         return self._background.busy or self._cut_off
 
     def _wait(self, seconds: float) -> None:
@@ -116,10 +116,10 @@ class HubWatch:
                     if now >= settled:
                         self._ask_if_due(now)
             except CutOffError as error:
-                self._cut_off = True  # its downloads may be waiting for the Hub still
+                self._cut_off = True  # its downloads may still be waiting for the Hub
                 self._interrupted()
                 self.report(Happened("watch cut off", {"reason": error.message}))
-            except P2pqwenError as error:  # our own disk: the round could not be written down
+            except P2pqwenError as error:  # our own disk: the round could not be recorded
                 self.report(Notice("warning", f"watch: {error.message}"))
             self._background.wait(self._pause())
 
@@ -145,7 +145,7 @@ class HubWatch:
             result = bulk_preserve(self.wanted(), self.options, places, self._follow(now, before.failed_rounds))
         except CutOffError:
             raise
-        except Exception as error:  # noqa: BLE001 - a round that fails is tried again; the node goes on seeding
+        except Exception as error:  # noqa: BLE001 - a failed round is retried; the node continues to seed
             message = error.message if isinstance(error, P2pqwenError) else f"{type(error).__name__}: {error}"
             ended = WatchRecord(now, self.places.clock(), before.failed_rounds + 1, RoundFailed(message))
             self._remember(ended)
@@ -175,7 +175,7 @@ class HubWatch:
         self._tell("back", done.returned)
 
     def _asked_lately(self, now: datetime, every: timedelta) -> bool:
-        """Tell whether the Hub was asked and did not answer, so that it is not asked all the time."""
+        """Tell whether the Hub was asked recently: if it does not answer, it must not be asked all the time."""
         value = self.store.get("watch/upstream")
         try:
             return value is not None and now - parse_time(value["asked"]) < min(every, ASK_AGAIN)
@@ -183,7 +183,7 @@ class HubWatch:
             return False
 
     def _follow(self, started: datetime, failed_rounds: int) -> Report:
-        """Return the reporter of a round: progress goes to the record, and a stop ends it."""
+        """Return the reporter of a round: it records progress, and raises once the round must end."""
 
         def report(event: Event) -> None:
             self.keep_on()
@@ -203,7 +203,7 @@ class HubWatch:
         keep_round(self.store, noted)
 
     def _interrupted(self) -> None:
-        """Note that nobody works on the last round any more, if it has not ended."""
+        """Record that the last round was interrupted, if it has not ended."""
         try:
             record = last_round(self.store)
             if record.is_unfinished and record.interrupted is None:
@@ -218,7 +218,7 @@ class HubWatch:
 
 
 def throttle(watch: Callable[[], HubWatch], rate: Callable[[], int]) -> Callable[[int], None]:
-    """Return a function for a download to call with its bytes: it waits where they exceed `rate` (0: no limit)."""
+    """Return a function that a download calls with its byte counts: it waits if they exceed `rate` (0: no limit)."""
     throttles: dict[int, ReadThrottle] = {}
 
     def took(count: int) -> None:
@@ -238,7 +238,7 @@ def _next(record: WatchRecord, every: timedelta) -> str | None:
 
 
 def _done(result: BulkResult) -> RoundDone:
-    """Return what is remembered of a round."""
+    """Return the record of a round."""
     failed = result.of(Action.FAILED)
     return RoundDone(
         len(result.done),

@@ -1,4 +1,4 @@
-"""What `status` shows of the archive that keeps itself (`keeper`)."""
+"""What `status` shows of the archive that a node keeps by itself (`keeper`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ArchiveAnswer:
 
     @classmethod
     def of(cls, memory: StewardStore) -> ArchiveAnswer | None:
-        """Return what is remembered; None where no node of this home ever planned by itself."""
+        """Return what is remembered; None if no node of this home ever planned by itself."""
         budget, planned = memory.budget(), memory.planned()
         if budget is None or planned is None:
             return None

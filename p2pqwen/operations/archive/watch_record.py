@@ -1,4 +1,4 @@
-"""What is remembered of the rounds of a node's watch on the Hub (`hub_watch`), and what `status` shows of them."""
+"""The record of the rounds of a node's watch on the Hub (`hub_watch`), and what `status` shows of it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DOCUMENT = "watch"
 
 @dataclass(frozen=True, slots=True)
 class RoundProgress:
-    """How far a round is that has not ended, in words."""
+    """How far an unfinished round is, in words."""
 
     progress: str
 
 
 @dataclass(frozen=True, slots=True)
 class RoundFailed:
-    """Why a round came to nothing."""
+    """Why a round failed."""
 
     error: str
 
@@ -53,7 +53,7 @@ class RoundDone:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many repositories it ended with, by what became of them."""
+        """How many repositories had each result."""
         return {
             "preserved": self.preserved,
             "unchanged": self.unchanged,
@@ -67,9 +67,9 @@ Facts: TypeAlias = RoundProgress | RoundFailed | RoundDone | None
 
 @dataclass(frozen=True, slots=True)
 class WatchRecord:
-    """The last round: begun, ended (None: it runs, or was cut off), what came of it, and how many in a row failed.
+    """The last round: start, end (None: it runs, or was cut off), result, and how many rounds in a row failed.
 
-    `noted`: when it was last known to run. `interrupted`: when it was cut off, where somebody could still write that.
+    `noted`: when it was last known to run. `interrupted`: when it was cut off, if the node could still write that.
     """
 
     started: datetime | None = None
@@ -81,17 +81,17 @@ class WatchRecord:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether it was begun and has not ended."""
+        """Whether it started and has not ended."""
         return self.started is not None and self.ended is None
 
     def cut_off(self, *, node_runs: bool) -> datetime | None:
-        """Return when the round was interrupted, None where it was not, or still goes on in a node that runs."""
+        """Return when the round was interrupted, None if it was not or is still running in a node."""
         if not self.is_unfinished or (node_runs and self.interrupted is None):
             return None
         return self.interrupted or self.noted or self.started
 
     def due(self, every: timedelta) -> datetime | None:
-        """Return when the next round is due, None for at once."""
+        """Return when the next round is due, None for now."""
         if self.started is None or self.ended is None:
             return None
         if self.failed_rounds:  # 5 minutes, 10, 20 … but never less often than usual
@@ -104,7 +104,7 @@ class WatchRecord:
 
     @classmethod
     def from_json(cls, value: JsonValue) -> WatchRecord:
-        """Read a document; anything else is no round."""
+        """Read a document; an invalid one counts as no round."""
         try:
             return from_json(cls, value)
         except FormatError:
@@ -117,22 +117,22 @@ def last_round(store: StateStore) -> WatchRecord:
 
 
 def keep_round(store: StateStore, record: WatchRecord) -> None:
-    """Remember the last round; raises `DiskError`."""
+    """Store the record of the last round; raises `DiskError`."""
     store.put(_DOCUMENT, record.to_json())
 
 
 @dataclass(frozen=True, slots=True)
 class WatchAnswer:
-    """`watch` of `status --json`: the last round, whether it goes on, and when the next one is due."""
+    """`watch` of `status --json`: the last round, whether it is running, and when the next one is due."""
 
     record: WatchRecord = field(metadata=FLAT)
     running: bool
-    interrupted: datetime | None  # instead of the record's: a round that nobody works on was interrupted
+    interrupted: datetime | None  # replaces the record's: a round that no node is running was interrupted
     next: datetime | None
 
     @classmethod
     def of(cls, record: WatchRecord, every: timedelta | None, *, node_runs: bool) -> WatchAnswer | None:
-        """Return what is shown: None where nothing is watched and nothing ever was."""
+        """Return what is shown; None if nothing is watched and nothing ever was."""
         if every is None and record.started is None:
             return None
         cut_off = record.cut_off(node_runs=node_runs)

@@ -14,7 +14,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def held_files(library: Library, rows: Iterable[InventoryRow], report: Report) -> dict[SnapshotId, HeldFilesShown]:
-    """Return the files of held snapshots, None for those whose torrents cannot be read, or are away."""
+    """Return the files of held snapshots, None for those that are away or whose torrents cannot be read."""
 
     def files(row: InventoryRow) -> tuple[SnapshotId, HeldFilesShown]:
         held = library.get(row.id)

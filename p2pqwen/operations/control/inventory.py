@@ -1,4 +1,4 @@
-"""What the library holds, for `list`: sizes, states, hazards and standing, from what each snapshot's torrent says."""
+"""What the library holds, for `list`: sizes, states, hazards and standing, from each snapshot's torrent."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InventoryRow:
-    """One held snapshot. `held_bytes` of `size` are those of the files to have.
+    """One held snapshot. `held_bytes` counts the wanted files out of `size`.
 
-    `hazards` counts its pickle-format files, `provenance` is None without a manifest. `withdrawn`: by whom, and why.
+    `hazards` counts its pickle-format files, `provenance` is None without a manifest. `withdrawn`: who withdrew it, and
+    why.
     """
 
     id: SnapshotId
@@ -40,10 +41,10 @@ class InventoryRow:
 def inventory(
     library: Library, standings: Standings, report: Report = ignore, *, riser: Callable[[], Riser] | None = None
 ) -> list[InventoryRow]:
-    """Describe every held snapshot; one whose torrent cannot be read is warned about and left out.
+    """Describe every held snapshot; one whose torrent cannot be read is left out with a warning.
 
-    With a `riser` what a trusted index says more of a snapshot is taken first, as far as it is on this disk. It is
-    asked for where somebody is trusted, and something is held that is not proven.
+    With a `riser`, better torrents that trusted indexes list are first taken over, as far as they are on this disk. It
+    is only made if a publisher is trusted and a held snapshot is not proven.
     """
     held, withdrawn = library.all(), standings.withdrawn()
     stood = standings.of(held, report)

@@ -1,4 +1,4 @@
-"""What `list --json` and the node's own API show of what the library holds."""
+"""The JSON of the library's snapshots, for `list --json` and the node's own API."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class HeldAnswer:
 
 @dataclass(frozen=True, slots=True)
 class InventoryAnswer:
-    """What `list --json` says."""
+    """The answer of `list --json`."""
 
     snapshots: tuple[HeldAnswer, ...]
 
@@ -52,7 +52,7 @@ class InventoryAnswer:
         upstream: Mapping[SnapshotId, UpstreamRecord],
         files: Mapping[SnapshotId, HeldFilesShown] = _NOT_SHOWN,
     ) -> InventoryAnswer:
-        """Return the rows with what is known of each on the Hub, and with its files where they are to be shown."""
+        """Return the rows with what is known of each on the Hub, and with its `files`, if given."""
         return cls(
             tuple(
                 HeldAnswer(

@@ -1,4 +1,4 @@
-"""What `library import --json` says."""
+"""The answer of `library import --json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class ImportedAnswer:
-    """One snapshot after the import. Sizes in bytes; `ignored` are files that are none of its own."""
+    """One snapshot after the import. Sizes in bytes; `ignored` are files that it does not have."""
 
     snapshot: SnapshotId = field(metadata=FLAT)
     path: Path
@@ -55,7 +55,7 @@ class ImportedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Unmatched:
-    """What nothing was recognised in, and why."""
+    """A source in which nothing was recognised, and why."""
 
     source: str
     reason: str
@@ -70,6 +70,6 @@ class ImportAnswer:
 
     @classmethod
     def of(cls, done: Import, stood: Mapping[SnapshotId, Stood]) -> ImportAnswer:
-        """Return the answer about an import; `stood` says how its snapshots stand."""
+        """Return the answer about an import; `stood` holds the standing of its snapshots."""
         imported = tuple(ImportedAnswer.of(one, stood.get(one.held.id)) for one in done.imported)
         return cls(imported, tuple(Unmatched(*one) for one in done.unmatched))

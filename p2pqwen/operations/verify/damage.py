@@ -1,4 +1,4 @@
-"""Which pieces of a file on disk are not what its torrent says, or whether it is not what its manifest says."""
+"""Find which pieces of a file on disk differ from its torrent, or whether the file differs from its manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def look_for_damage(
 ) -> Damage | None:
     """Read the file at `index` below `folder` and compare every piece, v1 and v2, and its manifest row, if it has one.
 
-    Returns None when it is right. Raises `DiskError` where it cannot be read, and whatever `on_bytes` raises to stop.
+    Returns None if it is right. Raises `DiskError` if it cannot be read, and whatever `on_bytes` raises to stop.
     """
     layout, file = metainfo.layout, metainfo.layout.files[index]
     path = folder / file.path.text

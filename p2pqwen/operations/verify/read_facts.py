@@ -1,4 +1,4 @@
-"""Reads a held snapshot's torrent for what it says of itself: once in its life, as a rule (`library.torrent_facts`)."""
+"""Reads what a held snapshot's torrent says of itself; usually once, as it is remembered (`library.torrent_facts`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from p2pqwen.operations.verify.standings import Voices
 
 
 def read_facts(held: HeldSnapshot, voices: Voices) -> TorrentFacts:
-    """Read, prove and try a torrent; `voices` is asked for keys where signatures matter.
+    """Read a torrent, prove its manifest and verify its signatures; `voices` gives the keys, if they matter.
 
     Raises as `HeldSnapshot.torrent` does.
     """
-    look = look_at(held.torrent_path)  # before it is read: what comes after is read again
+    look = look_at(held.torrent_path)  # before it is read, so that a later change is noticed
     whole = held.state is State.COMPLETE
     torrent = held.torrent()
     manifest = torrent.manifest

@@ -1,4 +1,4 @@
-"""What is remembered of a snapshot's scrubs: when the last one ended, how far the next one is, and what was found."""
+"""The record of a snapshot's scrubs: when the last one ended, how far the next one is, and the damage found."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PREFIX = "scrub/"
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file that is not right: pieces of the torrent that must come again, and what was expected and got.
+    """A damaged file: the torrent's pieces that must be fetched again, and what was expected and got.
 
-    No pieces: they are the torrent's, and the manifest says otherwise. Nobody can send better ones.
+    No pieces: they match the torrent, but the manifest differs, so no peer can send better ones.
     """
 
     path: str
@@ -70,5 +70,5 @@ def scrub_records(store: StateStore) -> dict[str, ScrubRecord]:
 
 
 def record_name(snapshot: SnapshotId) -> str:
-    """Return under which name a snapshot's record stands in the state store."""
+    """Return the name of a snapshot's record in the state store."""
     return f"{_PREFIX}{snapshot}"

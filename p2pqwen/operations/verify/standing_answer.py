@@ -1,4 +1,4 @@
-"""What JSON shows of a snapshot's standing."""
+"""The JSON of a snapshot's standing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StandingAnswer:
 
     @classmethod
     def of(cls, stood: Stood | None) -> StandingAnswer:
-        """Return what is shown."""
+        """Return the answer about a standing."""
         if stood is None:
             return cls(Standing.UNVOUCHED, trusted_unverified=False)
         return cls(stood.standing, stood.trusted_unverified)
