@@ -169,7 +169,7 @@ class HubClient:
             return self._xet.look(snapshot)
 
     def serves(self, snapshot: SnapshotId) -> bool:
-        """Tell whether the Hub still shows this commit to everybody; raises `NetworkError` without a clear answer."""
+        """Tell whether the Hub still shows this commit publicly; raises `NetworkError` without a clear answer."""
         try:
             with self._asking(str(snapshot)):
                 info = self._info(snapshot.repo, str(snapshot.commit))

@@ -1,6 +1,6 @@
 """One commit of a git repository: the commit object, its tree's rows with file modes, and small blobs.
 
-The source is a URL or a folder (a clone or a bare repository). Over HTTP, only the commit is requested (`filter=tree:0`,
+The source is a URL or a folder (a clone or a bare repository). HTTP requests name only the commit (`filter=tree:0`,
 depth 1; gitprotocol-v2(5)). Servers without partial clone send the shallow tree too, which for a model is LFS pointers
 and small files.
 """

@@ -1,15 +1,14 @@
 """The names that loaders look for in a repository, whether it has them or not.
 
-huggingface_hub records that a commit has no such file in an empty file `.no_exist/<commit>/<name>`. Without that marker,
+huggingface_hub marks a file that a commit lacks with an empty file `.no_exist/<commit>/<name>`. Without that marker,
 every load asks the Hub for the name; if the Hub is unreachable, transformers tries each name 7 times. So when a
 snapshot is laid into the cache, each name below that the commit lacks gets a marker.
 
 Only huggingface_hub's `try_to_load_from_cache` reads markers. `LOADERS` lists the libraries that trust its answer. Left
-out, since they ask the Hub in any case: sentence-transformers 6.2.0
-(util/file_io.py: `hf_hub_download`; what it has transformers load is below), diffusers 0.42.1 (configuration_utils.py
-and utils/hub_utils.py: the same), peft 0.21.2 (utils/save_and_load.py: `file_exists`), tokenizers 0.23.3
-(`hf_hub_download`), llama-cpp-python (llama.py, `Llama.from_pretrained`: lists the repository), and `has_file` of
-transformers.
+out, since they ask the Hub in any case: sentence-transformers 6.2.0 (util/file_io.py: `hf_hub_download`; what it has
+transformers load is below), diffusers 0.42.1 (configuration_utils.py and utils/hub_utils.py: the same), peft 0.21.2
+(utils/save_and_load.py: `file_exists`), tokenizers 0.23.3 (`hf_hub_download`), llama-cpp-python (llama.py,
+`Llama.from_pretrained`: lists the repository), and `has_file` of transformers.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class HubQuota:
                 elif limit.remaining > 0:
                     self._gap[kind] = reset / (limit.remaining + 1)
                 else:
-                    self._gap[kind] = reset / max(1, limit.limit or 1)  # do not send all at once when the next window opens
+                    self._gap[kind] = reset / max(1, limit.limit or 1)  # no burst when the next window opens
                     pause = max(pause, reset)
             if pause:
                 until = self._clock() + min(pause, LONGEST_WAIT)

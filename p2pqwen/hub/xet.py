@@ -1,9 +1,9 @@
 """Download files from the Hub's Xet storage, one of two ways to get them; the other is plain HTTP.
 
-The Hub's listing says which files the store has, and the Hub's token route says where the store is. Tokens are requested
-only from the Hub's own host, whatever an answer names. Xet is used only with a Hub that the user named, because hf_xet
-resolves names itself and follows the store's URLs. If the store fails, the file comes over plain HTTP, and for 300
-seconds so does every other.
+The Hub's listing says which files the store has, and its token route says where the store is. Tokens are requested only
+from the Hub's own host, whatever an answer names. Xet is used only with a Hub that the user named, because hf_xet
+resolves names itself and follows the store's URLs. If the store fails, plain HTTP is used at once, and is tried first
+for the next 300 seconds.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class _LimitBeganError(Exception):
 
 
 class _Count:
-    """A file's progress, reported in steps and never beyond its size. `written`: the bytes that hf_xet says it wrote."""
+    """A file's progress, reported in steps and never beyond its size. `written`: the bytes that hf_xet has written."""
 
     def __init__(self, size: int, on_bytes: Callable[[int], None]) -> None:
         self._size, self._on_bytes = size, on_bytes

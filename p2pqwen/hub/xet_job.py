@@ -63,7 +63,7 @@ class XetFile:
 
 
 class XetFailedError(Exception):
-    """Xet did not deliver a file. `cause` is a message for people; `refused`: the token was, or may have been, refused."""
+    """Xet did not deliver a file. `cause` is a message for people; `refused`: the token was, or may be, refused."""
 
     def __init__(self, cause: str, *, refused: bool = False) -> None:
         super().__init__(cause)

@@ -1,6 +1,6 @@
 """The Hub's JSON answers for a repository, with the fields that its clients read.
 
-No answer has `xetHash`: given one in a tree listing, hf_xet asks for a server that only the Hub has.
+No answer has `xetHash`: given one in a tree listing, hf_xet contacts a server that only the Hub has.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class ModelScopeClient:
         return tuple(found[repo] for repo in sorted(found))
 
     def serves(self, snapshot: SnapshotId) -> bool:
-        """Tell whether ModelScope still shows this commit to everybody; raises `NetworkError` without a clear answer."""
+        """Tell whether ModelScope still shows this commit publicly; raises `NetworkError` without a clear answer."""
         _require_own(snapshot.repo.kind)
         try:
             info = self._info(snapshot.repo)
