@@ -69,7 +69,7 @@ class StoredCommit:
 
 
 class HubRepository:
-    """Commits, branches and tags of one repository, and who may read it."""
+    """Commits, branches and tags of one repository, and its access settings."""
 
     def __init__(self, repo: RepoId) -> None:
         self.repo = repo

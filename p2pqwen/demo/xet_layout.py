@@ -152,7 +152,7 @@ class _XorbReader(io.RawIOBase):
 
 
 def _header(length: int) -> bytes:
-    """Return version 0, stored length, compression scheme 0 (none), unpacked length; lengths: 3 bytes, little-endian."""
+    """Return version 0, stored length, scheme 0 (uncompressed), unpacked length; lengths are 3 bytes, little-endian."""
     size = length.to_bytes(3, "little")
     return b"\0" + size + b"\0" + size
 

@@ -1,9 +1,9 @@
 """Keep within the Hub's rate limits, before and after one is reached.
 
 The Hub counts API calls, file resolutions and pages separately, each over 5 minutes, and each answer says how many are
-left (`RateLimit`, draft-ietf-httpapi-ratelimit-headers). Requests wait only for the last tenth of a window, which is
-spread over the rest of its time, so a long bulk job slows down instead of being refused. After a refusal (429, or 503
-with `Retry-After`, RFC 9110 10.2.3) no request of that kind goes out before the time that it names.
+left (`RateLimit`, draft-ietf-httpapi-ratelimit-headers). The last tenth of a window's requests is spread over the rest
+of its time, so a long bulk job slows down instead of being refused; earlier requests do not wait. After a refusal (429,
+or 503 with `Retry-After`, RFC 9110 10.2.3) no request of that kind goes out before the time that it names.
 """
 
 from __future__ import annotations

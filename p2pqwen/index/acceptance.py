@@ -193,7 +193,7 @@ def accept_delta(
 
 
 def judge_again(accepted: Accepted, trusted: TrustedState) -> Accepted:
-    """Judge an accepted index again, against another state of the same reader, who may trust more now or less.
+    """Judge an accepted index again, against another state of the same reader, which may trust more now or less.
 
     Checks that depend only on its bytes are not repeated. Raises as `accept` does.
     """

@@ -12,8 +12,8 @@ from p2pqwen.values.snapshot_id import OriginName, RepoId
 class OriginSeeds:
     """The BEP 19 bases from which an origin serves any commit of a repository.
 
-    `whole` serves every file. `partial` serves some files and may fail for the others, so its failures are no evidence
-    against a snapshot; None if the origin has no such base.
+    `whole` serves every file. `partial` serves some files and may answer anything for the others, so its answers are no
+    evidence against a snapshot; None if the origin has no such base.
     """
 
     whole: str

@@ -353,7 +353,7 @@ def bencode(value: Any) -> bytes:
 
 
 def bdecode(data: bytes, at: int = 0) -> tuple[Any, int]:
-    """Read one value at an offset; return it and the offset of its end. Only for the golden torrent: it checks little."""
+    """Read one value at an offset; return it and its end's offset. Only for the golden torrent: it checks little."""
     if data[at : at + 1] == b"i":
         end = data.index(b"e", at)
         return int(data[at + 1 : end]), end + 1
