@@ -235,6 +235,9 @@ class WebServer(Protocol):
     def offer(self, offer: Offer) -> None:
         """Serve a snapshot from now on."""
 
+    def offers_complete(self) -> None:
+        """Answer from now on that what is not offered is not found; until then clients wait for that answer."""
+
     def withdraw(self, snapshot: SnapshotId) -> None:
         """Serve it no longer."""
 

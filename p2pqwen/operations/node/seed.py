@@ -196,6 +196,7 @@ class SeedLoop:
         self._slots: dict[SnapshotId, int] = {}
         self._all_held = False
         self._to_load: deque[HeldSnapshot] = deque()
+        self._is_loaded = False
         self._to_look_at: deque[SnapshotId] = deque()
         self._to_announce: deque[SnapshotId] = deque()
         self._followed: list[HeldSnapshot] | None = None
@@ -243,6 +244,7 @@ class SeedLoop:
             if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / LOOKED_THROUGH)):
                 self._follow_library()
             more_to_load = self._load_some()
+            self._tell_loaded()
             self._swarm.pump(0.0 if more_to_load else PUMP)
             if self._due("steps", len(self._seeds) / 1000):
                 each(list(self._seeds.values()), self._step, failed=self._give_up)
@@ -483,6 +485,11 @@ class SeedLoop:
             loaded = each([held], self._load, failed=self._not_loaded)
             checking += any(one is not None and one.state is SeedState.CHECKING for one in loaded)
         return bool(self._to_load)
+
+    def _tell_loaded(self) -> None:
+        if self._web is not None and not self._is_loaded and not self.loading:
+            self._web.offers_complete()
+            self._is_loaded = True
 
     def _load(self, held: HeldSnapshot) -> _Seed | None:
         """Load a snapshot; None where another one serves its torrent already."""
