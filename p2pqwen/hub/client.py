@@ -189,7 +189,7 @@ class HubClient:
         on_bytes: Callable[[int], None] = lambda _: None,
         on_notice: Callable[[str], None] = lambda _: None,
     ) -> Path:
-        """Download one file to `folder/path` and return that path, unless a file of its size is there already.
+        """Download one file to `folder/path`, unless a file of its size is there, and return that path.
 
         `on_bytes` gets the number of bytes as they arrive, negative if a download starts over. `on_notice` gets each
         message for the user once. Raises `DiskError` too. The content is not hashed here.

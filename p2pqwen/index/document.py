@@ -464,7 +464,7 @@ def print_pieces(roots: Iterable[SignedRoot], document: IndexDocument, signature
     """Yield a document's file in the form of `encode_file`, one entry at a time."""
     listed = False
     outer = {"roots": [root.to_json() for root in roots], "signed": document.to_json(()), "signatures": signatures}
-    before, empty, after = _indented(outer).partition(_NO_ENTRIES)  # JSON strings have no raw line ends
+    before, empty, after = _indented(outer).partition(_NO_ENTRIES)  # unique, since JSON strings have no raw line ends
     for row in document.rows():
         between = "," if listed else before + _NO_ENTRIES.removesuffix("]")
         yield (between + _ROW_INDENT + _indented(row.to_json()).replace("\n", _ROW_INDENT)).encode()

@@ -157,7 +157,7 @@ class ModelScopeClient:
         on_bytes: Callable[[int], None] = lambda _: None,
         on_notice: Callable[[str], None] = lambda _: None,  # noqa: ARG002 - there is only one way, without notices
     ) -> Path:
-        """Download one file to `folder/path` and return that path, unless a file of its size is there already.
+        """Download one file to `folder/path`, unless a file of its size is there, and return that path.
 
         `on_bytes` gets the number of bytes as they arrive, negative if a download starts over. Raises `DiskError` too.
         The content is not hashed here.
