@@ -97,7 +97,7 @@ def test_a_running_node_serves_on_from_the_new_place(keeper, disk):
 
 @pytest.mark.parametrize(
     ("to", "code", "said"),
-    [("nowhere", 4, "is no folder of the library"), ("disk", 6, "not enough room")],
+    [("nowhere", 4, "is not a folder of the library"), ("disk", 6, "not enough room")],
 )
 def test_what_cannot_be_moved_stays(keeper, disk, tmp_path, to, code, said):
     user = keeper.user
