@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A trusted publisher at this moment: who may sign for it, how many of them it takes, and what it lists."""
+    """A trusted publisher at this moment: its index keys, their threshold, and what it lists."""
 
     publisher: Sha256
     name: str
     keys: Mapping[Sha256, PublicKey]
     threshold: int
     listed: Listing = field(repr=False)
-    withdrawn: Mapping[SnapshotId, str] = field(repr=False)  # with the reasons
+    withdrawn: Mapping[SnapshotId, str] = field(repr=False)  # with reasons
     own: bool = False
 
     @classmethod
     def of(cls, publisher: Sha256, root: Root, document: IndexDocument | None, *, own: bool = False) -> Voice:
-        """Return the voice of a publisher by its newest root and its accepted index, None before the first.
+        """Return the voice of a publisher by its newest root and its accepted index, None if it has none yet.
 
         `own`: it is this home's publisher.
         """
@@ -44,14 +44,14 @@ class Voice:
         return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn, own)
 
     def lists(self, evidence: Evidence) -> bool:
-        """Tell whether the index names this torrent as this snapshot, with what its manifest says of it."""
+        """Tell whether the index names this torrent as this snapshot, and its manifest counts."""
         return any(map(evidence.is_of, self.listed.find(evidence.infohash)))
 
     def lists_bytes(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
-        """Tell whether the index names these bytes as this snapshot, whatever a manifest says: that is no standing."""
+        """Tell whether the index names these bytes as this snapshot, whatever the manifest; that is no standing."""
         return any(one.id == snapshot for one in self.listed.find(infohash))
 
     def signed(self, snapshot: SnapshotId, signers: Iterable[SignerResult]) -> bool:
-        """Tell whether as many of its index keys signed the torrent as it takes to sign its index."""
+        """Tell whether its index keys signed the torrent, by the threshold of its index."""
         valid = {one.keyid for one in signers if one.state == "valid"}
         return snapshot not in self.withdrawn and len(valid & self.keys.keys()) >= self.threshold

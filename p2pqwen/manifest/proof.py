@@ -1,4 +1,4 @@
-"""Whether a manifest is exactly the git commit it names, without trust in its maker (SPEC section 2)."""
+"""Check that a manifest is exactly the git commit that it names, without trust in its maker (SPEC section 2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from p2pqwen.values.repo_path import RepoPath
 def prove(manifest: Manifest) -> Provenance:
     """Rebuild the git tree from the rows and follow it to the commit.
 
-    Raises `VerificationError` where there is a commit object that is not the commit's, or names another tree.
+    Raises `VerificationError` if the commit object is not the commit's, or names another tree.
     """
     raw = manifest.commit_object
     if raw is None:
@@ -29,9 +29,9 @@ def prove(manifest: Manifest) -> Provenance:
 
 
 def pointers_beside(manifest: Manifest, other: Manifest) -> tuple[RepoPath, ...]:
-    """Return the plain files of a manifest that are LFS pointers by what another one of the same commit says.
+    """Return the plain files of a manifest that are LFS files in another manifest of the same commit.
 
-    Both can be proven: the tree holds the pointer, and only the other one lists the file. No content is needed.
+    Both can be proven: the tree has the pointers, and only the other manifest lists the files themselves.
     """
     files = {(row.path, row.git_oid) for row in other.files if row.lfs}
     return tuple(row.path for row in manifest.files if not row.lfs and (row.path, row.git_oid) in files)

@@ -12,7 +12,7 @@ SignatureState: TypeAlias = Literal["valid", "invalid", "unknown key"]
 
 @dataclass(frozen=True, slots=True)
 class SignerResult:
-    """One signature of a torrent: the label is the signer's own claim, the key id is what counts."""
+    """One signature of a torrent: the label is only the signer's claim; the key id counts."""
 
     label: str
     keyid: Sha256
