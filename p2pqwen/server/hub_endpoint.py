@@ -30,7 +30,7 @@ from p2pqwen.hub_api.paths_body import MAX_BODY, asked_paths
 from p2pqwen.hub_api.problem import HubProblem, entry_not_found, repo_not_found
 from p2pqwen.hub_api.request import Asked, parse_path
 from p2pqwen.loop_thread import LoopThread
-from p2pqwen.net.fault_log import fault_log
+from p2pqwen.net.web_server import WebServer
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.server.hub_access import HubAccess
 from p2pqwen.server.hub_body import answer_file
@@ -85,7 +85,7 @@ class HubEndpoint:
         self._pool = ThreadPoolExecutor(_WORKERS, "hub endpoint")
         self._opening = ThreadPoolExecutor(_OPENING, "hub open")  # which may wait for a download to begin
         self._thread = LoopThread("hub endpoint")
-        self._runner: web.AppRunner | None = None
+        self._server: WebServer | None = None
         self._kept: WeighedCache[tuple[RepoId, str], tuple[float, HubSnapshot]] = WeighedCache(_KEPT_BYTES, _weight)
 
     @property
@@ -107,9 +107,9 @@ class HubEndpoint:
         if self._upstream is not None:
             with contextlib.suppress(TimeoutError):
                 self._thread.call(self._upstream.close(), _STOP_SECONDS)
-        if self._runner is not None:
+        if self._server is not None:
             with contextlib.suppress(TimeoutError):
-                self._thread.call(self._runner.cleanup(), _STOP_SECONDS)
+                self._thread.call(self._server.stop(), _STOP_SECONDS)
         self._thread.stop(_STOP_SECONDS)
         for pool in (self._pool, self._opening):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -119,9 +119,8 @@ class HubEndpoint:
     async def _start(self, listener: socket.socket) -> None:
         app = web.Application(middlewares=[self._guard()], client_max_size=MAX_BODY)
         app.router.add_route("*", r"/{tail:[\s\S]*}", self._answer)  # a dot takes no newline
-        self._runner = web.AppRunner(app, access_log=None, logger=fault_log(), shutdown_timeout=0.2)
-        await self._runner.setup()
-        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+        self._server = WebServer(app, shutdown_timeout=0.2)
+        await self._server.start(listener, backlog=_BACKLOG)
 
     def _guard(self) -> Any:  # noqa: ANN401 - aiohttp's middleware
         @web.middleware
