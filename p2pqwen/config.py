@@ -22,6 +22,7 @@ from p2pqwen.hidden import hide
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE
+from p2pqwen.portable.files import open_plain
 from p2pqwen.stewardship.alerts import AlertKind
 from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.user_path import no_home, user_path
@@ -160,7 +161,7 @@ class AlertsConfig:
         if self.to_file is None:
             return self.to
         try:
-            with self.to_file.open("rb") as file:
+            with open_plain(self.to_file) as file:
                 lines = file.read(MAX_TOKEN_FILE).decode("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             got = getattr(error, "strerror", None) or "no UTF-8"
@@ -311,7 +312,7 @@ def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
 
 def _token_file(path: Path) -> HubToken:
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             # What is no UTF-8 stays what it is, and is no token: a caller that asks for one is told so.
             return HubToken(file.read(MAX_TOKEN_FILE).decode("utf-8", "surrogateescape"), str(path))
     except OSError:
@@ -571,7 +572,7 @@ _HUB_ENDPOINT_SETTINGS: dict[str, Callable[[Any], Any]] = {
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return tomllib.loads(file.read(MAX_CONFIG_BYTES).decode("utf-8"))
     except FileNotFoundError:
         return {}

@@ -271,7 +271,7 @@ def read(path: Path, *, max_bytes: int) -> bytes:
     """Read a whole file of at most `max_bytes`; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
     with disk_errors(f"read {path}"):
         try:
-            file = path.open("rb")
+            file = files.open_plain(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"no file {path}") from error
         with file:
@@ -285,7 +285,7 @@ def read_pieces(path: Path) -> Iterator[bytes]:
     """Yield a file in pieces; raises what `read` does, but for a size that it does not limit."""
     with disk_errors(f"read {path}"):
         try:
-            file = path.open("rb")
+            file = files.open_plain(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"no file {path}") from error
         with file:

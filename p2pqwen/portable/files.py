@@ -9,9 +9,10 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from io import BufferedReader, FileIO
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import BinaryIO, Final
 
 from p2pqwen.portable.optional import optional_module
 
@@ -26,6 +27,13 @@ _NO_CLONE = _NEVER_CLONED | {errno.EINVAL, errno.EPERM}
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a FIFO put there must not hang us
+_NO_TERMINAL = getattr(os, "O_NOCTTY", 0)
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _BLOCK = 512
 _NO_SIZE = 0xFFFFFFFF  # INVALID_FILE_SIZE
 
@@ -231,6 +239,46 @@ def _compressed_size(path: Path, ctypes: ModuleType) -> int:
     if low == _NO_SIZE and kernel.GetLastError():
         raise OSError(errno.EIO, f"Windows does not tell how much of the disk {path} takes")
     return int(high.value) << 32 | int(low)
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Do what `open_plain_raw` does, and buffer what is read."""
+    return BufferedReader(open_plain_raw(path))
+
+
+def open_plain_raw(path: Path) -> FileIO:
+    """Open a regular file for reading, through links; raises `OSError`, for what is none as well.
+
+    A pipe may have nobody who writes, a device no end, and a device may act on being opened: it is not even opened.
+    """
+    require_plain(path.stat())
+    file = FileIO(path, "rb", opener=without_waiting)
+    try:
+        require_plain(os.fstat(file.fileno()))  # else something took its place
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Open what may be a pipe without waiting for who writes; the `opener` of `open`, for `require_plain` after it."""
+    try:
+        return os.open(path, flags | _NO_WAIT | _NO_TERMINAL)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            require_plain(os.stat(path))  # noqa: PTH116 - a text, of each of many files
+        raise
+
+
+def require_plain(found: os.stat_result) -> None:
+    """Raise `OSError` for what is no regular file."""
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFREG:
+        return
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, f"{_KINDS.get(kind, 'something else')}, not a file")
 
 
 def open_no_link(path: Path) -> int:
