@@ -1,8 +1,8 @@
-"""How our web servers listen: nobody takes room from others by asking slowly, or by asking nothing.
+"""How our web servers accept connections, so that slow or silent clients cannot crowd out others.
 
-Until its request is whole, head and body, a connection costs others memory and an open file, and gives nobody anything.
-So only a few may be in that state, and the one that has been longest makes room; none may be for long. A request that
-is whole is answered, however many there are, up to all connections.
+Until its request is whole, head and body, a connection costs memory and an open file for nothing. So only a few may
+stay in that state, none for long, and the oldest is closed when another one comes. Whole requests are all answered, up
+to the total number of connections.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from aiohttp.typedefs import Handler
 from p2pqwen.net.fault_log import fault_log
 
 MAX_HEADERS = 64
-"""Header lines of a request, each of 8190 bytes at most. Browsers and programs send 20, proxies add a few."""
+"""Header lines of a request, each at most 8190 bytes. Clients send about 20, proxies add a few."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many connections a server holds, how many of them without a whole request, and how long it waits for one.
+    """How many connections a server keeps, how many of them without a whole request, and how long it waits for one.
 
-    `head`: seconds from the connection, or from the last answer, to the end of a head; `body`: from there to its own.
-    `grace`: seconds for which nobody makes room, as long as there are fewer connections: of a thousand that come at
-    once, each asks at once.
+    `head`: seconds from the connection, or from the last answer, to the end of a head; `body`: from there to the end of
+    the body. `grace`: seconds for which a connection is not closed for another, unless all are taken, so that a burst
+    of clients is served.
     """
 
     connections: int = 1024
@@ -40,7 +40,7 @@ class Patience:
 
 
 class WebServer:
-    """An aiohttp application on one listening socket; for the loop that it is made on."""
+    """An aiohttp application on one listening socket. Belongs to the loop that starts it."""
 
     def __init__(self, app: web.Application, *, shutdown_timeout: float, patience: Patience = Patience()) -> None:
         app.middlewares.append(self._when_whole())
@@ -54,40 +54,40 @@ class WebServer:
             shutdown_timeout=shutdown_timeout,
         )
         self._listening: asyncio.Server | None = None
-        self._coming: set[web.RequestHandler] = set()  # made, and not among the server's yet
-        self._asking: dict[web.RequestHandler, float] = {}  # since when; who has been for longest comes first
+        self._coming: set[web.RequestHandler] = set()  # made, and not known to the server yet
+        self._asking: dict[web.RequestHandler, float] = {}  # since when; the oldest first
 
     async def start(self, listener: socket.socket, *, backlog: int = 128) -> None:
-        """Begin to take connections; raises `OSError`."""
+        """Start to accept connections; raises `OSError`."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(self._protocol, sock=listener, backlog=backlog)
 
     async def stop(self) -> None:
-        """Take no more, and end those that are there."""
+        """Accept no more, and close those that are open."""
         if self._listening is not None:
             self._listening.close()
         await self._runner.cleanup()
 
     def _protocol(self) -> asyncio.Protocol:
         server = self._runner.server
-        if server is None:  # it was stopped a moment ago
+        if server is None:  # just stopped
             return _Refused()
         if not self._has_room({*server.connections, *self._coming}):
             return _Refused()
         made = server()
         self._asking[made] = time.monotonic()
         self._coming.add(made)
-        asyncio.get_running_loop().call_soon(self._coming.discard, made)  # it is among the server's in that round
+        asyncio.get_running_loop().call_soon(self._coming.discard, made)  # the server knows it after that round
         return made
 
     def _has_room(self, held: set[web.RequestHandler]) -> bool:
-        """Tell whether another may come, once somebody made room where that is needed."""
+        """Return whether another connection may come in, closing one for it if necessary."""
         self._asking = {one: since for one, since in self._asking.items() if one in held}
         full = len(held) >= self._patience.connections
         if not full and len(self._asking) < self._patience.asking:
             return True
-        # One that is not among the server's yet cannot be ended.
+        # One that the server does not know yet cannot be closed.
         oldest = next((one for one in self._asking if one not in self._coming), None)
         if full and oldest is None:
             return False
@@ -113,9 +113,9 @@ class WebServer:
         return when_whole
 
     async def _read(self, request: web.Request) -> None:
-        """Read a body, which the request then holds; raises `web.HTTPException`."""
+        """Read a body, which the request then keeps; raises `web.HTTPException`."""
         try:
-            with suppress(web.RequestPayloadError):  # the handler reads it again, and says what it is
+            with suppress(web.RequestPayloadError):  # the handler reads it again and reports that
                 async with asyncio.timeout(self._patience.body):
                     await request.read()
         except TimeoutError as error:
@@ -123,7 +123,7 @@ class WebServer:
 
 
 class _Refused(asyncio.Protocol):
-    """A connection that there is no room for."""
+    """A connection beyond the limit."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Close it."""

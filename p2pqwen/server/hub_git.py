@@ -1,4 +1,4 @@
-"""git over HTTP and the batch call of Git LFS (git-lfs docs/api/batch.md), both for reading alone."""
+"""Read-only git over HTTP, and the batch call of Git LFS (git-lfs docs/api/batch.md)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from p2pqwen.values.snapshot_place import hub_path
 from p2pqwen.values.strict_json import JsonObject, JsonValue, parse_call
 
 MAX_OBJECTS = 1000
-"""LFS objects of one batch; git-lfs asks for a hundred."""
+"""LFS objects of one batch; git-lfs requests 100."""
 CLONES = 16
-"""Clones that are served at once; each holds about two MiB, and the ids of its objects."""
+"""Clones served at once. Each holds about 2 MiB and the ids of its objects."""
 IDLE_SECONDS = 60.0
-"""A client that does not take `_AT_ONCE` bytes in so long is cut off."""
+"""A client that takes longer for `_AT_ONCE` bytes is disconnected."""
 _AT_ONCE = 1 << 20
 _LOOK_SECONDS = 1.0
 _LFS_TYPE = "application/vnd.git-lfs+json"
@@ -37,11 +37,11 @@ Result = TypeVar("Result")
 
 
 class GitAnswers:
-    """Answers git. A clone is sent as it is made, and holds a piece of it; `CLONES` at once, the next is refused."""
+    """Answers git. A pack is streamed while it is made. Refuses more than `CLONES` at once."""
 
     def __init__(self, side: GitSide) -> None:
         self.side = side
-        self._pool = ThreadPoolExecutor(CLONES, "hub git")  # each may wait for what others bring
+        self._pool = ThreadPoolExecutor(CLONES, "hub git")  # each may wait for a download
         self._running = 0
 
     def close(self) -> None:
@@ -54,14 +54,18 @@ class GitAnswers:
             if request.query.get("service") != _SERVICE:
                 raise HubRefusedError(HubProblem(403, None, "only smart HTTP, and only reading"))
             body = await asyncio.get_running_loop().run_in_executor(pool, self.side.advertise, repo)
-            if "version=2" not in request.headers.get("Git-Protocol", "").split(":"):  # else a clone looks empty
-                body = self.side.refusal("this server speaks protocol version 2 alone: git 2.18, or protocol.version=2")
+            if "version=2" not in request.headers.get("Git-Protocol", "").split(
+                ":"
+            ):  # otherwise the clone would be empty
+                body = self.side.refusal(
+                    "this server speaks only protocol version 2: it takes git 2.18 and protocol.version=2"
+                )
             return web.Response(body=body, content_type=f"application/x-{_SERVICE}-advertisement", headers=_UNCACHED)
         if request.method != "POST":
             raise HubRefusedError(HubProblem(405, None, "git asks with POST"))
         try:
             wanted = await request.read()
-        except web.RequestPayloadError as error:  # it says it is compressed, and is not
+        except web.RequestPayloadError as error:  # it claims to be compressed, and is not
             raise HubRefusedError(HubProblem(400, None, "not a request that git makes")) from error
         if self._running >= CLONES:
             body = self.side.refusal(f"{CLONES} clones are being served; try again in a minute")
@@ -78,7 +82,7 @@ class GitAnswers:
         response = web.StreamResponse(headers=_UNCACHED)
         response.content_type = _RESULT
         try:
-            # Before a status line: what fails now has a status of its own.
+            # Before the status line: a failure here still has a status of its own.
             pieces = await self._run(request, gone, lambda: self.side.upload_pack(repo, wanted, gone.is_set))
             piece = await self._run(request, gone, lambda: next(pieces, b""))
             await response.prepare(request)
@@ -90,7 +94,7 @@ class GitAnswers:
         except Exception:
             if not response.prepared:
                 raise
-            if request.transport is not None:  # cut short, no client takes it for the whole
+            if request.transport is not None:  # no client takes a truncated pack for a whole one
                 request.transport.abort()
         finally:
             gone.set()
@@ -99,7 +103,7 @@ class GitAnswers:
         return response
 
     async def _run(self, request: web.Request, gone: threading.Event, call: Callable[[], Result]) -> Result:
-        """Carry out a call on a thread, and tell it once nobody is there to take what comes of it."""
+        """Run a call on a thread, and set `gone` if the client disconnects meanwhile."""
         coming = asyncio.get_running_loop().run_in_executor(self._pool, call)
         while not coming.done():
             await asyncio.wait({coming}, timeout=_LOOK_SECONDS)
@@ -109,7 +113,7 @@ class GitAnswers:
 
 
 def _gathered(pieces: Iterator[bytes]) -> bytes:
-    """Return the next bytes, about as many as are sent at once; none at the end."""
+    """Return about `_AT_ONCE` bytes, none at the end."""
     found = bytearray()
     for piece in pieces:
         found += piece
@@ -121,12 +125,12 @@ def _gathered(pieces: Iterator[bytes]) -> bytes:
 def _close_quietly(pieces: Iterator[bytes]) -> None:
     close = getattr(pieces, "close", None)
     if close is not None:
-        with suppress(ValueError):  # "generator already executing": it ends by itself, and is closed by that
+        with suppress(ValueError):  # "generator already executing": it is closed when that call ends
             close()
 
 
 async def answer_lfs(request: web.Request, repo: RepoId, side: GitSide, pool: Executor, base: str) -> web.Response:
-    """Answer a batch: where each object is read, by the same URLs as every file; `base` is the endpoint's address."""
+    """Answer a batch: the URL of each object, the same as for any file; `base` is the endpoint's address."""
     if request.method != "POST":
         raise HubRefusedError(HubProblem(405, None, "a batch is asked for with POST"))
     given = await _batch(request)
@@ -143,7 +147,7 @@ async def _batch(request: web.Request) -> JsonObject:
     try:
         return parse_call(await request.read(), max_bytes=MAX_BODY)
     except (FormatError, web.RequestPayloadError) as error:
-        raise HubRefusedError(HubProblem(422, None, "that is no batch of Git LFS")) from error
+        raise HubRefusedError(HubProblem(422, None, "that is not a batch of Git LFS")) from error
 
 
 def _objects(given: JsonObject) -> list[tuple[str, int]]:

@@ -75,7 +75,7 @@ def test_170_a_git_of_another_protocol_is_told_and_gets_no_empty_clone(library, 
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60 * PATIENT, check=False)
     assert done.returncode == 128
-    assert "protocol version 2 alone" in done.stderr
+    assert "only protocol version 2" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["library", "swarm"])

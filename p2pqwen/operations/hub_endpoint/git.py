@@ -1,4 +1,4 @@
-"""Repositories for git and Git LFS: clones of what the endpoint serves, with the commit ids that upstream has."""
+"""Repositories for git and Git LFS: clones of what the endpoint serves, with the commit ids of upstream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOOK_SECONDS = 1.0
 
 
 class GitService:
-    """A `GitSide` over a catalogue; for several threads. The trees of what was cloned last are kept."""
+    """A `GitSide` over a catalogue; thread-safe. Keeps the trees of recent clones."""
 
     def __init__(self, catalogue: HubCatalogue) -> None:
         self._catalogue = catalogue
@@ -34,7 +34,7 @@ class GitService:
         self._lock = threading.Lock()
 
     def advertise(self, repo: RepoId) -> bytes:
-        """Answer `info/refs`; raises `HubRefusedError` for a repository that is not known."""
+        """Answer `info/refs`; raises `HubRefusedError` for an unknown repository."""
         self._catalogue.refs(repo)
         return advertisement("allow")
 
@@ -47,7 +47,7 @@ class GitService:
         snapshots = self._catalogue.known(repo)
         found = each(snapshots, objects, failed=lambda *_: None)
         if snapshots and not found:
-            objects(snapshots[0])  # says why
+            objects(snapshots[0])  # raises the reason
         repository = SnapshotRepository(self._catalogue.refs(repo).branches, found)
         try:
             return upload_pack(repository, request, "allow")
@@ -55,7 +55,7 @@ class GitService:
             raise HubRefusedError(HubProblem(400, None, "not a request that git makes")) from error
 
     def refusal(self, message: str) -> bytes:
-        """Return the answer that has git end with this message."""
+        """Return an answer that makes git fail with this message."""
         return error_line(message)
 
     def lfs(self, repo: RepoId, oids: Iterable[str]) -> Mapping[str, LfsFile]:
@@ -70,7 +70,7 @@ class GitService:
 
     def _trees_of(self, snapshot: ServedSnapshot) -> SnapshotTrees:
         manifest = snapshot.info.admission.manifest
-        with self._lock:  # of very many files they take seconds: those who ask for the same share them
+        with self._lock:  # built once for all: very many files take seconds
             known = self._trees.get(manifest.snapshot)
             if known is None or known.manifest is not manifest:
                 known = SnapshotTrees(manifest)
@@ -88,7 +88,7 @@ def _open(snapshot: ServedSnapshot, row: FileRow, gone: Callable[[], bool]) -> _
 
 @dataclass(frozen=True, slots=True)
 class _ReadContent:
-    """A file that is read as its verified bytes come, until whoever asked is `gone`."""
+    """A file, read as its verified bytes arrive, until the client is `gone`."""
 
     reading: Reading
     row: FileRow
@@ -117,7 +117,7 @@ class _ReadContent:
             try:
                 return found.result(_LOOK_SECONDS)
             except TimeoutError:
-                if found.done():  # it is what came of it
+                if found.done():  # its own error
                     raise
         found.cancel()
-        raise NetworkError("whoever asked is gone")
+        raise NetworkError("the client disconnected")
