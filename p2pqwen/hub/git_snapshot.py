@@ -1,7 +1,7 @@
-"""The git objects of a snapshot, made of its manifest: the commit as it is, its trees, its blobs, LFS pointers.
+"""The git objects of a snapshot, rebuilt from its manifest: the commit, its trees, its blobs, its LFS pointers.
 
-They have the ids that they have upstream, or there is an error: the tree must be the commit's, and each blob must hash
-to the id in the tree. So a clone has the commit id of the Hub's own repository.
+Their ids are those of the upstream objects: the tree must be the commit's, and each blob must hash to its id in the
+tree. So a clone has the commit id of the Hub's own repository.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.values.digest import CommitId
 
 Open = Callable[[FileRow], Content]
-"""Begin to read a file that is not LFS, and not empty; raises `P2pqwenError`."""
+"""Start to read a file that is neither in LFS nor empty; raises `P2pqwenError`."""
 
 
 class SnapshotTrees:
-    """The commit and the trees of one proven snapshot; raises `VerificationError` for one that is not."""
+    """The commit and the trees of one proven snapshot; raises `VerificationError` for any other."""
 
     def __init__(self, manifest: Manifest) -> None:
         if manifest.commit_object is None:
@@ -46,7 +46,7 @@ class SnapshotTrees:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotObjects:
-    """The objects of one proven snapshot. Contents are read late."""
+    """The objects of one proven snapshot. Contents are read on demand."""
 
     trees: SnapshotTrees
     open: Open
@@ -84,7 +84,7 @@ class _FileBlob:
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A content that must be the blob's: one that is not ends with an error, and so does the pack."""
+    """Content that must be the blob's. Any other ends with an error, and so does the pack."""
 
     row: FileRow
     content: Content
@@ -115,7 +115,7 @@ class SnapshotRepository:
 
     @property
     def objects(self) -> SnapshotRepository:
-        """Every object of them."""
+        """The objects of all snapshots."""
         return self
 
     def __contains__(self, oid: ObjectID, /) -> bool:

@@ -1,8 +1,8 @@
 """The reading half of a git server: protocol version 2 over smart HTTP, with partial clone (gitprotocol-v2(5)).
 
-Enough for `git clone`, for a shallow fetch of any one commit and for the filters `tree:0` and `blob:none`. A pack is
-made while it is sent: of its blobs a few are open, and none is held in memory. Commits whose parents are not here are
-where its history begins: they are told as shallow, as git tells of a repository that is itself shallow.
+It supports `git clone`, a shallow fetch of any one commit, and the filters `tree:0` and `blob:none`. A pack is streamed
+while it is made: a few blobs are open, and none is in memory. A commit whose parents are missing here is announced as
+shallow, as git does for a shallow repository.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SIDEBAND_SIZE = 65515
 _UNBOUNDED = 1 << 31
 _OID = re.compile(rb"[0-9a-f]{40}", re.ASCII)
 _OPEN_AHEAD = 32
-_SPEED = 1  # of zlib: what is large here, and no LFS file, is text, or cannot be compressed at all
+_SPEED = 1  # of zlib: large files outside LFS are text, or hardly compress
 _MESSAGE = 1000  # bytes
 
 
@@ -42,21 +42,21 @@ class Content(Protocol):
     """The content of a blob, being read."""
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield it from its begin to its end; raises `P2pqwenError`, also for what is not the blob's."""
+        """Yield it from start to end; raises `P2pqwenError`, also if it is not the blob's."""
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
 
 
 class LateBlob(Protocol):
-    """A blob that is read as it is sent."""
+    """A blob that is read while it is sent."""
 
     @property
     def size(self) -> int:
         """Its length in bytes."""
 
     def open(self) -> Content:
-        """Begin to read it, which may have it brought; raises `P2pqwenError`."""
+        """Start to read it, which may start a download; raises `P2pqwenError`."""
 
 
 class GitObjects(Protocol):
@@ -70,7 +70,7 @@ class GitObjects(Protocol):
 
 
 class GitRepository(Protocol):
-    """What is served: names of commits, and objects."""
+    """A repository to serve: its refs and its objects."""
 
     @property
     def branches(self) -> Mapping[str, CommitId]:
@@ -93,9 +93,9 @@ def advertisement(policy: FilterPolicy) -> bytes:
 
 
 def upload_pack(repository: GitRepository, request: bytes, policy: FilterPolicy) -> Iterator[bytes]:
-    """Answer `POST git-upload-pack`: the command `ls-refs` or `fetch`; raises `ValueError` for what is neither.
+    """Answer `POST git-upload-pack`: the command `ls-refs` or `fetch`; raises `ValueError` for a malformed request.
 
-    What is wrong with a blob ends the answer with an error that git shows.
+    If a blob cannot be read, the answer ends with an error that git shows.
     """
     command, arguments = _parse(request)
     if command == b"ls-refs":
@@ -106,7 +106,7 @@ def upload_pack(repository: GitRepository, request: bytes, policy: FilterPolicy)
 
 
 def error_line(message: str) -> bytes:
-    """Return an answer that has git end with this message (gitprotocol-pack(5))."""
+    """Return an answer that makes git fail with this message (gitprotocol-pack(5))."""
     return pkt_line(b"ERR " + _line(message) + b"\n")
 
 
@@ -114,7 +114,7 @@ def _parse(request: bytes) -> tuple[bytes, list[bytes]]:
     packets: list[list[bytes]] = [[]]
     stream = BytesIO(request)
     while header := stream.read(4):
-        length = int(header, 16)  # `ValueError` for what is no request
+        length = int(header, 16)  # `ValueError` for a malformed request
         if length < 4:
             packets.append([])
         else:
@@ -176,7 +176,7 @@ def _answer(shallow: bytes, pack: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _parts(data: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes, as many at a time as one packet carries."""
+    """Yield the same bytes, one packet's worth at a time."""
     held = bytearray()
     for piece in data:
         held += piece
@@ -212,7 +212,7 @@ def _entries(objects: GitObjects, oids: list[ObjectID]) -> Iterator[bytes]:
 
 
 class _Opened:
-    """An object that goes out soon: a blob that must be brought is asked for now."""
+    """An object that is sent soon. A blob that is not here is requested now."""
 
     def __init__(self, item: ShaFile | LateBlob) -> None:
         if isinstance(item, ShaFile):
@@ -241,7 +241,7 @@ def _closure(
 ) -> tuple[list[ObjectID], list[ObjectID]]:
     """Return the objects reachable from the wants within the depth, and the commits where the history was cut.
 
-    A blob is not looked at: the tree says that it is one.
+    Blobs are not read: the tree says which objects they are.
     """
     store = repository.objects
     found: dict[ObjectID, None] = {}
