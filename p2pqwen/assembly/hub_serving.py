@@ -102,7 +102,7 @@ def read_access(token_file: Path | None, allow: Sequence[str], hosts: Sequence[s
     """Return who may ask; raises `UsageError` for an invalid token or network, `NotFoundError`, `DiskError`."""
     token = None
     if token_file is not None:
-        token = durable.read(token_file, max_bytes=MAX_TOKEN).decode("utf-8", "replace").strip()
+        token = durable.read(token_file, max_bytes=MAX_TOKEN, pipe=True).decode("utf-8", "replace").strip()
         if len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable():
             expected = f"{_LEAST_TOKEN} printable ASCII characters or more"
             raise UsageError(f"{token_file} holds no token", expected=expected)

@@ -19,6 +19,7 @@ from p2pqwen.config.settings import (
 from p2pqwen.errors import DiskError, FormatError, UsageError
 from p2pqwen.hidden import hide
 from p2pqwen.library.home import Home
+from p2pqwen.portable.files import open_plain
 from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.user_path import no_home, user_path
 from p2pqwen.values.hub_token import HubToken
@@ -38,7 +39,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
 def _said_in_file(home: Home) -> Mapping[str, Any]:
     """Return the fields of a `Config` that config.toml sets."""
     try:
-        with home.config_file.open("rb") as file:
+        with open_plain(home.config_file) as file:
             data = file.read(MAX_CONFIG_BYTES)
     except FileNotFoundError:
         return {}
@@ -111,7 +112,7 @@ def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
 
 def _token_file(path: Path) -> HubToken:
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             # Bytes that are not UTF-8 survive here and are no valid token: a caller that asks for it gets the error.
             return HubToken(file.read(MAX_TOKEN_FILE).decode("utf-8", "surrogateescape"), str(path))
     except OSError:

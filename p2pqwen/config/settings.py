@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from p2pqwen.errors import UsageError
 from p2pqwen.library.space import RESERVE
+from p2pqwen.portable.files import open_plain
 from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 
@@ -149,7 +150,7 @@ class AlertsConfig:
         if self.to_file is None:
             return self.to
         try:
-            with self.to_file.open("rb") as file:
+            with open_plain(self.to_file) as file:
                 lines = file.read(MAX_TOKEN_FILE).decode("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             got = getattr(error, "strerror", None) or "no UTF-8"

@@ -395,7 +395,8 @@ class LocalHub:
                 return web.Response(status=403, text="only smart HTTP, and only reading")
             body = advertisement(self.git_filter)
             return web.Response(body=body, content_type="application/x-git-upload-pack-advertisement")
-        body = await asyncio.to_thread(upload_pack, repository, await request.read(), self.git_filter)
+        asked = await request.read()
+        body = await asyncio.to_thread(lambda: b"".join(upload_pack(repository, asked, self.git_filter)))
         call.sent = len(body)
         return web.Response(body=body, content_type="application/x-git-upload-pack-result")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from p2pqwen.errors import FormatError
 from p2pqwen.hub.looked_for import absent_names
 from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.portable.files import open_plain
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoKind
 
@@ -37,9 +38,11 @@ def without_xet(entry: object) -> object:
 def read_tree(path: Path) -> dict[str, object] | None:
     """Return the files that a list names, None if it is missing or malformed; raises `OSError`."""
     try:
-        if path.stat().st_size > MAX_TREE_FILE:
+        with open_plain(path) as file:
+            text = file.read(MAX_TREE_FILE + 1)
+        if len(text) > MAX_TREE_FILE:
             return None
-        document = json.loads(path.read_bytes())
+        document = json.loads(text)
     except (FileNotFoundError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.get("format_version") != TREE_FORMAT:

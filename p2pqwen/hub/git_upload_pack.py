@@ -1,21 +1,27 @@
 """The reading half of a git server: protocol version 2 over smart HTTP, with partial clone (gitprotocol-v2(5)).
 
-It supports `git clone`, a shallow fetch of any one commit, and the filters `tree:0` and `blob:none`. Large files are in
-LFS, so a repository is small, and each request's pack is made in memory. A commit whose parents are missing here is
-announced as shallow, as git does for a shallow repository.
+It supports `git clone`, a shallow fetch of any one commit, and the filters `tree:0` and `blob:none`. A pack is streamed
+while it is made: a few blobs are open, and none is in memory. A commit whose parents are missing here is announced as
+shallow, as git does for a shallow repository.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import re
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
+from itertools import islice
 from typing import Literal, Protocol
 
 from dulwich.object_format import DEFAULT_OBJECT_FORMAT
-from dulwich.objects import Commit, ObjectID, ShaFile, Tag, Tree
-from dulwich.pack import write_pack_objects
+from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
+from dulwich.pack import pack_object_header
 from dulwich.protocol import pkt_line
 
+from p2pqwen.errors import P2pqwenError
 from p2pqwen.values.digest import CommitId
 
 FilterPolicy = Literal["allow", "ignore", "refuse"]
@@ -23,9 +29,34 @@ FilterPolicy = Literal["allow", "ignore", "refuse"]
 
 _DELIMITER = b"0001"
 _FLUSH = b"0000"
-_SIDEBAND_DATA = b"\x01"
+_SIDEBAND_DATA, _SIDEBAND_ERROR = b"\x01", b"\x03"
 _SIDEBAND_SIZE = 65515
 _UNBOUNDED = 1 << 31
+_OID = re.compile(rb"[0-9a-f]{40}", re.ASCII)
+_OPEN_AHEAD = 32
+_SPEED = 1  # of zlib: large files outside LFS are text, or hardly compress
+_MESSAGE = 1000  # bytes
+
+
+class Content(Protocol):
+    """The content of a blob, being read."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield it from start to end; raises `P2pqwenError`, also if it is not the blob's."""
+
+    def close(self) -> None:
+        """Stop reading."""
+
+
+class LateBlob(Protocol):
+    """A blob that is read while it is sent."""
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+
+    def open(self) -> Content:
+        """Start to read it, which may start a download; raises `P2pqwenError`."""
 
 
 class GitObjects(Protocol):
@@ -34,7 +65,7 @@ class GitObjects(Protocol):
     def __contains__(self, oid: ObjectID, /) -> bool:
         """Tell whether there is such an object."""
 
-    def __getitem__(self, oid: ObjectID, /) -> ShaFile:
+    def __getitem__(self, oid: ObjectID, /) -> ShaFile | LateBlob:
         """Return an object; raises `KeyError`."""
 
 
@@ -61,14 +92,22 @@ def advertisement(policy: FilterPolicy) -> bytes:
     return pkt_line(b"# service=git-upload-pack\n") + _FLUSH + b"".join(map(pkt_line, capabilities)) + _FLUSH
 
 
-def upload_pack(repository: GitRepository, request: bytes, policy: FilterPolicy) -> bytes:
-    """Answer `POST git-upload-pack`: the command `ls-refs` or `fetch`; raises `ValueError` for a malformed request."""
+def upload_pack(repository: GitRepository, request: bytes, policy: FilterPolicy) -> Iterator[bytes]:
+    """Answer `POST git-upload-pack`: the command `ls-refs` or `fetch`; raises `ValueError` for a malformed request.
+
+    If a blob cannot be read, the answer ends with an error that git shows.
+    """
     command, arguments = _parse(request)
     if command == b"ls-refs":
-        return _list_refs(repository, arguments)
+        return iter((_list_refs(repository, arguments),))
     if command == b"fetch":
         return _fetch(repository, arguments, policy)
-    return pkt_line(b"ERR unknown command\n")
+    return iter((error_line("unknown command"),))
+
+
+def error_line(message: str) -> bytes:
+    """Return an answer that makes git fail with this message (gitprotocol-pack(5))."""
+    return pkt_line(b"ERR " + _line(message) + b"\n")
 
 
 def _parse(request: bytes) -> tuple[bytes, list[bytes]]:
@@ -97,44 +136,123 @@ def _list_refs(repository: GitRepository, arguments: list[bytes]) -> bytes:
     return b"".join(pkt_line(commit + b" " + name + suffix + b"\n") for name, commit, suffix in wanted) + _FLUSH
 
 
-def _fetch(repository: GitRepository, arguments: list[bytes], policy: FilterPolicy) -> bytes:
-    wants = [ObjectID(line.removeprefix(b"want ")) for line in arguments if line.startswith(b"want ")]
+def _fetch(repository: GitRepository, arguments: list[bytes], policy: FilterPolicy) -> Iterator[bytes]:
+    wants = [_oid(line.removeprefix(b"want ")) for line in arguments if line.startswith(b"want ")]
     spec = next((line.removeprefix(b"filter ") for line in arguments if line.startswith(b"filter ")), None)
     deepen = next((int(line.removeprefix(b"deepen ")) for line in arguments if line.startswith(b"deepen ")), None)
     if spec is not None and policy != "allow":
-        return pkt_line(b"ERR filtering not recognized\n")
+        return iter((error_line("filtering not recognized"),))
     if b"done" not in arguments:
-        return pkt_line(b"acknowledgments\n") + pkt_line(b"NAK\n") + _FLUSH
+        return iter((pkt_line(b"acknowledgments\n") + pkt_line(b"NAK\n") + _FLUSH,))
     if missing := [want for want in wants if want not in repository.objects]:
-        return pkt_line(b"ERR upload-pack: not our ref " + missing[0] + b"\n")
+        return iter((error_line(f"upload-pack: not our ref {missing[0].decode()}"),))
     found, boundary = _closure(repository, wants, deepen or _UNBOUNDED, spec)
     shallow = b""
     if deepen is not None or boundary:
         shallow = pkt_line(b"shallow-info\n") + b"".join(pkt_line(b"shallow " + oid + b"\n") for oid in boundary)
         shallow += _DELIMITER
-    pack = BytesIO()
-    write_pack_objects(pack, [(item, None) for item in found], DEFAULT_OBJECT_FORMAT, deltify=False)
-    return shallow + pkt_line(b"packfile\n") + b"".join(_sideband(pack.getvalue())) + _FLUSH
+    return _answer(shallow, _pack(repository.objects, found))
 
 
-def _sideband(data: bytes) -> Iterator[bytes]:
-    for start in range(0, len(data), _SIDEBAND_SIZE):
-        yield pkt_line(_SIDEBAND_DATA + data[start : start + _SIDEBAND_SIZE])
+def _oid(text: bytes) -> ObjectID:
+    if not _OID.fullmatch(text):
+        raise ValueError(text[:_MESSAGE])
+    return ObjectID(text)
+
+
+def _line(message: str) -> bytes:
+    shown = "".join(letter if letter.isprintable() else " " for letter in message)
+    return shown.encode(errors="replace")[:_MESSAGE]
+
+
+def _answer(shallow: bytes, pack: Iterator[bytes]) -> Iterator[bytes]:
+    yield shallow + pkt_line(b"packfile\n")
+    try:
+        for part in _parts(pack):
+            yield pkt_line(_SIDEBAND_DATA + part)
+    except P2pqwenError as error:
+        yield pkt_line(_SIDEBAND_ERROR + _line(error.message) + b"\n")
+    yield _FLUSH
+
+
+def _parts(data: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes, one packet's worth at a time."""
+    held = bytearray()
+    for piece in data:
+        held += piece
+        while len(held) >= _SIDEBAND_SIZE:
+            yield bytes(held[:_SIDEBAND_SIZE])
+            del held[:_SIDEBAND_SIZE]
+    if held:
+        yield bytes(held)
+
+
+def _pack(objects: GitObjects, oids: list[ObjectID]) -> Iterator[bytes]:
+    """Yield a pack of these objects, none of them as a delta (gitformat-pack(5)); raises `P2pqwenError`."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for piece in _entries(objects, oids):
+        digest.update(piece)
+        yield piece
+    yield digest.digest()
+
+
+def _entries(objects: GitObjects, oids: list[ObjectID]) -> Iterator[bytes]:
+    yield b"PACK" + (2).to_bytes(4, "big") + len(oids).to_bytes(4, "big")
+    waiting, opened = iter(oids), deque[_Opened]()
+    try:
+        while True:
+            opened += (_Opened(objects[oid]) for oid in islice(waiting, _OPEN_AHEAD - len(opened)))
+            if not opened:
+                return
+            yield from opened[0].entry()
+            opened.popleft().close()
+    finally:
+        for one in opened:
+            one.close()
+
+
+class _Opened:
+    """An object that is sent soon. A blob that is not here is requested now."""
+
+    def __init__(self, item: ShaFile | LateBlob) -> None:
+        if isinstance(item, ShaFile):
+            data = item.as_raw_string()
+            self._content, self._pieces = None, iter((data,))
+            self._kind, self._size = item.type_num, len(data)
+        else:
+            self._content = item.open()
+            self._pieces = self._content.pieces()
+            self._kind, self._size = Blob.type_num, item.size
+
+    def entry(self) -> Iterator[bytes]:
+        yield bytes(pack_object_header(self._kind, None, self._size, DEFAULT_OBJECT_FORMAT))
+        compress = zlib.compressobj(_SPEED)
+        for piece in self._pieces:
+            yield compress.compress(piece)
+        yield compress.flush()
+
+    def close(self) -> None:
+        if self._content is not None:
+            self._content.close()
 
 
 def _closure(
     repository: GitRepository, wants: list[ObjectID], depth: int, spec: bytes | None
-) -> tuple[list[ShaFile], list[ObjectID]]:
-    """Return the objects reachable from the wants within the depth, and the commits where the history was cut."""
+) -> tuple[list[ObjectID], list[ObjectID]]:
+    """Return the objects reachable from the wants within the depth, and the commits where the history was cut.
+
+    Blobs are not read: the tree says which objects they are.
+    """
     store = repository.objects
-    found: dict[ObjectID, ShaFile] = {}
+    found: dict[ObjectID, None] = {}
     boundary: list[ObjectID] = []
     pending = [(want, 1) for want in wants]
     while pending:
         oid, level = pending.pop()
         if oid in found:
             continue
-        item = found[oid] = store[oid]
+        found[oid] = None
+        item = store[oid]
         if isinstance(item, Commit):
             if level < depth and all(parent in store for parent in item.parents):
                 pending += [(parent, level + 1) for parent in item.parents]
@@ -145,7 +263,8 @@ def _closure(
         elif isinstance(item, Tag):
             pending.append((item.object[1], level))
         elif isinstance(item, Tree):
-            pending += [
-                (entry.sha, level) for entry in item.iteritems() if spec != b"blob:none" or entry.mode & 0o040000
-            ]
-    return list(found.values()), boundary
+            below = list(item.iteritems())
+            if spec != b"blob:none":
+                found.update((entry.sha, None) for entry in below if not entry.mode & 0o040000)
+            pending += [(entry.sha, level) for entry in below if entry.mode & 0o040000]
+    return list(found), boundary

@@ -267,11 +267,14 @@ def sync_folder(folder: Path) -> None:
     files.sync_folder(folder)
 
 
-def read(path: Path, *, max_bytes: int) -> bytes:
-    """Read a whole file of at most `max_bytes`; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
+def read(path: Path, *, max_bytes: int, pipe: bool = False) -> bytes:
+    """Read a whole file of at most `max_bytes`; raises `NotFoundError`, `FormatError` (too large), `DiskError`.
+
+    `pipe`: the path may name a pipe too, as `<(…)` in a shell does.
+    """
     with disk_errors(f"read {path}"):
         try:
-            file = path.open("rb")
+            file = files.open_plain_or_pipe(path) if pipe else files.open_plain(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"no file {path}") from error
         with file:
@@ -285,7 +288,7 @@ def read_pieces(path: Path) -> Iterator[bytes]:
     """Yield a file in pieces, whatever its size; raises what `read` does, except for size."""
     with disk_errors(f"read {path}"):
         try:
-            file = path.open("rb")
+            file = files.open_plain(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"no file {path}") from error
         with file:

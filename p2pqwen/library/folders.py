@@ -23,6 +23,7 @@ from p2pqwen.errors import DiskError, FormatError, P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.linking import shares_blocks
 from p2pqwen.library.space import RESERVE, free_space
+from p2pqwen.portable.files import open_plain
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import library_parts
@@ -289,7 +290,7 @@ def _snapshots(entry: Mapping[str, Any]) -> list[tuple[SnapshotId, int]]:
 
 def _read_id(folder: LibraryFolder) -> str | None:
     try:
-        with (folder.root / ID_FILE).open("rb") as file:
+        with open_plain(folder.root / ID_FILE) as file:
             return file.read(_MAX_ID).decode("ascii").strip() or None
     except (OSError, UnicodeDecodeError):
         return None

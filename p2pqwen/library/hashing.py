@@ -25,6 +25,7 @@ from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
+from p2pqwen.portable.files import open_plain_raw, require_plain, without_waiting
 from p2pqwen.portable.process import is_thread_idle
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, hash_small, steps
@@ -135,7 +136,7 @@ def _checked_blob_id(path: Path) -> GitOid:
 def feed_appended(digester: Digester, path: Path, on_bytes: OnBytes | None = None) -> None:
     """Feed what was appended to a growing file; a missing file is no error."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_plain_raw(path) as file:
             if os.fstat(file.fileno()).st_size >= digester.done:
                 _feed(file, digester, on_bytes)
     except FileNotFoundError:
@@ -156,8 +157,10 @@ def hash_file(
     Raises `DiskError`, and `FileChangedError` if its size, inode or modification time changes meanwhile. Memory: one
     read buffer and one piece's leaves.
     """
-    with disk_errors(f"read {path}"), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - of each of many files
+    # Of each of many files: one system call less than `open_plain_raw`.
+    with disk_errors(f"read {path}"), FileIO(path, "rb", opener=without_waiting) as file:
         before = os.fstat(file.fileno())
+        require_plain(before)
         if begun is None and before.st_size <= min(READ_SIZE, MAX_KEPT, piece_length - 1):
             data = _read(file, before.st_size)
             after = os.fstat(file.fileno())

@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.portable.files import can_clone, clone
+from p2pqwen.portable.files import can_clone, clone, open_plain_raw
 
 _NO_HARD_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
@@ -72,7 +72,7 @@ def _hard_link(source: Path, target: Path) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
+    with open_plain_raw(source) as reader, target.open("xb", buffering=0) as writer:
         try:
             shutil.copyfileobj(reader, writer, 1 << 20)
         except BaseException:

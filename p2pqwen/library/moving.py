@@ -24,7 +24,7 @@ from p2pqwen.library.folders import LibraryFolder, device
 from p2pqwen.library.own_files import Left, below, delete_own, set_aside
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State, seal_of
 from p2pqwen.library.verified import Verified
-from p2pqwen.portable.files import clone
+from p2pqwen.portable.files import clone, open_plain
 from p2pqwen.torrent.info import FileEntry
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -194,7 +194,7 @@ def _copy(source: Path, target: Path, on_bytes: Callable[[int], object]) -> None
     before = source.stat()
     if not clone(source, target):
         took, gives = hashlib.sha256(), hashlib.sha256()
-        with source.open("rb") as reader, target.open("xb") as writer:
+        with open_plain(source) as reader, target.open("xb") as writer:
             while block := reader.read(_BLOCK):
                 took.update(block)
                 writer.write(block)

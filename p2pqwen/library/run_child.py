@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from p2pqwen.library.hash_child import OtherFileError, serve
+from p2pqwen.portable.files import open_plain_raw
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, steps
 
 READ_SIZE = 256 * 1024
@@ -94,7 +95,7 @@ class Answers:
 @contextmanager
 def _opened(run: Run) -> Iterator[FileIO]:
     try:
-        file = Path(run.path).open("rb", buffering=0)  # noqa: SIM115 - below
+        file = open_plain_raw(Path(run.path))
     except FileNotFoundError as error:
         raise OtherFileError(f"{run.path} was moved or removed") from error
     with file:

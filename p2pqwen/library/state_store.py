@@ -207,7 +207,10 @@ class StateStore:
                         got=str(error),
                         hint="end that process (`p2pqwen status` shows a node); the next command repairs the file",
                     ) from error
-                return self._rebuild(str(error), self._report)
+                try:
+                    return self._rebuild(str(error), self._report)
+                except sqlite3.Error as again:
+                    raise _unusable("repair", self._path, again) from again
 
     def _open(self, report: Report) -> sqlite3.Connection:
         if not self._path.exists():
@@ -329,7 +332,12 @@ def _make(path: Path) -> None:
     with disk_errors(f"create {path}"):
         new.unlink(missing_ok=True)  # of a killed process: under the lock, one process at a time makes a database
         os.close(open_private(new, os.O_RDWR))
-    _connect(new).close()
+    try:
+        _connect(new).close()
+    except sqlite3.Error as error:
+        raise _unusable("create", path, error) from error
+    if not new.stat().st_size:  # SQLite does not report that it could not write the first page
+        raise _unusable("create", path, sqlite3.OperationalError("database or disk is full"))
     rename(new, path)
 
 

@@ -22,7 +22,7 @@ from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
 from p2pqwen.library.hashing import SMALL_IN_JOB, Digester, FileDigests, hash_workers
 from p2pqwen.library.run_child import READ_SIZE
-from p2pqwen.portable.files import hole_after
+from p2pqwen.portable.files import hole_after, open_plain_raw
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
@@ -128,7 +128,7 @@ class TrailingHasher:
         if file.size:
             if not self._wait_for(lambda: self._have[file.pieces[0]] and file.location.exists()):
                 return None
-            with disk_errors(f"read {file.location}"), file.location.open("rb", buffering=0) as opened:
+            with disk_errors(f"read {file.location}"), open_plain_raw(file.location) as opened:
                 if not self._follow(file, opened, digests):
                     return None
             if file.size > READ_SIZE:  # small files are synced together, before they are marked as complete

@@ -7,13 +7,13 @@ The guard checks the URL and every redirect: a private address is allowed only i
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError
 from p2pqwen.mirrors.location import is_web
+from p2pqwen.portable.files import open_plain
 from p2pqwen.values.named_hosts import NamedHosts
 
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,250}"', re.ASCII)
@@ -146,9 +146,7 @@ def read_now(location: str, *, max_bytes: int, named: NamedHosts, timeouts: Time
 
 def _read_file(path: Path, max_bytes: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise DiskError(f"{path} is not a plain file")
+        with open_plain(path) as file:
             data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise NotFoundError(f"no file {path}") from error

@@ -9,9 +9,10 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from io import BufferedReader, FileIO
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import BinaryIO, Final
 
 from p2pqwen.portable.optional import optional_module
 
@@ -26,6 +27,13 @@ _NO_CLONE = _NEVER_CLONED | {errno.EINVAL, errno.EPERM}
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a FIFO there must not block us
+_NO_TERMINAL = getattr(os, "O_NOCTTY", 0)
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _BLOCK = 512
 _NO_SIZE = 0xFFFFFFFF  # INVALID_FILE_SIZE
 
@@ -232,6 +240,58 @@ def _compressed_size(path: Path, ctypes: ModuleType) -> int:
     if low == _NO_SIZE and kernel.GetLastError():
         raise OSError(errno.EIO, f"Windows does not tell how much of the disk {path} takes")
     return int(high.value) << 32 | int(low)
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Do what `open_plain_raw` does, with buffering."""
+    return BufferedReader(open_plain_raw(path))
+
+
+def open_plain_raw(path: Path) -> FileIO:
+    """Open a regular file for reading, following links; raises `OSError`, also for anything but a regular file.
+
+    A pipe may have no writer, a device no end, and opening a device may have effects, so these are not even opened.
+    """
+    require_plain(path.stat())
+    file = FileIO(path, "rb", opener=without_waiting)
+    try:
+        require_plain(os.fstat(file.fileno()))  # in case something took its place
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def open_plain_or_pipe(path: Path) -> BinaryIO:
+    """Do what `open_plain` does, and also open a pipe, such as a shell's `<(…)`.
+
+    A pipe without a writer reads as empty. Another one is read as fast as its writer writes.
+    """
+    if not stat.S_ISFIFO(path.stat().st_mode):
+        return open_plain(path)
+    file = FileIO(path, "rb", opener=without_waiting)
+    os.set_blocking(file.fileno(), True)
+    return BufferedReader(file)
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Open what may be a pipe without waiting for a writer. An `opener` of `open`; `require_plain` is to follow."""
+    try:
+        return os.open(path, flags | _NO_WAIT | _NO_TERMINAL)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            require_plain(os.stat(path))  # noqa: PTH116 - a text, of each of many files
+        raise
+
+
+def require_plain(found: os.stat_result) -> None:
+    """Raise `OSError` for anything but a regular file."""
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFREG:
+        return
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, f"{_KINDS.get(kind, 'something else')}, not a file")
 
 
 def open_no_link(path: Path) -> int:

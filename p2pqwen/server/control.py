@@ -24,7 +24,7 @@ from aiohttp import web
 from p2pqwen.errors import FormatError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report, ignore
 from p2pqwen.loop_thread import LoopThread
-from p2pqwen.net.fault_log import fault_log
+from p2pqwen.net.web_server import WebServer
 from p2pqwen.portable.sockets import take_port_again, unix_sockets_work
 from p2pqwen.server import address, guard
 from p2pqwen.server.page import PAGE_HEADERS, Text, page_files
@@ -85,7 +85,7 @@ class ControlServer:
         self._pool = ThreadPoolExecutor(_WORKERS, "control")
         self._thread = LoopThread("control")
         self._loop = self._thread.loop
-        self._runners: list[web.AppRunner] = []
+        self._servers: list[WebServer] = []
         self._tickets = Tickets()
 
     def __enter__(self) -> Self:
@@ -151,10 +151,9 @@ class ControlServer:
         for route, call in self._calls.items() if calls else ():
             method, _, path = route.partition(" ")
             app.router.add_route(method, path, self._call_handler(call))
-        runner = web.AppRunner(app, access_log=None, logger=fault_log(), shutdown_timeout=1.0)
-        await runner.setup()
-        self._runners.append(runner)
-        await web.SockSite(runner, listener).start()
+        server = WebServer(app, shutdown_timeout=1.0)
+        self._servers.append(server)
+        await server.start(listener)
 
     def _text_handler(self, text: Callable[[], Text]) -> guard.Handler:
         async def answer(_request: web.Request) -> web.StreamResponse:
@@ -202,9 +201,9 @@ class ControlServer:
         return response
 
     def _close(self) -> None:
-        for runner in self._runners:
+        for server in self._servers:
             with contextlib.suppress(TimeoutError):
-                self._thread.call(runner.cleanup(), _STOP_SECONDS)
+                self._thread.call(server.stop(), _STOP_SECONDS)
         self._thread.stop(_STOP_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -5,7 +5,7 @@ Methods are called on threads, and may raise `P2pqwenError`; `HubRefusedError` h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,8 +77,11 @@ class GitSide(Protocol):
     def advertise(self, repo: RepoId) -> bytes:
         """Answer `info/refs?service=git-upload-pack`; raises `HubRefusedError`."""
 
-    def upload_pack(self, repo: RepoId, request: bytes) -> bytes:
-        """Answer `git-upload-pack`; raises `HubRefusedError`."""
+    def upload_pack(self, repo: RepoId, request: bytes, gone: Callable[[], bool]) -> Iterator[bytes]:
+        """Answer `git-upload-pack`, piece after piece; raises `HubRefusedError`. Once `gone` is true it may end."""
+
+    def refusal(self, message: str) -> bytes:
+        """Return the answer that has git end with this message."""
 
     def lfs(self, repo: RepoId, oids: Iterable[str]) -> Mapping[str, LfsFile]:
         """Find LFS files by the SHA-256 of their content; raises `HubRefusedError`."""

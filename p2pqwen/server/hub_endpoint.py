@@ -30,12 +30,12 @@ from p2pqwen.hub_api.paths_body import MAX_BODY, asked_paths
 from p2pqwen.hub_api.problem import HubProblem, entry_not_found, repo_not_found
 from p2pqwen.hub_api.request import Asked, parse_path
 from p2pqwen.loop_thread import LoopThread
-from p2pqwen.net.fault_log import fault_log
+from p2pqwen.net.web_server import WebServer
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.server.hub_access import HubAccess
 from p2pqwen.server.hub_body import answer_file
 from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubMovedError, HubRefusedError, HubSnapshot, problem_of
-from p2pqwen.server.hub_git import answer_git, answer_lfs
+from p2pqwen.server.hub_git import GitAnswers, answer_lfs
 from p2pqwen.server.hub_upstream import HubUpstream
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.snapshot_id import RepoId
@@ -79,12 +79,13 @@ class HubEndpoint:
         git: GitSide | None = None,
         upstream: HubUpstream | None = None,
     ) -> None:
-        self._catalogue, self._settings, self._git, self._upstream = catalogue, settings, git, upstream
+        self._catalogue, self._settings, self._upstream = catalogue, settings, upstream
+        self._git = None if git is None else GitAnswers(git)
         self.host, self.port = settings.host, settings.port
         self._pool = ThreadPoolExecutor(_WORKERS, "hub endpoint")
         self._opening = ThreadPoolExecutor(_OPENING, "hub open")  # may wait for a download to begin
         self._thread = LoopThread("hub endpoint")
-        self._runner: web.AppRunner | None = None
+        self._server: WebServer | None = None
         self._kept: WeighedCache[tuple[RepoId, str], tuple[float, HubSnapshot]] = WeighedCache(_KEPT_BYTES, _weight)
 
     @property
@@ -106,19 +107,20 @@ class HubEndpoint:
         if self._upstream is not None:
             with contextlib.suppress(TimeoutError):
                 self._thread.call(self._upstream.close(), _STOP_SECONDS)
-        if self._runner is not None:
+        if self._server is not None:
             with contextlib.suppress(TimeoutError):
-                self._thread.call(self._runner.cleanup(), _STOP_SECONDS)
+                self._thread.call(self._server.stop(), _STOP_SECONDS)
         self._thread.stop(_STOP_SECONDS)
         for pool in (self._pool, self._opening):
             pool.shutdown(wait=False, cancel_futures=True)
+        if self._git is not None:
+            self._git.close()
 
     async def _start(self, listener: socket.socket) -> None:
         app = web.Application(middlewares=[self._guard()], client_max_size=MAX_BODY)
         app.router.add_route("*", r"/{tail:[\s\S]*}", self._answer)  # a dot does not match a newline
-        self._runner = web.AppRunner(app, access_log=None, logger=fault_log(), shutdown_timeout=0.2)
-        await self._runner.setup()
-        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+        self._server = WebServer(app, shutdown_timeout=0.2)
+        await self._server.start(listener, backlog=_BACKLOG)
 
     def _guard(self) -> Any:  # noqa: ANN401 - aiohttp's middleware
         @web.middleware
@@ -173,13 +175,13 @@ class HubEndpoint:
             raise HubRefusedError(HubProblem(404, None, "Not found"))
         return refusal(HubProblem(405, None, f"{request.method} is not possible here"), Allow="GET, HEAD")
 
-    async def _ask_git(self, request: web.Request, asked: Asked, side: GitSide) -> web.StreamResponse:
+    async def _ask_git(self, request: web.Request, asked: Asked, git: GitAnswers) -> web.StreamResponse:
         repo = _repo(asked)
         if repo is None:
             raise HubRefusedError(repo_not_found(asked.repo))
         if asked.kind == "lfs-batch":
-            return await answer_lfs(request, repo, side, self._pool, self._own_url(request))
-        return await answer_git(request, asked, repo, side, self._pool)
+            return await answer_lfs(request, repo, git.side, self._pool, self._own_url(request))
+        return await git.answer(request, asked, repo, self._pool)
 
     async def _registry(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         """Answer what llama.cpp and Ollama request: a GGUF file by its quantisation."""

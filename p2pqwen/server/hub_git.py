@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
@@ -19,27 +23,110 @@ from p2pqwen.values.strict_json import JsonObject, JsonValue, parse_call
 
 MAX_OBJECTS = 1000
 """LFS objects of one batch; git-lfs requests 100."""
+CLONES = 16
+"""Clones served at once. Each holds about 2 MiB and the ids of its objects."""
+IDLE_SECONDS = 60.0
+"""A client that takes longer for `_AT_ONCE` bytes is disconnected."""
+_AT_ONCE = 1 << 20
+_LOOK_SECONDS = 1.0
 _LFS_TYPE = "application/vnd.git-lfs+json"
 _SERVICE = "git-upload-pack"
+_RESULT = f"application/x-{_SERVICE}-result"
 _UNCACHED = {"Cache-Control": "no-cache"}
+Result = TypeVar("Result")
 
 
-async def answer_git(request: web.Request, asked: Asked, repo: RepoId, side: GitSide, pool: Executor) -> web.Response:
-    """Answer git's two requests, the advertisement and the fetch; raises `HubRefusedError`."""
-    loop = asyncio.get_running_loop()
-    if asked.path == "info/refs":
-        if request.query.get("service") != _SERVICE:
-            raise HubRefusedError(HubProblem(403, None, "only smart HTTP, and only reading"))
-        body = await loop.run_in_executor(pool, side.advertise, repo)
-        return web.Response(body=body, content_type=f"application/x-{_SERVICE}-advertisement", headers=_UNCACHED)
-    if request.method != "POST":
-        raise HubRefusedError(HubProblem(405, None, "git asks with POST"))
-    try:
-        wanted = await request.read()
-    except web.RequestPayloadError as error:  # it claims to be compressed, and is not
-        raise HubRefusedError(HubProblem(400, None, "not a request that git makes")) from error
-    body = await loop.run_in_executor(pool, side.upload_pack, repo, wanted)
-    return web.Response(body=body, content_type=f"application/x-{_SERVICE}-result", headers=_UNCACHED)
+class GitAnswers:
+    """Answers git. A pack is streamed while it is made. Refuses more than `CLONES` at once."""
+
+    def __init__(self, side: GitSide) -> None:
+        self.side = side
+        self._pool = ThreadPoolExecutor(CLONES, "hub git")  # each may wait for a download
+        self._running = 0
+
+    def close(self) -> None:
+        """End its threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def answer(self, request: web.Request, asked: Asked, repo: RepoId, pool: Executor) -> web.StreamResponse:
+        """Answer git's two requests, the advertisement and the fetch; raises `HubRefusedError`, `P2pqwenError`."""
+        if asked.path == "info/refs":
+            if request.query.get("service") != _SERVICE:
+                raise HubRefusedError(HubProblem(403, None, "only smart HTTP, and only reading"))
+            body = await asyncio.get_running_loop().run_in_executor(pool, self.side.advertise, repo)
+            if "version=2" not in request.headers.get("Git-Protocol", "").split(
+                ":"
+            ):  # otherwise the clone would be empty
+                body = self.side.refusal(
+                    "this server speaks only protocol version 2: it takes git 2.18 and protocol.version=2"
+                )
+            return web.Response(body=body, content_type=f"application/x-{_SERVICE}-advertisement", headers=_UNCACHED)
+        if request.method != "POST":
+            raise HubRefusedError(HubProblem(405, None, "git asks with POST"))
+        try:
+            wanted = await request.read()
+        except web.RequestPayloadError as error:  # it claims to be compressed, and is not
+            raise HubRefusedError(HubProblem(400, None, "not a request that git makes")) from error
+        if self._running >= CLONES:
+            body = self.side.refusal(f"{CLONES} clones are being served; try again in a minute")
+            return web.Response(body=body, content_type=_RESULT, headers=_UNCACHED)
+        self._running += 1
+        try:
+            return await self._send(request, repo, wanted)
+        finally:
+            self._running -= 1
+
+    async def _send(self, request: web.Request, repo: RepoId, wanted: bytes) -> web.StreamResponse:
+        gone = threading.Event()
+        pieces: Iterator[bytes] = iter(())
+        response = web.StreamResponse(headers=_UNCACHED)
+        response.content_type = _RESULT
+        try:
+            # Before the status line: a failure here still has a status of its own.
+            pieces = await self._run(request, gone, lambda: self.side.upload_pack(repo, wanted, gone.is_set))
+            piece = await self._run(request, gone, lambda: next(pieces, b""))
+            await response.prepare(request)
+            while piece:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await response.write(piece)
+                piece = await self._run(request, gone, lambda: _gathered(pieces))
+            await response.write_eof()
+        except Exception:
+            if not response.prepared:
+                raise
+            if request.transport is not None:  # no client takes a truncated pack for a whole one
+                request.transport.abort()
+        finally:
+            gone.set()
+            with suppress(RuntimeError):  # the endpoint has stopped
+                self._pool.submit(_close_quietly, pieces)
+        return response
+
+    async def _run(self, request: web.Request, gone: threading.Event, call: Callable[[], Result]) -> Result:
+        """Run a call on a thread, and set `gone` if the client disconnects meanwhile."""
+        coming = asyncio.get_running_loop().run_in_executor(self._pool, call)
+        while not coming.done():
+            await asyncio.wait({coming}, timeout=_LOOK_SECONDS)
+            if request.transport is None or request.transport.is_closing():
+                gone.set()
+        return coming.result()
+
+
+def _gathered(pieces: Iterator[bytes]) -> bytes:
+    """Return about `_AT_ONCE` bytes, none at the end."""
+    found = bytearray()
+    for piece in pieces:
+        found += piece
+        if len(found) >= _AT_ONCE:
+            break
+    return bytes(found)
+
+
+def _close_quietly(pieces: Iterator[bytes]) -> None:
+    close = getattr(pieces, "close", None)
+    if close is not None:
+        with suppress(ValueError):  # "generator already executing": it is closed when that call ends
+            close()
 
 
 async def answer_lfs(request: web.Request, repo: RepoId, side: GitSide, pool: Executor, base: str) -> web.Response:

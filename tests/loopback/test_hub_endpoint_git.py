@@ -69,6 +69,15 @@ def test_a_clone_has_the_commit_id_of_upstream(request, world, tmp_path, place, 
         assert (clone / WEIGHTS).read_bytes().startswith(b"version https://git-lfs")
 
 
+@pytest.mark.parametrize("version", ["0", "1"])
+def test_170_a_git_of_another_protocol_is_told_and_gets_no_empty_clone(library, tmp_path, version):
+    command = ["git", "-c", f"protocol.version={version}", "clone", "-q", f"{library}/{REPO}", str(tmp_path / "clone")]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60 * PATIENT, check=False)
+    assert done.returncode == 128
+    assert "only protocol version 2" in done.stderr
+
+
 @pytest.mark.parametrize("place", ["library", "swarm"])
 @pytest.mark.skipif(LFS is None, reason="git-lfs is not installed")
 def test_lfs_brings_the_content(request, tmp_path, place):

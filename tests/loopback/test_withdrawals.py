@@ -93,6 +93,7 @@ def test_a_repository_without_its_commit_is_enough_where_it_names_one(world: Wor
     assert [one["commit"] for one in world.index["signed"]["withdrawn"]] == [COMMIT]
     already = world.keeper.run("publish", "--out", world.site, "--withdraw", "Qwen/Tiny", "--reason", "x")
     assert (already.code, f"withdrawn already: {WHY}" in already.stderr) == (4, True), already
+    assert "run it again without this option" in already.stderr  # an interrupted one may have signed, and not written
     world.publish("--reinstate", f"Qwen/Tiny@{COMMIT[:8]}", "--yes")
     assert [one["commit"] for one in world.index["signed"]["entries"]] == [COMMIT]
 

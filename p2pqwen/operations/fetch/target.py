@@ -117,7 +117,7 @@ def _commit(text: str) -> CommitId:
 def _file(text: str) -> Path | None:
     try:
         path = user_path(text, "TARGET")
-        return path.absolute() if path.is_file() else None
+        return path.absolute() if path.exists() and not path.is_dir() else None
     except (OSError, ValueError, UsageError):  # too long for a path, contains NUL, or names an unknown user's home
         return None
 

@@ -17,6 +17,8 @@ from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_name import SnapshotName
 
+_HINT = "see `p2pqwen index show FILE`; if `publish` was interrupted, run it again without this option"
+
 
 @dataclass(frozen=True, slots=True)
 class ListChanges:
@@ -54,7 +56,7 @@ def changes_of(plan: Plan, document: IndexDocument | None) -> ListChanges:
 def _named(name: SnapshotName, among: Mapping[RepoId, Sequence[SnapshotId]], verb: str, otherwise: str) -> SnapshotId:
     found = sorted(one for one in among.get(name.repo, ()) if name.names(one))
     if not found:
-        raise NotFoundError(f"cannot {verb} {name}: {otherwise}", hint="see `p2pqwen index show FILE`")
+        raise NotFoundError(f"cannot {verb} {name}: {otherwise}", hint=_HINT)
     if len(found) > 1:
         raise UsageError(
             f"cannot {verb} {name}: it names {plural(len(found), 'snapshot')}",

@@ -18,6 +18,7 @@ from p2pqwen.errors import VerificationError
 from p2pqwen.library.hashing import NO_HASHES, FileDigests
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
 from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.portable.files import open_plain
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
 
@@ -124,7 +125,7 @@ def pointer_files(folder: Path, rows: Iterable[FileRow]) -> dict[RepoPath, Diffe
     for row in rows:
         if row.lfs or row.size > MAX_POINTER_SIZE:
             continue
-        with suppress(FileNotFoundError, NotADirectoryError), (folder / row.path.text).open("rb") as file:
+        with suppress(FileNotFoundError, NotADirectoryError), open_plain(folder / row.path.text) as file:
             if (pointer := parse_pointer(file.read(MAX_POINTER_SIZE + 1))) is not None:
                 found[row.path] = Difference("content", "the file itself", str(pointer))
     return found

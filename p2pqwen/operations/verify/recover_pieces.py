@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.portable.files import has_data, read_at
+from p2pqwen.portable.files import has_data, open_plain_raw, read_at
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
 
@@ -37,7 +37,7 @@ def pieces_on_disk(
         if not missing or (files is not None and file.path not in files) or path.is_symlink() or not path.is_file():
             continue
         first, length = layout.pieces(index)[0], layout.piece_length
-        with disk_errors(f"read {path}"), path.open("rb", buffering=0) as reader:
+        with disk_errors(f"read {path}"), open_plain_raw(path) as reader:
             for piece in missing:
                 start = (piece - first) * length
                 size = min(length, file.size - start)

@@ -46,7 +46,7 @@ def verify_target(
         raise UsageError("--torrent says what a folder should hold", expected="a folder to verify", got=target)
     if data is not None and not path.is_file():
         raise UsageError("--data says where a .torrent's files are", expected="a .torrent to verify", got=target)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         metainfo = _read(path, library)
         return _verify_torrent(path, metainfo, data, library, voices, report)
     if path.is_dir():

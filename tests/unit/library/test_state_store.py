@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from p2pqwen.errors import DiskError
+from p2pqwen.library import state_store
 from p2pqwen.library.state_store import Followed, StateStore
 from tests.support.processes import ROOT
 
@@ -41,6 +42,21 @@ def test_documents_come_back_and_survive_a_restart(path):
         store.delete("month/2026-11")
     with StateStore(path, pytest.fail) as store:
         assert store.items("month/") == {}
+
+
+@pytest.mark.parametrize("left_over", [False, True], ids=["new", "over an empty one"])
+def test_a_full_disk_on_which_sqlite_writes_nothing_is_a_disk_error(path, monkeypatch, left_over):
+    if left_over:
+        path.parent.mkdir()
+        path.write_bytes(b"")
+    monkeypatch.setattr(state_store, "_connect", lambda _: sqlite3.connect(":memory:", isolation_level=None))
+    with pytest.raises(DiskError, match="full") as refused:
+        StateStore(path).put("month/2026-11", {"uploaded": 7})
+    assert "free some space" in (refused.value.hint or "")
+    monkeypatch.undo()
+    filled(path)  # nothing of that stands in the way
+    with StateStore(path) as store:
+        assert len(store.items("choice/")) == len(DOCUMENTS)
 
 
 def test_counting_from_many_threads_and_connections_loses_nothing(path):
