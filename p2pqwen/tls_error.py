@@ -52,7 +52,7 @@ def _advice(code: int) -> str:
     if code in _TIME:
         return "is this machine's clock right?"
     if missing := _missing():
-        return f"{missing[0]} names {missing[1]}, which is not there"
+        return f"{missing[0]} names {missing[1]}, which does not exist"
     if code in _UNKNOWN_ISSUER:
         return "if a proxy intercepts TLS, name its authority's certificate in SSL_CERT_FILE"
     return "something else may answer in its place"

@@ -72,7 +72,7 @@ class HubWishes:
             raise UsageError(
                 f"other machines may reach {self.listen}",
                 expected="127.0.0.1, or --beyond-loopback with --token-file FILE or --allow NETWORK",
-                hint="anyone who reaches it can read what it serves; name who may",
+                hint="anyone who reaches it can read what it serves: restrict that with --token-file or --allow",
             )
         return HubServerSettings(where.host, where.port, self.access)
 
@@ -175,7 +175,9 @@ class _Bringing:
         sources = self._context(self.wishes.choices).sources
         found = make_plan(NamedTarget(snapshot.repo, snapshot.commit), sources, repo=None, report=self.report)
         if not isinstance(found, TorrentPlan):
-            raise NetworkError(f"nobody has the torrent of {snapshot}", hint=f"`p2pqwen fetch {snapshot}` asks peers")
+            raise NetworkError(
+                f"no mirror has the torrent of {snapshot}", hint=f"`p2pqwen fetch {snapshot}` asks peers"
+            )
         return found
 
     def count(self, snapshot: SnapshotId, uploaded: int, downloaded: int) -> None:

@@ -25,7 +25,7 @@ class CannotStartError(P2pqwenError):
     def __init__(self, command: str, error: OSError) -> None:
         missing = isinstance(error, FileNotFoundError)
         self.code = 127 if missing else 126
-        hint = "is it installed, and in a folder of PATH?" if missing and "/" not in command else None
+        hint = "is it installed, and on PATH?" if missing and "/" not in command else None
         what = f"command not found: {command}" if missing else f"cannot start {command}"
         super().__init__(what, got=None if missing else error.strerror or str(error), hint=hint)
 

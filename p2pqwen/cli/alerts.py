@@ -10,7 +10,7 @@ from p2pqwen.cli.output import Output, fail
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="See what is wrong, and who is told.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="List alerts, and send a test message.", no_args_is_help=True, rich_markup_mode=None)
     group.command("list", short_help="List what is wrong with the running node.")(list_alerts)
     group.command("test", short_help="Send a test message to the addresses of [alerts].")(send_test)
     app.add_typer(group, name="alerts")

@@ -122,7 +122,7 @@ def register(app: typer.Typer) -> None:
 
 def completion(
     shell: Annotated[Shell | None, typer.Argument(metavar="bash|zsh|fish", help="The shell (default: yours).")] = None,
-    install: Annotated[bool, typer.Option("--install", help="Write it where the shell finds it.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Write it where the shell looks for it.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Print the script that lets a shell complete commands, options and names of models.

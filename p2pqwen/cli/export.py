@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     target: Annotated[str, typer.Argument(metavar="REPO[@COMMIT]", autocompletion=names.held, help="A held snapshot.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where its folder and its .torrent are put.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put its folder and its .torrent.")],
     with_pads: Annotated[
         bool,
         typer.Option(
@@ -34,7 +34,7 @@ def export(
         bool,
         typer.Option(
             "--hard-links",
-            help="Hard links instead of copies if the disk has no reflinks: what another program writes to such a "
+            help="Use hard links instead of copies if the disk has no reflinks: what another program writes to such a "
             "file, it writes to the library.",
         ),
     ] = False,

@@ -94,7 +94,7 @@ def fetch(
     local_dir: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR", help="Lay plain files into DIR too; the Hugging Face cache then only with --hf-cache."
+            metavar="DIR", help="Also put plain files into DIR; the Hugging Face cache then needs --hf-cache."
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: fetch every quantisation.")] = False,

@@ -18,7 +18,7 @@ def file_lines(files: Sequence[FileAnswer] | None, away: Collection[str] = ()) -
     from p2pqwen.values.byte_size import format_size
 
     if files is None:
-        return ["  files are not known: no torrent of it is here or on a mirror"]
+        return ["  files are not known: neither this home nor a mirror has its torrent"]
     sizes = [format_size(one.size) for one in files]
     width = max(map(len, sizes), default=0)
     lines = []

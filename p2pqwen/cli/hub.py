@@ -48,7 +48,7 @@ def hub(
     off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:
-    """Answer as the Hugging Face Hub does, until it is stopped (Ctrl-C or SIGTERM).
+    """Stand in for the Hugging Face Hub until stopped (Ctrl-C or SIGTERM).
 
     Files come from the library; what a trusted index lists and the library lacks comes from peers and web seeds while
     it is read, and is kept. Point programs here with HF_ENDPOINT=http://127.0.0.1:8080, or start one with

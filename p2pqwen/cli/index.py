@@ -96,8 +96,8 @@ def show(
 
 
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="The index before, or its folder.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The index after, or a draft of it.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The earlier index, or its folder.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The later index, or a draft of it.")],
     json_output: JsonFlag = False,
 ) -> None:
     """Show what NEW adds, removes, changes and withdraws; exit 3 if either is not a valid index.
@@ -190,8 +190,8 @@ def update(
         if any(one.reached for one in updates):
             fail(VerificationError("every index that was found was refused", hint=stays))
         known = any(one.sources for one in updates)
-        hint = stays if known else "name a place with `p2pqwen trust add … --index FILE|URL`"
-        fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
+        hint = stays if known else "name one with `p2pqwen trust add … --index FILE|URL`"
+        fail(NetworkError("no index could be reached" if known else "no source of an index is known", hint=hint))
 
 
 def entry_lines(entry: Entry, listed: ListedStanding, shown: FilesShown | None, *, v1_magnet: bool) -> list[str]:
@@ -283,7 +283,7 @@ def _updated_lines(one: Updated) -> list[str]:
     held = "no index" if accepted is None else f"index {accepted.position}"
     name = one.publisher.name or str(one.publisher.publisher)
     if not one.sources:
-        return [f"{name}: {held}; no place to ask is known: `p2pqwen trust add … --index FILE|URL`"]
+        return [f"{name}: {held}; no source is known: `p2pqwen trust add … --index FILE|URL`"]
     if not one.ok:
         return [f"{name}: no source returned a valid index; the trusted {held} stays in use"]
     return [f"{name}: {'now at' if one.changed else 'still at'} {held}"]

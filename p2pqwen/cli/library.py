@@ -143,7 +143,7 @@ def move(
     fail_for([error for _, error in failed], len(wanted))
 
 
-@app.command(short_help="Check for bit rot in what was not read recently.")
+@app.command(short_help="Check files that were not read recently for bit rot.")
 def scrub(
     target: Annotated[
         str | None,

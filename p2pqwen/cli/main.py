@@ -29,8 +29,8 @@ PANELS = {
     "Get models": {
         "search": "Search what the trusted publishers list.",
         "fetch": "Fetch a model from peers and web seeds, and verify it.",
-        "hub": "Stand in the Hub's place for programs that follow HF_ENDPOINT.",
-        "run": "Run a command that takes its models from here.",
+        "hub": "Stand in for the Hub: serve programs that follow HF_ENDPOINT.",
+        "run": "Run a command that gets its models from this home.",
         "verify": "Re-hash every file, and check manifest and signatures.",
         "list": "List the snapshots in the library.",
         "remove": "Delete a snapshot from the library.",
@@ -45,10 +45,10 @@ PANELS = {
         "resume": "Resume a paused snapshot.",
         "priority": "Set which snapshots are fetched first.",
         "pin": "Keep a snapshot until `unpin`, whatever happens.",
-        "unpin": "Let a pinned snapshot be given up or removed again.",
+        "unpin": "Allow a pinned snapshot to be given up or removed again.",
         "limits": "Show or change rates, hours and the monthly quota.",
         "adopt": "Fetch what the archive needs most, within a budget.",
-        "rebalance": "Replace well-kept snapshots by endangered ones.",
+        "rebalance": "Replace well-kept snapshots with endangered ones.",
         "library": "The snapshots on this disk: import, move, scrub.",
     },
     "Publish": {
@@ -59,8 +59,8 @@ PANELS = {
     },
     "Look after a node": {
         "status": "Show the node, and the state of each snapshot.",
-        "dashboard": "Open the page that shows the running node.",
-        "alerts": "See what is wrong, and who is told.",
+        "dashboard": "Open the dashboard of the running node.",
+        "alerts": "List alerts, and send a test message.",
         "health": "Show how many copies of each snapshot others hold.",
         "doctor": "Diagnose problems, and say how to fix them.",
         "demo": "Watch a tiny model survive its host, on this machine only.",
@@ -110,7 +110,7 @@ def _common(
     """Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch."""
     if install_completion or show_completion:  # on its own it became `completion` (see `typed`)
         option = "--install-completion" if install_completion else "--show-completion"
-        raise UsageError(f"{option} stands alone", hint="see `p2pqwen completion --help`")
+        raise UsageError(f"{option} goes without a command", hint="see `p2pqwen completion --help`")
     if version:
         from p2pqwen.cli.version import print_version
 

@@ -35,13 +35,15 @@ DownloadLimit = Annotated[
 
 PeerOption = Annotated[
     list[str] | None,
-    typer.Option("--peer", metavar="HOST:PORT…", help="Ask this node of the publisher, or of a follower, directly."),
+    typer.Option("--peer", metavar="HOST:PORT…", help="Ask this node, the publisher's or a follower's, directly."),
 ]
 EndpointPeer = Annotated[
     list[str] | None,
     typer.Option("--peer", metavar="HOST:PORT…", help="Ask this peer directly for what the library lacks."),
 ]
-NoUpstream = Annotated[bool, typer.Option("--no-upstream", help="Do not ask the Hub itself for what nobody else has.")]
+NoUpstream = Annotated[
+    bool, typer.Option("--no-upstream", help="Do not ask the Hub itself for what no other source has.")
+]
 
 
 def network_switches(*switches: Switch) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -153,7 +153,7 @@ class Output:
         Raises `UsageError` if `quiet`, since what the question is about was not printed either.
         """
         if self.quiet:
-            raise errors.UsageError("this needs an answer, and --quiet asks nothing", hint="--yes answers it")
+            raise errors.UsageError("this needs an answer, and --quiet asks no questions", hint="--yes answers it")
         with self._lock:
             self._close_bars()
             return bool(typer.confirm(_question(question), default=default, err=True))

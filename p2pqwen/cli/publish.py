@@ -46,11 +46,11 @@ def publish(
         list[str] | None,
         typer.Option(
             metavar="URL…",
-            help="Add a BEP 19 base beside the Hub's, to which <commit>/<path> is added; may hold {repo}.",
+            help="Add a BEP 19 base besides the Hub's, to which clients append <commit>/<path>; may contain {repo}.",
         ),
     ] = None,
     remove_web_seed: Annotated[
-        list[str] | None, typer.Option(metavar="URL…", help="Remove this base from the index; may hold {repo}.")
+        list[str] | None, typer.Option(metavar="URL…", help="Remove this base from the index; may contain {repo}.")
     ] = None,
     tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Add a tracker.")] = None,
     remove_tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Remove a tracker.")] = None,
@@ -96,7 +96,7 @@ def publish(
         ),
     ] = False,
     no_site_pages: Annotated[
-        bool, typer.Option("--no-site-pages", help="Write index.json and torrents alone, and no pages for browsers.")
+        bool, typer.Option("--no-site-pages", help="Write only index.json and torrents, and no pages for browsers.")
     ] = False,
     mirror_tree: Annotated[
         bool | None,

@@ -57,7 +57,7 @@ def rebalance(
     quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Replace well-kept snapshots by endangered ones, a few at a time.
+    """Replace well-kept snapshots with endangered ones, a few at a time.
 
     Never gives up a snapshot that is pinned, younger than a month, or would drop below nine copies; and only
     one holder in ten gives a snapshot up in any four weeks, so that holders do not all act on the same surplus.

@@ -53,7 +53,7 @@ def seed(
     ] = None,
     hub: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Stand in the Hub's place here too, as `p2pqwen hub` does."),
+        typer.Option(metavar="HOST:PORT", help="Serve a Hub endpoint here too, as `p2pqwen hub` does."),
     ] = None,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus on this loopback address.")
@@ -74,7 +74,7 @@ def seed(
     off: SwitchedOff = (),
     daemon: Annotated[
         bool,
-        typer.Option("--daemon", help="Start it in the background and return once it runs, or if it does already."),
+        typer.Option("--daemon", help="Start it in the background, and return once it runs or if it already does."),
     ] = False,
     quiet: QuietFlag = False,
     json_output: JsonFlag = False,

@@ -95,7 +95,7 @@ def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
         if running is None
         else f"node {running.pid} listens on {running.listen}"
         if running.listen
-        else f"node {running.pid} accepts nobody: it seeds through a proxy, to peers that it connects to"
+        else f"node {running.pid} accepts no connections: it seeds through a proxy, to peers that it connects to"
     ]
     if (every := app.config.watch.rounds_every) is not None:
         notes.append(watch_words(last_round(store), every, node_runs=running is not None))

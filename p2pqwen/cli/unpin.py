@@ -14,5 +14,5 @@ def register(app: typer.Typer) -> None:
 
 
 def unpin(targets: Targets, json_output: JsonFlag = False) -> None:
-    """Let a pinned snapshot be given up or removed again."""
+    """Allow a pinned snapshot to be given up or removed again."""
     change_all("unpin", targets, "unpinned {}", json_output=json_output)

@@ -73,7 +73,7 @@ def check(
         liar = next(probe.base.url for probe in found.bases if probe.lies)
         fail(VerificationError(f"{liar} serves wrong bytes"))
     if not found.complete:
-        fail(NetworkError("some files are right at no web seed"))
+        fail(NetworkError("some files are not right at any web seed"))
 
 
 def _lines(found: WebSeedCheck) -> list[str]:
@@ -88,5 +88,5 @@ def _lines(found: WebSeedCheck) -> list[str]:
         if not probe.is_listable:
             lines.append("             not fit for a torrent: other clients would get stuck on it")
     lines += [f"{'refused':<11}  {url}\n             {reason}" for url, reason in found.refused]
-    lines.append("every file is available" if found.complete else "some files are right at no web seed")
+    lines.append("every file is available" if found.complete else "some files are not right at any web seed")
     return lines

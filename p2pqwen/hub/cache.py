@@ -163,7 +163,7 @@ class HubCache:
                 self._require_room(payload, size := sum(row.size for row in missing))
                 if size and self._is_apart(payload):
                     what = f"{format_size(size)} of {snapshot} are copied into the Hugging Face cache"
-                    why = f"a second copy, since {self.root} is on another disk; --no-hf-cache makes none"
+                    why = f"a second copy, since {self.root} is on another disk; --no-hf-cache avoids it"
                     report(Notice("info", f"{what}: {why}"))
                 self._cache.make_root("CACHEDIR.TAG", _TAG)
                 laying.begin()
@@ -442,7 +442,7 @@ class _Laying:
         """Remove `.no_exist` markers of files that the commit has: they hide those files from loaders."""
         for path in self._wrong_markers():
             name = path.relative_to(self._markers).as_posix()
-            told = f"the Hugging Face cache said that there is no {name}: there is"
+            told = f"the Hugging Face cache said that {name} does not exist, but it does"
             try:
                 self._cache.remove_empty(path)
             except OSError as error:
@@ -497,7 +497,7 @@ class _Laying:
         before = read_ref(self._repo_folder, name.text)
         if before is not None and not before.held:
             shown = before.commit or f"{before.text[:80]!r}"
-            told = f"refs/{name} of the Hugging Face cache named {shown}, of which nothing is there"
+            told = f"refs/{name} of the Hugging Face cache named {shown}, whose snapshot is not there"
             self._report(Notice("warning", f"{told}: it names {self._commit} now"))
         self._point(name.text)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from p2pqwen.portable.owners import is_ours
 
-LINKED = "a symbolic link is in the way, and p2pqwen writes through none"
+LINKED = "a symbolic link is in the way, and p2pqwen does not write through links"
 _ADMINISTRATOR = 0
 _JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT; a OneDrive folder has another tag and is no link
 

@@ -140,10 +140,12 @@ class HubClient:
             info = self._info(repo, revision)
             commit = CommitId.parse(str(info.sha))
             if revision is not None and len(revision) == 40 and str(commit) != revision.lower():
-                raise VerificationError(f"the Hub answered another commit of {repo}", expected=revision, got=commit)
+                raise VerificationError(
+                    f"the Hub answered with another commit of {repo}", expected=revision, got=commit
+                )
             own = replace(repo, text=str(info.id))
             if own != repo and not renamed:
-                raise VerificationError(f"the Hub answered for another repository than {repo}", expected=repo, got=own)
+                raise VerificationError(f"the Hub answered for a repository other than {repo}", expected=repo, got=own)
             files = self._list(own, commit)
         snapshot = SnapshotId(own, commit)
         return Listing(snapshot, bool(info.gated), bool(info.private), files, disabled=bool(info.disabled))

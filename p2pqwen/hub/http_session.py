@@ -84,7 +84,7 @@ def _client() -> httpx2.Client:  # noqa: TID251 - as the guard makes it
 def _before_request(request: httpx2.Request) -> None:
     trusted, numbers = _trusted_origin.get(), _numbers.get()
     if numbers is not None and next(numbers) > MAX_REQUESTS:
-        raise FormatError(f"an answer of {request.url.host} has no end", expected=f"at most {MAX_REQUESTS} pages")
+        raise FormatError(f"the answer from {request.url.host} does not end", expected=f"at most {MAX_REQUESTS} pages")
     if trusted is not None and _origin(request.url) != trusted:
         request.headers.pop("authorization", None)
     timeout = request.extensions.get("timeout") or {}

@@ -98,7 +98,7 @@ class XetProcess:
                 _check_moving(moved)
                 continue
             if not line:
-                raise XetFailedError("hf_xet ended without a word")
+                raise XetFailedError("hf_xet ended without an answer")
             said = json.loads(line)
             if "error" in said:
                 raise failure(f"{said['error']}: {said['text']}", said.get("errno"))

@@ -237,7 +237,7 @@ def sync_tree(folder: Path) -> None:
     """
     if not folder.is_dir():
         return
-    with disk_errors(f"write {folder} out to its disk"):
+    with disk_errors(f"flush {folder} to its disk"):
         walked = list(os.walk(folder, topdown=False, onerror=_raise))
         many = sum(len(names) for _, _, names in walked) > MANY
         if many and files.sync_file_system(folder):

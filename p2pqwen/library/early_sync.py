@@ -52,5 +52,5 @@ class EarlySync:
 
 
 def _sync(path: Path) -> None:
-    with disk_errors(f"write {path} out to its disk"), suppress(FileNotFoundError):
+    with disk_errors(f"flush {path} to its disk"), suppress(FileNotFoundError):
         files.sync_growing(path)

@@ -268,7 +268,7 @@ class ProcessFollower:
         """Return how many bytes are hashed and the rest of the answer; raises `OSError` if there is none."""
         with self._lock:
             if self._closed or round_ != self._round:
-                raise BrokenPipeError("nobody waits for this any more")
+                raise BrokenPipeError("this hash is no longer wanted")
             if self._process is None:
                 length, padded = str(self._wanted.piece_length), str(int(self._wanted.padded))
                 self._process = HashProcess(python("-m", "p2pqwen.library.follow_child", length, padded))

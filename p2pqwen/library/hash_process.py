@@ -34,14 +34,14 @@ class HashProcess:
         self._process.stdin.flush()
         begin = sha256(line).digest()
         if self.read(len(begin)) != begin:
-            raise BrokenPipeError("something else writes where the process that hashes answers")
+            raise BrokenPipeError("something else writes into the hash process's answer")
         return self.read(size)
 
     def read(self, size: int) -> bytes:
         """Return the next bytes of an answer; raises `OSError` if there are no more."""
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         if len(answer := self._process.stdout.read(size)) != size:
-            raise BrokenPipeError("the process that hashes has ended")
+            raise BrokenPipeError("the hash process has ended")
         return answer
 
     def could_not_read(self) -> bool:

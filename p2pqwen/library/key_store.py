@@ -155,7 +155,9 @@ class KeyStore:
             raise NotFoundError(f"the private key {keyid} is not in this home")
         if path.stat().st_mode & 0o077:
             raise DiskError(
-                f"{path} can be read by others", expected="mode 0600", hint=f"chmod 600 {path}; think about who could"
+                f"{path} can be read by others",
+                expected="mode 0600",
+                hint=f"chmod 600 {path}; if others may have read it, replace the key with `p2pqwen keys rotate`",
             )
         return durable.read(path, max_bytes=MAX_PEM_SIZE)
 

@@ -58,7 +58,7 @@ def move(
     with durable.lock(library.lock_path(held.id)):
         library.require_here(held)
         if held.state is State.INCOMPLETE:
-            what = f"{held.id} is not complete, and a fetch may go on with it where it is"
+            what = f"{held.id} is not complete, and a fetch may resume it where it is"
             raise P2pqwenError(what, hint=f"`p2pqwen fetch {held.id}` completes it; then move it")
         source = next(one for one in library.folders if held.folder.is_relative_to(one.root))
         metainfo = held.metainfo()
@@ -131,7 +131,7 @@ def _bring(
     if target.is_dir() and not _is_whole(held.folder, files) and (_is_whole(target, files) or not held.folder.exists()):
         return []  # an earlier move was interrupted after it had renamed the folder
     if not held.folder.exists():
-        raise DiskError(f"nothing of {held.id} is there to be moved", got=f"no {held.folder}")
+        raise DiskError(f"no file of {held.id} is there to move", got=f"no {held.folder}")
     with durable.disk_errors(f"move {held.id} to {place.root}"):
         durable.make_folder(target.parent, shared=True)
     coming = held.folder if renames else _staged(held, place, files, on_bytes)
@@ -150,7 +150,7 @@ def _make_way(target: Path, old: Path, files: Sequence[FileEntry]) -> list[Left]
         return []
     names = {one.path.text for one in files}
     if any(not (name in names or _same(target / name, old / name)) for name in below(target)):
-        return [Left(set_aside(target), "it was where the snapshot goes, and has files that are not the snapshot's")]
+        return [Left(set_aside(target), "it was in the snapshot's place, and has files that are not the snapshot's")]
     shutil.rmtree(target)
     return []
 
@@ -205,7 +205,9 @@ def _copy(source: Path, target: Path, on_bytes: Callable[[int], object]) -> None
             while block := reader.read(_BLOCK):
                 gives.update(block)
         if took.digest() != gives.digest():
-            raise DiskError(f"the disk of {target} returns other bytes than it took", hint="look at it: `smartctl -a`")
+            raise DiskError(
+                f"the disk of {target} returns other bytes than were written", hint="look at it: `smartctl -a`"
+            )
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 

@@ -188,8 +188,8 @@ class StateStore:
         report(
             Notice(
                 "warning",
-                f"{self._path} is new, but there was one before; limits, this month's transfers and the choices (pins, "
-                f"pauses) for {plural(chosen, 'snapshot')} are back from {self._kept.name}; "
+                f"{self._path} was missing and is new; limits, this month's transfers and the choices (pins, "
+                f"pauses) for {plural(chosen, 'snapshot')} are restored from {self._kept.name}; "
                 "other counters start again at 0",
             )
         )
@@ -394,7 +394,7 @@ def _check_seal(connection: sqlite3.Connection) -> None:
             _refuse("a document changed since it was written")
         seal = _xor(seal, digest)
     if seal != _read_seal(connection):
-        _refuse("documents are missing, or of another time")
+        _refuse("documents are missing, or from another time")
 
 
 def _read_seal(connection: sqlite3.Connection) -> bytes:

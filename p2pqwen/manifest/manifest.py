@@ -51,7 +51,7 @@ class FileRow:
             raise FormatError(f"git mode of {self.path}", expected=" or ".join(sorted(FILE_MODES)), got=self.mode[:40])
         if not self.lfs:
             if self.pointer is not None:
-                raise FormatError(f"{self.path} has an LFS pointer and is no LFS file")
+                raise FormatError(f"{self.path} has an LFS pointer but is not an LFS file")
             return
         if self.pointer is not None:
             check_odd_pointer(self.pointer, self.sha256, self.size)

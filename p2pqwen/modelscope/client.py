@@ -109,7 +109,7 @@ class ModelScopeClient:
         info = self._info(repo)
         own = _own_name(info, repo)
         if own != repo and not renamed:
-            raise VerificationError(f"ModelScope answered for another repository than {repo}", expected=repo, got=own)
+            raise VerificationError(f"ModelScope answered for a repository other than {repo}", expected=repo, got=own)
         page = self._list(own, revision or MAIN)
         snapshot = SnapshotId(own, self._commit_of(page, own, revision))
         files = listed_files(page.rows, self._tree(snapshot), str(snapshot))
@@ -210,7 +210,7 @@ class ModelScopeClient:
         if (asked := _whole(revision)) is not None:
             if page.commit and not str(asked).startswith(page.commit):
                 raise VerificationError(
-                    f"ModelScope answered another commit of {repo}", expected=asked, got=page.commit
+                    f"ModelScope answered with another commit of {repo}", expected=asked, got=page.commit
                 )
             return asked
         if (commit := page.of_commit()) is not None:
@@ -219,7 +219,7 @@ class ModelScopeClient:
             tip = self._git.tip(self.site.git(repo), revision or MAIN, named=self._named)
         except (NotFoundError, NetworkError) as error:
             hint = f"name it: {repo}@<40 hex digits>"
-            what = f"ModelScope does not tell which commit {repo}@{revision or MAIN} is"
+            what = f"ModelScope does not say which commit {repo}@{revision or MAIN} is"
             raise FormatError(what, got=error.message, hint=hint) from error
         if not str(tip).startswith(page.commit):
             raise VerificationError(f"ModelScope lists another commit of {repo}", expected=tip, got=page.commit)
@@ -315,7 +315,7 @@ class ModelScopeClient:
                 self._web.pause(error if isinstance(error, BusyError) else _broken(error), fruitless + 1)
             else:
                 return
-        raise NetworkError(f"the download of {file.path} breaks again and again")
+        raise NetworkError(f"the download of {file.path} keeps breaking off")
 
     def _more(self, snapshot: SnapshotId, file: ListedFile, part: FileIO, on_bytes: Callable[[int], None]) -> None:
         have = part.tell()
@@ -341,7 +341,7 @@ class ModelScopeClient:
 
 def _require_own(kind: RepoKind) -> None:
     if kind.origin is not OriginName.MODELSCOPE:
-        raise ValueError(f"{kind} does not lie on ModelScope")
+        raise ValueError(f"{kind} is not hosted on ModelScope")
 
 
 def _own_name(info: Mapping[str, Any], repo: RepoId) -> RepoId:

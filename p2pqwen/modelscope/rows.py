@@ -71,8 +71,8 @@ def listed_files(rows: Iterable[Row], tree: Mapping[RepoPath, GitOid] | None, wh
     files = {row.path: row for row in rows if not row.folder}
     if tree is not None and files.keys() != tree.keys():
         wrong = min(files.keys() ^ tree.keys())
-        where = "in its git commit alone" if wrong in tree else "in its listing alone"
-        raise VerificationError(f"ModelScope's listing of {what} is not its git commit: {wrong} is {where}")
+        where = "in its git commit only" if wrong in tree else "in its listing only"
+        raise VerificationError(f"ModelScope's listing of {what} differs from its git commit: {wrong} is {where}")
     return tuple(_listed(files[path], None if tree is None else tree[path], what) for path in sorted(files))
 
 
@@ -96,7 +96,7 @@ def _row(row: object, what: str) -> Row:
     size, lfs = row.get("Size"), row.get("IsLFS", False)
     if kind not in _FILES:
         got = printable(repr(kind), limit=40)
-        raise FormatError(f"{path} of {what} is no part of a snapshot", expected="a file", got=got)
+        raise FormatError(f"{path} of {what} is not part of a snapshot", expected="a file", got=got)
     if type(size) is not int or not 0 <= size <= MAX_INTEGER or type(lfs) is not bool:
         raise FormatError(f"ModelScope's row of {printable(path)}", expected="a size, and whether it is LFS")
     return Row(RepoPath(path), folder=False, size=size, sha256=_sha256(row), lfs=lfs, revision=_revision(row))

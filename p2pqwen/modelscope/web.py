@@ -114,7 +114,7 @@ class ModelScopeWeb:
                 if not answer.is_success:
                     raise self._refusal(answer, what)
                 if answer.headers.get("content-encoding", "identity") != "identity":
-                    raise NetworkError(f"{self.endpoint} encodes {what}, which was not asked for")
+                    raise NetworkError(f"{self.endpoint} sent {what} in a content encoding that was not asked for")
                 yield answer
         except httpx2.TransportError as error:
             words = tls_words(error) or str(error).partition("\n")[0][:200] or type(error).__name__
@@ -132,7 +132,7 @@ class ModelScopeWeb:
         if status in _CLOSED:
             hint = None if self._token else "if you may read it, set MODELSCOPE_API_TOKEN to a token that can"
             return (
-                ClosedError(f"{self.endpoint} does not serve {what} to everybody", got=said, hint=hint)
+                ClosedError(f"{self.endpoint} does not serve {what} to everyone", got=said, hint=hint)
                 if own
                 else P2pqwenError(f"{self.endpoint} refuses {what}", got=said, hint=hint)
             )

@@ -57,10 +57,10 @@ class _Answer(httpx2.Response):
             for part in self.iter_bytes():
                 body += part
                 if len(body) > MAX_WHOLE:
-                    what = f"an answer of {self.request.url.host} is too large"
+                    what = f"the answer from {self.request.url.host} is too large"
                     raise FormatError(what, expected=f"at most {MAX_WHOLE} bytes")
                 if time.monotonic() > until:
-                    what = f"an answer of {self.request.url.host} is too slow"
+                    what = f"the answer from {self.request.url.host} is too slow"
                     raise NetworkError(what, expected=f"within {WHOLE_SECONDS:g} s")
             self._content = bytes(body)
         return self._content

@@ -107,7 +107,7 @@ class Messages:
         if (before := self._waiting.get(place)) is not None and before.is_alive():
             return "it has not answered the last message yet"
         if not _speaks_http(service) and self._is_proxied(service):
-            return "it is not a web service, and cannot go through the proxy; no_proxy may name its host"
+            return "it is not a web service, so the proxy cannot carry it; to go direct, name its host in no_proxy"
         kinds = self._apprise.NotifyType
         kind = kinds.FAILURE if danger else kinds.WARNING
         answers: list[bool | str] = []

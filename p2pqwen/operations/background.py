@@ -73,7 +73,7 @@ class BackgroundThread:
             try:
                 self._work()
             except Exception as error:  # noqa: BLE001 - a bug of ours must not end it for good
-                what = f"{self._name} broke and starts again in {AGAIN_SECONDS:.0f} s: {type(error).__name__}: {error}"
+                what = f"{self._name} failed and starts again in {AGAIN_SECONDS:.0f} s: {type(error).__name__}: {error}"
                 self._report(Notice("warning", what))
                 self.wait(AGAIN_SECONDS)
             else:

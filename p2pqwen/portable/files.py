@@ -238,7 +238,7 @@ def _compressed_size(path: Path, ctypes: ModuleType) -> int:
     kernel, high = ctypes.windll.kernel32, ctypes.c_ulong(0)
     low = kernel.GetCompressedFileSizeW(str(path), ctypes.byref(high)) & _NO_SIZE
     if low == _NO_SIZE and kernel.GetLastError():
-        raise OSError(errno.EIO, f"Windows does not tell how much of the disk {path} takes")
+        raise OSError(errno.EIO, f"Windows does not say how much of the disk {path} takes")
     return int(high.value) << 32 | int(low)
 
 

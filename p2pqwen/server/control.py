@@ -256,7 +256,7 @@ def _refusal(error: Exception) -> web.Response:
 def _problem_of(error: Exception) -> tuple[int, Refusal]:
     if isinstance(error, P2pqwenError):
         return status_of(error), Refusal(Problem.of(error))
-    fault = P2pqwenError(f"the call broke: {type(error).__name__}", got=str(error)[:200])
+    fault = P2pqwenError(f"the call failed unexpectedly: {type(error).__name__}", got=str(error)[:200])
     return 500, Refusal(Problem.of(fault))
 
 

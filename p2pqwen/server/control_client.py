@@ -113,5 +113,5 @@ def _parsed(kind: type[T], data: bytes) -> T:
     try:
         return from_json(kind, json.loads(data))
     except (ValueError, RecursionError, FormatError) as error:
-        hint = "is it of another version? stop it, and start it again with `p2pqwen seed`"
+        hint = "is it another version? stop it, and start it again with `p2pqwen seed`"
         raise NetworkError("the node's answer makes no sense", got=str(error), hint=hint) from error

@@ -137,7 +137,7 @@ class HubEndpoint:
             except ConnectionError:
                 raise
             except Exception as error:  # noqa: BLE001 - our own fault gets the fields of every other refusal
-                return refusal(HubProblem(500, None, f"the request broke: {type(error).__name__}"))
+                return refusal(HubProblem(500, None, f"the request failed unexpectedly: {type(error).__name__}"))
 
         return guarded
 
@@ -173,7 +173,7 @@ class HubEndpoint:
                 return await self._ask_git(request, asked, self._git)
         if asked.kind == "other" or request.method in _READ:
             raise HubRefusedError(HubProblem(404, None, "Not found"))
-        return refusal(HubProblem(405, None, f"{request.method} is not possible here"), Allow="GET, HEAD")
+        return refusal(HubProblem(405, None, f"{request.method} is not allowed here"), Allow="GET, HEAD")
 
     async def _ask_git(self, request: web.Request, asked: Asked, git: GitAnswers) -> web.StreamResponse:
         repo = _repo(asked)

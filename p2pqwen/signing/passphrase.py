@@ -22,7 +22,7 @@ def new_passphrase(text: str) -> bytes:
     """
     encoded = _encoded(_meant(text))
     if not encoded:
-        raise UsageError("the passphrase is empty", hint="say --no-passphrase if that is meant")
+        raise UsageError("the passphrase is empty", hint="use --no-passphrase if you want none")
     return encoded
 
 

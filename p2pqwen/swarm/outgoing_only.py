@@ -20,5 +20,5 @@ def stop_listening(endpoints: Collection[Endpoint], report: Report) -> None:
     open_ports = sorted({one.port for one in endpoints if one.port in stay and not one.is_loopback})
     if open_ports:
         fact = f"this system cannot close TCP port {', '.join(map(str, open_ports))} while this runs"
-        advice = "nothing is served there; a firewall closes it, and --no-dht --no-lsd --no-trackers keep to loopback"
+        advice = "nothing is served there; close it with a firewall, or use --no-dht --no-lsd --no-trackers"
         report(Notice("warning", f"{fact}: {advice}"))

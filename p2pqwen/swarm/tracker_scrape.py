@@ -68,7 +68,7 @@ def parse_scrape(data: bytes) -> dict[Sha1, Scraped]:
     except RuntimeError as error:
         raise FormatError("a scrape's answer is not bencoded", got=str(error)) from error
     if not isinstance(answer, dict):
-        raise FormatError("a scrape's answer is no dictionary")
+        raise FormatError("a scrape's answer is not a dictionary")
     if isinstance(reason := answer.get(b"failure reason"), bytes):
         raise FormatError("the tracker refuses", got=reason[:200].decode(errors="replace"))
     files = answer.get(b"files")

@@ -80,8 +80,8 @@ def _check(path: Path, *, is_folder: bool) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise SharedFileError(path, "a symlink")
     if is_folder and not stat.S_ISDIR(found.st_mode):
-        raise SharedFileError(path, "no folder")
+        raise SharedFileError(path, "something other than a folder")
     if not is_folder and not stat.S_ISREG(found.st_mode):
-        raise SharedFileError(path, "no regular file")
+        raise SharedFileError(path, "something other than a regular file")
     if not is_folder and found.st_nlink > 1:
         raise SharedFileError(path, f"a file with {found.st_nlink} names")

@@ -25,7 +25,7 @@ class BareRateError(UsageError):
         super().__init__(
             f"a rate of {text} bytes a second",
             expected="a unit",
-            hint=f"say {self.meant}, or {text}B/s if that is meant",
+            hint=f"write {self.meant}, or {text}B/s if you mean that",
         )
 
 

@@ -139,4 +139,4 @@ def _web_hosts(words: Iterable[str]) -> Iterator[Host]:
 
 
 def _no_web_address(url: str) -> RefusedAddressError:
-    return RefusedAddressError("no plain web address", expected="http(s)://host[:port]/path", got=repr(url[:200]))
+    return RefusedAddressError("not a plain web address", expected="http(s)://host[:port]/path", got=repr(url[:200]))

@@ -50,7 +50,7 @@ def read_answer(wanted: Wanted, status: int, headers: Mapping[str, str], *, now:
         raise UpstreamError(Kind.UNFIT, f"{what}, expected {wanted.size} bytes", other_size=not page)
     if wanted.start > _MAX_SKIP and not wanted.skip_any:
         raise UpstreamError(
-            Kind.NO_RANGES, f"the whole file, where bytes from {format_size(wanted.start)} on were asked"
+            Kind.NO_RANGES, f"the whole file, where bytes from {format_size(wanted.start)} on were asked for"
         )
     return Part(0, wanted.size)
 
@@ -65,7 +65,7 @@ def _partial(wanted: Wanted, headers: Mapping[str, str], length: int | None) -> 
         raise UpstreamError(Kind.UNFIT, text, other_size=True)
     if start != wanted.start or not start < stop <= wanted.stop or length not in {None, stop - start}:
         asked = f"{wanted.start}-{wanted.stop - 1}"
-        raise UpstreamError(Kind.UNFIT, f"bytes {match[1]}-{match[2]}, where {asked} were asked")
+        raise UpstreamError(Kind.UNFIT, f"bytes {match[1]}-{match[2]}, where {asked} were asked for")
     return Part(start, stop)
 
 

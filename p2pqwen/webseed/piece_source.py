@@ -155,7 +155,7 @@ class Supply:
             and not upstream.account.bytes_good
         ):
             record.said_useless = True
-            what = "has none of the files asked for so far" if gone else "is of no use so far"
+            what = "has none of the files asked for so far" if gone else "has sent nothing useful so far"
             self._say("info", f"web seed {upstream.base} {what}: {fault.reason}")
 
     def wrong(self, file: int, piece: int, upstream: UpstreamServer) -> None:

@@ -308,11 +308,11 @@ def test_100_deleting_the_state_sets_nothing_free(user):
     for path in user.home.glob("state.sqlite*"):
         path.unlink()
     ended = user.run("limits", "--json")
-    assert "there was one before" in ended.stderr
+    assert "was missing and is new" in ended.stderr
     assert (ended.json["monthly_upload"], ended.json["upload"]) == (5_000_000_000, 1_000_000)
     removed = user.run("remove", "Qwen/Tiny", "--yes")
     assert (removed.code, "is pinned" in removed.stderr) == (1, True)
-    assert "there was one before" not in removed.stderr
+    assert "was missing and is new" not in removed.stderr
     assert held.torrent_path.exists()
 
 

@@ -296,7 +296,7 @@ def test_a_database_that_says_something_else_is_not_believed(victim: Victim, cha
     assert list(held.document.entries) == [victim.entry]
     assert list(held.document.listing.having(["apache"])) == [victim.entry]
     assert held.document.listing.find(victim.entry.infohash) == [victim.entry]
-    assert any("made again" in one for one in said)
+    assert any("is rebuilt" in one for one in said)
     assert victim.store.index_path(victim.publisher).read_bytes() == file
 
 

@@ -203,7 +203,7 @@ def test_search_data_that_nobody_signed_is_compared_with_the_index(tmp_path, rea
         change("p2pqwen--site/data-0.json", "apache-2.0", "apache-2.1")(site.out)
         reader.page.fill("#q", "qwen")
         reader.page.wait_for_selector("html[data-verified=no]", state="attached")
-        assert "search data says something else" in reader.settled()[1]
+        assert "search data and the index disagree" in reader.settled()[1]
 
 
 def test_a_site_that_was_rolled_back_turns_red_for_who_saw_the_newer_one(tmp_path, reader):
@@ -248,7 +248,7 @@ def test_a_publisher_id_is_compared_and_remembered(site, reader):
         reader.page.fill("#pin-id", "ab" * 32)
         reader.page.click("#pin button[type=submit]")
         reader.page.wait_for_selector("html[data-verified=no]", state="attached")
-        assert "you compare with " + "ab" * 32 in reader.verdict(url + PAGE)[1]
+        assert "you compare it with " + "ab" * 32 in reader.verdict(url + PAGE)[1]
         reader.page.fill("#pin-id", str(site.publisher.id).upper())
         reader.page.click("#pin button[type=submit]")
         reader.page.wait_for_selector("html[data-verified=yes]", state="attached")

@@ -28,7 +28,7 @@ def test_it_shows_the_node_and_pauses_a_snapshot(node, reader):
     page = reader.open(url)
     page.wait_for_selector("body[data-state=live] #rows tr")
     assert "Qwen/Tiny" in page.inner_text("#rows")
-    assert "Nothing needs you." in page.inner_text("#alerts")
+    assert "Nothing needs attention." in page.inner_text("#alerts")
     heads = page.locator("table:has(#rows) th[scope=col]").all_inner_texts()
     cells = dict(zip(heads[1:], page.locator("#rows td").all_inner_texts(), strict=True))
     assert (cells["Health"], cells["Danger"]) == ("good", "unknown"), "nobody has looked for other copies yet"

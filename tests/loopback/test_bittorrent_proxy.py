@@ -264,7 +264,7 @@ def test_doctor_shows_it_and_warns_where_http_goes_past_it(tmp_path):
         assert not direct["bittorrent"]["ok"]
         assert "http and https go out directly" in direct["bittorrent"]["detail"]
         assert "all_proxy=socks5h://" in direct["bittorrent"]["advice"]
-        assert "accepts nobody" in direct["port"]["detail"]
+        assert "accepts no connections" in direct["port"]["detail"]
         assert "UDP" in direct["dht"]["detail"]
         user.environment["all_proxy"] = url_of(server, f"{LOGIN}@")
         covered = found()["bittorrent"]
@@ -333,7 +333,7 @@ def test_a_node_seeds_through_it_and_no_packet_goes_anywhere_else(tmp_path):
                 server.line(5, containing=f"SOCKS {announce.split('/')[2]}")
                 client.line(60, containing="done")
                 assert keeper.user.ok("status")["node"] == {"pid": node.pid, "listen": ""}
-                assert "accepts nobody" in keeper.user.run("status").stdout
+                assert "accepts no connections" in keeper.user.run("status").stdout
                 assert not [one for one in listening(node.pid) if not one.is_loopback]
             assert tree(tmp_path / "leech" / COMMITS[0]).items() >= FILES.items()
             asked_for = {line.strip() for line in server.lines[1:]}

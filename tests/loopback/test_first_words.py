@@ -70,6 +70,6 @@ def test_a_publishers_id_is_no_infohash_and_a_branch_no_commit(tmp_path):
     assert (known.code, "is the id of the publisher Keepers" in known.stderr) == (2, True), known
     stranger = CommandLine(tmp_path / "stranger").run("fetch", "ab" * 32, *QUIET)
     assert (stranger.code, f"`p2pqwen trust add {'ab' * 32}`" in stranger.stderr) == (2, True), stranger
-    assert "without quotes ends at its first &" in stranger.stderr
+    assert "put the link in quotes" in stranger.stderr
     branch = follower.run("fetch", "Qwen/Tiny@main", *QUIET)
     assert (branch.code, "no publisher lists branches" in branch.stderr) == (2, True), branch

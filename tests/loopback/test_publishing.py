@@ -119,7 +119,7 @@ def test_a_folder_of_somebody_else_is_left_alone(world: World, tmp_path: Path):
     assert "--out" in ended.stderr
     assert (world.site / "index.json").read_bytes() == before
     (world.site / "index.json").write_bytes(b"<html>")
-    assert "no valid index" in world.keeper.run("publish", "--out", world.site).stderr
+    assert "not a valid index" in world.keeper.run("publish", "--out", world.site).stderr
 
 
 def test_an_index_that_another_home_published_is_not_continued_unseen(world: World, tmp_path: Path):

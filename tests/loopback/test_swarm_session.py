@@ -375,7 +375,7 @@ def test_a_tracker_that_refuses_is_mentioned_once(snapshot):
 
 def test_a_folder_in_a_files_place_is_a_disk_error(snapshot, tmp_path):
     (tmp_path / snapshot.metainfo.name / "model.safetensors" / "in the way").mkdir(parents=True)
-    with pytest.raises(DiskError, match=r"model\.safetensors is not written to.*no regular file"):
+    with pytest.raises(DiskError, match=r"model\.safetensors is not written to.*other than a regular file"):
         prove_writable(snapshot.metainfo, tmp_path)
     with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:  # it came after that was looked at
         shutil.rmtree(tmp_path / snapshot.metainfo.name)

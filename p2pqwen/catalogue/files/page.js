@@ -148,7 +148,7 @@ function checkRows(accepted) {
   }
   const start = Number(claims.start);
   const expected = [...entries.keys()];
-  if (Number(claims.entries) !== expected.length) throw new Refused("the page counts other entries than the index");
+  if (Number(claims.entries) !== expected.length) throw new Refused("the page shows another number of entries than the index");
   if (names.join() !== expected.slice(start, start + names.length).join()) throw new Refused("the page leaves out or moves rows of the index");
   if (names.length === 0 && expected.length > 0) throw new Refused("the page shows none of the index's rows");
 }
@@ -161,7 +161,7 @@ function checkLinks(accepted) {
     const href = link.getAttribute("href") ?? "";
     if (href.startsWith("magnet:")) {  // may end in .torrent: with a mirror, its last part says where that is
       const named = /xt=urn:btih:([0-9a-f]{40})/.exec(href);
-      if (!named || !hashes.has(named[1])) throw new Refused("a magnet of this page is of no entry of the index");
+      if (!named || !hashes.has(named[1])) throw new Refused("a magnet of this page belongs to no entry of the index");
     } else if (href.endsWith(".torrent") && !torrents.has(href)) {
       throw new Refused(`a link leads to ${href}, which the index does not list`);
     }
@@ -179,7 +179,7 @@ async function checkFiles(accepted) {
     const [path, size, hash] = [...row.cells].map((cell) => cell.textContent);
     const file = files[place];
     const right = path === file.path && hash === file.sha256 && sizeWords(file.size).includes(size);
-    if (!right) throw new Refused(`the page says something else of the file ${file.path} than the manifest`);
+    if (!right) throw new Refused(`the page and the manifest disagree about the file ${file.path}`);
   });
   return ["The files below are those of the manifest that the index names."];
 }
@@ -214,7 +214,7 @@ function readerOf(pinned) {
 async function check(given = null) {
   try {
     const pinned = memory.get("pinned");
-    if (pinned !== null && pinned !== claims.publisher) throw new Refused(`this page is of publisher ${claims.publisher}, and you compare with ${pinned}`);
+    if (pinned !== null && pinned !== claims.publisher) throw new Refused(`this page is of publisher ${claims.publisher}, and you compare it with ${pinned}`);
     const accepted = await accept(given ?? (await bytesOf("index.json")), readerOf(pinned));
     html.dataset.publisher = accepted.publisher;
     checkRows(accepted);
@@ -243,7 +243,7 @@ function checkData(row, accepted) {
   const same =
     entry && entry.size === row.size && entry.files === row.files && (entry.license ?? null) === row.license &&
     (entry.provenance === "proven") === row.proven && entry.upstream === row.upstream && entry.added === row.added;
-  if (!same) throw new Refused(`the search data says something else of ${row.repo} than the index`);
+  if (!same) throw new Refused(`the search data and the index disagree about ${row.repo}`);
 }
 
 function load() {
@@ -367,10 +367,10 @@ async function dropped(file) {
     const bytes = new Uint8Array(await file.arrayBuffer());
     if (file.name.endsWith(".json")) {
       await check(bytes);
-      answer.textContent = html.dataset.verified === "yes" ? "That index is signed; the verdict stands above." : "";
+      answer.textContent = html.dataset.verified === "yes" ? "That index is signed; the verdict is above." : "";
       return;
     }
-    if (!state.accepted) throw new Refused("the index has to pass first; drop index.json, or see the verdict above");
+    if (!state.accepted) throw new Refused("the index must pass first: drop index.json here, or see the verdict above");
     const { entry, signers } = await checkTorrent(bytes, state.accepted);
     answer.className = "good";
     answer.textContent = `It is ${entry.repo} at commit ${entry.commit}, as the index lists it, signed by ${signers.map(visible).join(", ")}.`;
@@ -415,7 +415,7 @@ function begin() {
     // It was not verified, which is what programs ask; nothing is known to be wrong either, so that it is not shown in red.
     html.dataset.unchecked = "";
     html.dataset.reason = "not checked: opened from a disk";
-    verdict("no", "Not checked, and nothing is known to be wrong: a browser lets a page that was opened from a disk read no file beside it.", [
+    verdict("no", "Not checked, and nothing is known to be wrong: a browser does not let a page opened from a disk read the files beside it.", [
       "Drop index.json on this page: it is checked, and this page is compared with it.",
       "Or serve the folder and open it from there: python3 -m http.server --bind 127.0.0.1 --directory FOLDER",
       `Or ask the program: p2pqwen index verify index.json --publisher ${claims.publisher}`,

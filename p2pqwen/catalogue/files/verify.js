@@ -184,20 +184,20 @@ function constants(value, expected) {
 
 function number(value, name, least = 0, most = MAX_INTEGER) {
   const found = value[name];
-  need(Number.isInteger(found) && found >= least && found <= most, `${name} is no number in its range`);
+  need(Number.isInteger(found) && found >= least && found <= most, `${name} is not a number in its range`);
   return found;
 }
 
 function text(value, name, most, least = 0) {
   const found = value[name];
   const length = typeof found === "string" ? [...found].length : -1; // characters, not UTF-16 units
-  need(length >= least && length <= most, `${name} is no text of ${least} to ${most} characters`);
+  need(length >= least && length <= most, `${name} is not a text of ${least} to ${most} characters`);
   return found;
 }
 
 function items(value, name, most) {
   const found = value[name];
-  need(Array.isArray(found) && found.length <= most, `${name} is no list of at most ${most}`);
+  need(Array.isArray(found) && found.length <= most, `${name} is not a list of at most ${most}`);
   return found;
 }
 
@@ -586,7 +586,7 @@ function bdecode(bytes, start) {
 }
 
 function toText(bytes, what) {
-  need(bytes instanceof Uint8Array, `${what} is no text`);
+  need(bytes instanceof Uint8Array, `${what} is not text`);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
@@ -596,7 +596,7 @@ function toText(bytes, what) {
 
 // The raw bytes of a dictionary that `bdecode` read.
 const spanOf = (bytes, found, what) => {
-  need(found instanceof Map, `${what} is no dictionary`);
+  need(found instanceof Map, `${what} is not a dictionary`);
   return bytes.subarray(...found.span);
 };
 

@@ -35,7 +35,7 @@ def read_accepted(path: Path, publisher: Sha256, now: datetime, report: Report =
         if (parts := _fitting(path)) is not None:
             return _from_parts(parts, path, publisher, now, report)
     except OtherFormatError:
-        report(Notice("info", f"the database of {path} is made again, in the form of this version of p2pqwen"))
+        report(Notice("info", f"rebuilding the database of {path} in the format of this version of p2pqwen"))
     except DamagedRowsError as error:
         report(Notice("warning", f"{_damaged(path)} ({error})"))
     return rebuild(path, publisher, now, report)
@@ -187,4 +187,4 @@ def _made_again(path: Path, publisher: Sha256, digest: Sha256, now: datetime, re
 
 
 def _damaged(path: Path) -> str:
-    return f"the database of {path} was damaged and is made again from that file, which is verified again"
+    return f"the database of {path} was damaged and is rebuilt from that file, which is verified again"

@@ -274,7 +274,7 @@ class StoredListing(Listing):
         try:
             return look(self._parts)
         except DamagedRowsError as error:
-            raise DiskError("the database of an index is damaged as soon as it is made", got=str(error)) from error
+            raise DiskError("the database of an index is damaged right after it was built", got=str(error)) from error
 
 
 class SkippedRows(Sequence[SkippedEntry]):
@@ -306,7 +306,7 @@ class SkippedRows(Sequence[SkippedEntry]):
 
 def no_way_back(reason: str) -> Parts:
     """Raise `DiskError`: there is no file to make the database from again."""
-    raise DiskError("the database of an index is damaged as soon as it is made", got=reason)
+    raise DiskError("the database of an index is damaged right after it was built", got=reason)
 
 
 def _row(line: bytes) -> Entry | SkippedEntry:

@@ -143,7 +143,7 @@ async def _scrape(tracker: str, torrents: Sequence[Sha1], named: NamedHosts) -> 
         return await tracker_scrape.scrape_udp(tracker, torrents, named=named)
     url = tracker_scrape.scrape_url(tracker, torrents)
     if url is None:
-        raise NotFoundError("it cannot be asked for numbers")
+        raise NotFoundError("it does not support scrape")
     answer = await read(url, max_bytes=tracker_scrape.MAX_ANSWER, named=named, timeouts=_TIMEOUTS)
     return tracker_scrape.parse_scrape(answer)
 

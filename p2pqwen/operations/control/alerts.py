@@ -111,7 +111,7 @@ def of_swarms(swarms: Mapping[SnapshotId, SwarmHealth], now: datetime) -> tuple[
     for snapshot, health in sorted(swarms.items()):
         danger = danger_of(health, now)
         if danger is Danger.LOST:
-            words = "nobody else was seen to have it: this may be the last copy"
+            words = "no other copy was seen: this may be the last one"
             found.append(Alert("danger", str(snapshot), words, AlertKind.LAST_COPY))
         elif danger in {Danger.CRITICAL, Danger.ENDANGERED}:
             words = f"{danger}: {describe(snapshot, health, now)}"

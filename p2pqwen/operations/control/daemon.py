@@ -51,7 +51,7 @@ def start_daemon(options: Sequence[str], home: Home, running: Callable[[], Contr
     while time.monotonic() < until:
         if node.poll() is not None:
             what = f"the node ended at once, with exit code {node.returncode}"
-            raise P2pqwenError(what, got=_last_words(said), hint="`p2pqwen seed` shows all it says")
+            raise P2pqwenError(what, got=_last_words(said), hint="`p2pqwen seed` in the foreground shows its messages")
         if (client := running()) is not None:
             return DaemonAnswer(_pid(client), started=True)
         time.sleep(_LOOK_EVERY)

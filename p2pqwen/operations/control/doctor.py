@@ -131,7 +131,7 @@ def examine(patient: DoctorContext) -> Iterator[Finding]:
     yield from _disks(patient)
     yield from _cache(patient)
     if (problem := patient.state_problem) is not None:
-        advice = problem.hint or "it says what this home remembers; check its disk and its permissions"
+        advice = problem.hint or "it holds this home's limits, pins and counters: check its disk and its permissions"
         yield Finding("state", ok=False, detail=problem.message, advice=advice)
     else:
         yield _rot(patient)
@@ -153,7 +153,7 @@ def _node(patient: DoctorContext) -> Finding:
 def _port(patient: DoctorContext) -> Finding:
     node = patient.node
     if patient.bittorrent_proxy is not None:
-        detail = "none is used: through a proxy a node accepts nobody, and connects to others"
+        detail = "none is used: through a proxy a node accepts no connections, and connects to others"
         return Finding("port", ok=True, detail=detail)
     if node is None:
         return _free_port(patient.listen)
@@ -202,8 +202,8 @@ def _bittorrent_proxy(proxy: Proxy, for_http: Proxies) -> Finding:
     try:
         greet(proxy, timeout=PROXY_SECONDS)
     except (OSError, P2pqwenError) as error:
-        detail = f"{way}. It does not answer, so that no peer is reached: {error}"
-        advice = "start it, or correct [network] bittorrent_proxy in config.toml; nothing goes past it meanwhile"
+        detail = f"{way}. It does not answer, so no peer can be reached: {error}"
+        advice = "start it, or correct [network] bittorrent_proxy in config.toml; until then nothing bypasses it"
         return Finding("bittorrent", ok=False, detail=detail, advice=advice)
     try:
         direct = [scheme for scheme in ("http", "https") if for_http.proxy_for(scheme) is None]
@@ -226,14 +226,14 @@ def _free_port(listen: Endpoint) -> Finding:
         try:
             probe.bind((listen.host, listen.port))
         except OSError as error:
-            advice = "end the program that has it, or choose another with [network] listen in config.toml"
+            advice = "stop the program that uses it, or choose another port with [network] listen in config.toml"
             return Finding("port", ok=False, detail=f"cannot use {listen}: {error.strerror}", advice=advice)
     return Finding("port", ok=True, detail=f"{listen} is free for a node")
 
 
 def _dht(patient: DoctorContext) -> Finding:
     if patient.bittorrent_proxy is not None:
-        detail = "switched off: a proxy does not pass UDP on; peers are found by HTTP trackers, publishers and --peer"
+        detail = "switched off: a proxy does not carry UDP; peers are found by HTTP trackers, publishers and --peer"
         return Finding("dht", ok=True, detail=detail)
     if patient.dht is None:
         return Finding("dht", ok=True, detail="switched off: peers are found by trackers, LSD and --peer only")
@@ -289,13 +289,15 @@ def _modelscope(ask: Callable[[], str]) -> Finding:
     try:
         return Finding("modelscope", ok=True, detail=f"{ask()} answers")
     except P2pqwenError as error:
-        advice = 'what is on ModelScope alone cannot be preserved, and `origin = "auto"` asks nobody but the Hub'
+        advice = 'what is on ModelScope alone cannot be preserved, and `origin = "auto"` asks only the Hub'
         return Finding("modelscope", ok=False, detail=error.message, advice=error.hint or advice)
 
 
 def _clock(patient: DoctorContext, hub_time: datetime | None) -> Finding:
     now = patient.now()
-    advice = "set it, for instance with `timedatectl set-ntp true`: limits, schedules and the age of an index go by it"
+    advice = (
+        "set it, for instance with `timedatectl set-ntp true`: limits, schedules and the age of an index depend on it"
+    )
     if hub_time is not None:
         off = now - hub_time
         detail = f"{abs(off.total_seconds()):.0f} s {'ahead of' if off > timedelta(0) else 'behind'} the Hub's"
@@ -308,7 +310,7 @@ def _clock(patient: DoctorContext, hub_time: datetime | None) -> Finding:
         return Finding("clock", ok=False, detail=detail, advice=advice)
     if now < EARLIEST:
         return Finding("clock", ok=False, detail=f"{now:%Y-%m-%d %H:%M} UTC: it is not set", advice=advice)
-    return Finding("clock", ok=True, detail=f"{now:%Y-%m-%d %H:%M} UTC; no clock to compare it with answered")
+    return Finding("clock", ok=True, detail=f"{now:%Y-%m-%d %H:%M} UTC; no server answered to compare it with")
 
 
 def _index(patient: DoctorContext) -> Iterator[Finding]:
@@ -339,7 +341,7 @@ def _disks(patient: DoctorContext) -> Iterator[Finding]:
             "disk",
             ok=False,
             detail=f"{folder.root} is not connected" + (f", with {plural(held, 'snapshot')}" if held else ""),
-            advice="connect and mount its disk; a folder that is new must be made first: "
+            advice="connect and mount its disk; a new folder must be created first: "
             f"`mkdir -p {folder.root}` once its disk is mounted",
         )
 
@@ -392,7 +394,7 @@ def _cache_faults(seen: CacheLook) -> Iterator[tuple[str, str]]:
     if seen.loose:
         names = _shown(f"{one.folder}/refs/{one.ref.name} ({_fault(one.ref)})" for one in seen.loose)
         advice = "`p2pqwen fetch REPO@COMMIT` mends refs of a snapshot that the library holds; remove others, or "
-        yield f"refs by which nothing is found: {names}", advice + "run `hf download REPO` for each of them"
+        yield f"refs that lead to no snapshot: {names}", advice + "run `hf download REPO` for each of them"
     if seen.unmarked:
         advice = f"`p2pqwen fetch {seen.unmarked[0]}` writes them"
         names = _shown(map(str, seen.unmarked))
@@ -400,7 +402,7 @@ def _cache_faults(seen: CacheLook) -> Iterator[tuple[str, str]]:
 
 
 def _fault(ref: CachedRef) -> str:
-    return "blanks after the commit" if ref.mendable else "nothing of it is there"
+    return "blanks after the commit" if ref.mendable else "its snapshot is not there"
 
 
 def _shown(names: Iterable[str]) -> str:
@@ -492,11 +494,11 @@ def _permissions(patient: DoctorContext) -> Finding:
         return Finding("permissions", ok=False, detail=detail, advice=advice)
     if home.root.exists() and not os.access(home.root, os.R_OK | os.W_OK | os.X_OK):
         user = user_id()
-        advice = "make it the property of the user who runs this" + (
+        advice = "make the user who runs this its owner" + (
             f": `chown -R {user} {home.root}`" if user is not None else ""
         )
         return Finding("permissions", ok=False, detail=f"{home.root} cannot be written to", advice=advice)
-    return Finding("permissions", ok=True, detail=f"{home.root} is ours, its keys are private")
+    return Finding("permissions", ok=True, detail=f"{home.root} belongs to this user, and its keys are private")
 
 
 def _files() -> Finding:

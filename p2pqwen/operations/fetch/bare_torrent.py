@@ -61,8 +61,8 @@ def read_whole(
     if whole is None:
         lacking = "manifest" if metainfo.manifest is None else "piece layers"
         raise NotFoundError(
-            f"{path} carries no {lacking}, and no folder here has all its files to make them of",
-            hint=f"`p2pqwen fetch {path}` takes it, and brings what is missing",
+            f"{path} carries no {lacking}, and no folder here has all its files to rebuild them from",
+            hint=f"`p2pqwen fetch {path}` accepts it, and fetches what is missing",
         )
     return whole
 

@@ -49,7 +49,7 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
 
-_BY_INDEX = "import it without --torrent, by what the index lists"
+_BY_INDEX = "leave out --torrent to import what the index lists"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class MagnetRoute:
         if self._recipe_sources(plan):
             choices = self._context.network.choices
             if not (asked or choices.dht or choices.lsd or (choices.trackers and plan.leads.trackers)):
-                raise NoMetadataError("no peer is named, and no way of finding one is switched on")
+                raise NoMetadataError("no peer is named, and every way to find one is switched off")
             timeout = min(timeout, METADATA_SECONDS)
         metainfo, connected = ask_peers(swarm, plan, asked, timeout=timeout, report=self._report)
         found = complete(plan, metainfo, self._context.sources)

@@ -161,8 +161,8 @@ class SnapshotMaker:
     def _tell_of_fewer(self, plan: TorrentPlan) -> None:
         """Warn that only some files are now wanted of a snapshot that was being fetched whole."""
         text = (
-            f"{plan.snapshot} was being fetched whole; from now on only the chosen files are wanted, and what had come "
-            f"of the others stays on the disk: `p2pqwen fetch {plan.snapshot}` fetches the rest"
+            f"{plan.snapshot} was being fetched whole; from now on only the chosen files are wanted, and what had "
+            f"arrived of the others stays on the disk: `p2pqwen fetch {plan.snapshot}` fetches the rest"
         )
         self._report(Notice("warning", text))
 

@@ -365,7 +365,7 @@ def _no_repository(magnet: Magnet, sources: Sources) -> UsageError:
     hints = ["or trust an index that lists it: `p2pqwen trust add`"]
     if digits is not None and magnet.infohash_v1 is None:
         hints.append(f"if it is the id of a publisher: `p2pqwen trust add {digits}`")
-    hints.append("a link that is typed without quotes ends at its first &")
+    hints.append("put the link in quotes: without them the shell ends it at the first &")
     return UsageError(
         "its repository is unknown: no index that you trust lists it, and the link names none",
         expected="--repo ORG/MODEL",

@@ -45,7 +45,7 @@ def without_inside_trackers(leads: Leads, options: FetchOptions, context: FetchC
     hosts = {url: urlsplit(url).hostname or "" for url in urls}
     refused = inside(hosts.values())
     for url in sorted(url for url, host in hosts.items() if host in refused):
-        report(Notice("info", f"tracker {url} is left out: its name leads nowhere public"))
+        report(Notice("info", f"tracker {url} is left out: its name has no public address"))
     tiers = (tuple(url for url in tier if hosts.get(url) not in refused) for tier in leads.trackers)
     return replace(leads, trackers=tuple(tier for tier in tiers if tier))
 

@@ -170,7 +170,7 @@ class _Fetch:
             if fetched is None:
                 made = self._maker.make(plan, Route(swarm, peers, relayed))
                 if made is None:
-                    raise P2pqwenError(f"{plan.snapshot} did not arrive complete")
+                    raise P2pqwenError(f"{plan.snapshot} did not arrive completely")
                 fetched = self._made(made, relayed)
         self._peers.remember_dht(swarm)
         return fetched
@@ -277,7 +277,7 @@ class _Fetch:
         unset = main is None or not (main.held or main.commit == str(held.id.commit))
         if unset and not (admission.names_main or self._options.move_ref):
             told = f"no publisher you trust says that {held.id.commit} is a commit of {held.id.repo}"
-            how = "unset" if main is None else "as it is, and names nothing that is there"
+            how = "unset" if main is None else "as it is, and names no snapshot that is there"
             self._report(Notice("info", f"refs/main of the Hugging Face cache stays {how}: {told}; --set-main sets it"))
         ref = "main" if self._options.move_ref or (unset and admission.names_main) else None
         return cache.materialise(admission, held.folder, place=placing, only=files, ref=ref, report=self._report)

@@ -322,7 +322,9 @@ def _commit_of_plan(plan: TorrentPlan) -> ServedCommit:
     """Return what a plan's torrent serves; raises `NotAdmittedError`, and `NetworkError` if it has no manifest."""
     manifest = plan.manifest
     if manifest is None:
-        raise NetworkError(f"the file list of {plan.snapshot} is not at hand", hint=f"`p2pqwen fetch {plan.snapshot}`")
+        raise NetworkError(
+            f"the file list of {plan.snapshot} is not known here", hint=f"`p2pqwen fetch {plan.snapshot}`"
+        )
     admission = plan.judgement.admit(manifest)
     if not plan.listed:
         return ServedCommit(admission, plan.torrent.infohash)

@@ -308,7 +308,7 @@ class SnapshotDownload:
             known = (*peers, *book.remembered(plan), *book.followers(plan))
             if not known and relayed is None and not swarm.looks_for_peers:
                 self._nobody = NetworkError(
-                    f"there is nobody to ask for {plan.snapshot}", hint="name a peer: --peer HOST:PORT"
+                    f"no peer or web seed is known for {plan.snapshot}", hint="name a peer: --peer HOST:PORT"
                 )
                 self._give_up_what_must_be_brought(self._nobody)
             session.peers = tuple(dict.fromkeys(known))

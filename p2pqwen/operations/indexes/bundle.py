@@ -432,14 +432,14 @@ class _Bringing:
         writable = prove_writable(self._metainfo, self._held.save_path, self._files)
         torrent = swarm.add_download(self._metainfo, writable, trackers=trackers, held=True)
         try:
-            _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
+            _wait(swarm, torrent, network, lambda: torrent.checked, "the bundle on disk to be checked")
             _start(torrent, self._known if only is None else [only])
             trial = _Trial(network.seconds if only is None else self._isolation.trial_seconds)
             _wait(swarm, torrent, network, lambda: self._is_done(torrent, trial), f"{name} from peers", self._deadline)
             before = torrent.flushes
             torrent.request_flush()
             settling = replace(network, seconds=_SETTLE_SECONDS)
-            _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the disk to write the bundle")
+            _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the bundle to be written to disk")
         finally:
             self._met.update(torrent.met)
             swarm.release(torrent)  # before the lock is released: then its files may be shared

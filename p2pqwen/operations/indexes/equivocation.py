@@ -23,4 +23,4 @@ def keep_evidence(
     `before`: the index in use when the file was judged, if a newer one has replaced it since.
     """
     kept = " and ".join(str(path) for path in store.keep_evidence(publisher, data, before=before))
-    report(Notice("warning", f"{error.message}. evidence: {kept or 'enough is kept already, this file was not'}"))
+    report(Notice("warning", f"{error.message}. evidence: {kept or 'enough is kept already; this file was not'}"))

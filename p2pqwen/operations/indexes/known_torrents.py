@@ -51,7 +51,7 @@ class KnownTorrent:
         if self._found is None:
             torrent = self._read()
             if torrent.manifest is None:
-                raise VerificationError(f"the torrent of {self.id} carries no manifest, so files cannot be told by it")
+                raise VerificationError(f"the torrent of {self.id} carries no manifest, so it cannot identify files")
             self._found = TorrentAndManifest(torrent, torrent.manifest)
         return self._found
 

@@ -287,7 +287,7 @@ class FetchJobs:
         except P2pqwenError as error:
             self._failed(job, error)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the node
-            self._failed(job, P2pqwenError(f"the fetch broke: {type(error).__name__}", got=str(error)))
+            self._failed(job, P2pqwenError(f"the fetch failed unexpectedly: {type(error).__name__}", got=str(error)))
 
     def _take(self, job: FetchJob, event: Event) -> None:
         with self._news:

@@ -519,7 +519,7 @@ class SeedLoop:
         self._serve_or_hold(one)
         text = f"{held.id} is the same torrent as {one.held.id}, whose files serve both"
         if not set(files) <= set(one.files):
-            text += f"; of {held.id} no others are served"
+            text += f"; other files of {held.id} are not served"
         self._news.append(Notice("info", text))
         if one.state is SeedState.SEEDING:
             self._tell_seeding(one, held.id)

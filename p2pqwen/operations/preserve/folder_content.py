@@ -149,7 +149,7 @@ def _content_of(path: Path, folder: Path) -> Path:
             f"{path} is a link out of the folder", got=str(target), hint="replace the link with the file it points to"
         )
     if stat.S_ISDIR(mode):
-        raise FormatError(f"{path} is a link to a folder", hint="put the folder itself there")
+        raise FormatError(f"{path} is a link to a folder", hint="replace the link with the folder itself")
     if not stat.S_ISREG(mode):
         raise FormatError(f"{path} is not a regular file")
     return target

@@ -256,7 +256,7 @@ class Origins:
         except P2pqwenError as error:
             if isinstance(error, (DiskError, UsageError, Interruption)):
                 raise
-            return _noted(theirs, f"whether it is a snapshot of the Hub, the Hub did not say: {error.message}")
+            return _noted(theirs, f"the Hub did not say whether it has this snapshot: {error.message}")
         return theirs if twin is None else self._take(twin)
 
     def _take(self, twin: _Twin) -> Listing:
@@ -288,7 +288,7 @@ class Origins:
         """Return a listing that the Hub restricts as an open one, if ModelScope serves its files to everyone."""
         if (twin := self._stand_in(listing)) is None:
             return listing
-        note = f"the Hub: {listing.snapshot.repo} is {listing.closed}; ModelScope serves its files to everybody"
+        note = f"the Hub: {listing.snapshot.repo} is {listing.closed}; ModelScope serves its files to everyone"
         shown = not (listing.private or listing.disabled)
         opened = replace(twin.listing, gated=False, private=False, disabled=False, shown=shown)
         return self._take(replace(twin, listing=_noted(opened, note)))

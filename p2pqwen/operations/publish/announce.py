@@ -66,7 +66,13 @@ def announce(
         f"sign the DHT pointer to index {accepted.position}",
     )
     if not private:
-        report(Notice("warning", f"the key of the DHT pointer, {address.public.keyid}, is not in this home: not put"))
+        report(
+            Notice(
+                "warning",
+                f"the key of the DHT pointer, {address.public.keyid}, is not in this home: "
+                "the pointer was not put into the DHT",
+            )
+        )
         return Announced(metainfo.infohash, link, None)
     if address.public not in vouched_keys(accepted.roots[: board_notice([address], accepted.roots).roots]):
         text = (

@@ -73,7 +73,7 @@ class MirrorTree:
             foreign = self.folder.exists() and not (self.folder.is_dir() and self._is_ours())
         if foreign:
             hint = f"choose another --out, or move {self.folder} away"
-            raise UsageError(f"{self.folder} is there, and no mirror tree", hint=hint)
+            raise UsageError(f"{self.folder} exists, and is not a mirror tree", hint=hint)
 
     def _is_ours(self) -> bool:
         return (self.folder / places.SUMS).is_file() or not any(self.folder.iterdir())

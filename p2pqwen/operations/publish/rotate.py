@@ -68,7 +68,7 @@ def rotate(
                 expected=f"{state.old.threshold} and {state.new.threshold}",
                 got=f"{len(state.old.signed_by)} and {len(state.new.signed_by)}",
                 hint="use the root key that is kept elsewhere, or write a draft with --draft FILE, to which others "
-                "add theirs with `p2pqwen keys sign FILE`; where too few are left anywhere, only a new publisher helps",
+                "add theirs with `p2pqwen keys sign FILE`; if too few are left anywhere, only a new publisher helps",
             )
         for key in new_keys:
             store.add_key(key, new_passphrase, format_public(root.keys[key.public.keyid]))

@@ -61,7 +61,7 @@ def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted 
         there = last if last is not None and ours else accept_apart(FileSource(site), TrustedState(None), now)
     except VerificationError as error:
         raise UsageError(
-            f"{site} is no valid index: {error.message}", hint="choose another folder, or remove that file"
+            f"{site} is not a valid index: {error.message}", hint="choose another folder, or remove that file"
         ) from error
     if there.publisher != keys.publisher():
         raise UsageError(

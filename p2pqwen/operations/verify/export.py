@@ -74,7 +74,7 @@ def export(
     into = into.absolute()
     _refuse_inside(into, library, apart)
     if held.state is State.INCOMPLETE:
-        raise NotFoundError(f"{held.id} is not all here", hint=f"`p2pqwen fetch {held.id}` brings the rest")
+        raise NotFoundError(f"{held.id} is not complete", hint=f"`p2pqwen fetch {held.id}` fetches the rest")
     with durable.lock(library.lock_path(held.id)):
         metainfo = held.metainfo()
         chosen = choose_files(metainfo, held.selected if held.state is not State.COMPLETE else None)
@@ -184,7 +184,7 @@ class _Writer:
 
 def _in_the_way(path: Path, expected: str, got: str) -> P2pqwenError:
     return P2pqwenError(
-        f"{path} is there, and not what would be written", expected=expected, got=got, hint="name another folder"
+        f"{path} exists, and is not what would be written", expected=expected, got=got, hint="name another folder"
     )
 
 
@@ -193,7 +193,7 @@ def _refuse_inside(into: Path, library: Library, apart: Iterable[Path]) -> None:
     inside = next((one for one in apart if real.is_relative_to(one.resolve())), None)
     if inside is not None or library.contains(into):
         raise UsageError(
-            "an export stands outside the library and the Hugging Face cache",
+            "an export cannot be inside the library or the Hugging Face cache",
             expected="a folder of its own",
             got=into,
             hint="other programs may rename and rewrite what is in it",

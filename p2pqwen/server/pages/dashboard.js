@@ -163,7 +163,7 @@ function drawFetches(fetches) {
 
 function drawAlerts(alerts) {
   const lines = alerts.map((one) => element("li", { className: one.level, textContent: one.about ? `${one.about}: ${one.text}` : one.text }));
-  $("alerts").replaceChildren(...(lines.length ? lines : [element("li", { className: "none", textContent: "Nothing needs you." })]));
+  $("alerts").replaceChildren(...(lines.length ? lines : [element("li", { className: "none", textContent: "Nothing needs attention." })]));
 }
 
 function filter() {
@@ -205,7 +205,7 @@ function draw(picture) {
   if (picture.scrubs) drawScrubs(picture.scrubs);
   $("count").textContent = `(${rows.size})`;
   if (picture.alerts) drawAlerts(picture.alerts);
-  $("folders").replaceChildren(...picture.folders.map((one) => element("li", { textContent: `${one.path}: ${one.room === null ? "not here" : `${words(one.room)} free beyond the reserve`}${one.failing ? `; failing: ${one.failing}` : ""}` })));
+  $("folders").replaceChildren(...picture.folders.map((one) => element("li", { textContent: `${one.path}: ${one.room === null ? "not connected" : `${words(one.room)} free beyond the reserve`}${one.failing ? `; failing: ${one.failing}` : ""}` })));
   drawFetches(picture.fetches);
   const limits = picture.limits;
   const quota = limits.monthly_upload ? ` of ${words(limits.monthly_upload)}` : "";

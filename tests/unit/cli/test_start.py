@@ -137,4 +137,4 @@ def test_each_command_has_a_module_that_makes_it_and_help_says_of_a_group_what_i
 def test_an_option_of_completion_stands_alone(tmp_path, call):
     ended = CommandLine(tmp_path).run(*call)
     assert ended.code == 2
-    assert "stands alone" in ended.stderr
+    assert "goes without a command" in ended.stderr

@@ -69,7 +69,7 @@ class TestMarkers:
         marker.parent.mkdir(parents=True)
         marker.touch()
         (text,) = told(cache, payload, ref="main")
-        assert "there is no config.json" in text
+        assert "config.json does not exist" in text
         assert isinstance(try_to_load_from_cache(REPO, "config.json", cache.root), str)
 
     @pytest.mark.parametrize("standing", [Standing.SIGNED, Standing.UNVOUCHED])

@@ -315,7 +315,7 @@ def test_a_database_of_another_version_is_no_damage(one: Path):
     read_accepted(one, PUBLISHER, NOW, said.append)
     notices = [(notice.level, notice.text) for notice in said if isinstance(notice, Notice)]
     assert [level for level, _ in notices] == ["info"]
-    assert "in the form of this version of p2pqwen" in notices[0][1]
+    assert "in the format of this version of p2pqwen" in notices[0][1]
 
 
 def test_a_database_of_another_publisher_is_not_believed(one: Path, tmp_path: Path):
@@ -331,7 +331,7 @@ def test_a_database_of_another_publisher_is_not_believed(one: Path, tmp_path: Pa
     changed_seal(one, file={"size": stat.st_size, "mtime_ns": str(stat.st_mtime_ns), "inode": str(stat.st_ino)})
     said: list[object] = []
     assert read_accepted(one, PUBLISHER, NOW, said.append).publisher == PUBLISHER
-    assert any("made again" in str(event) for event in said)
+    assert any("is rebuilt" in str(event) for event in said)
 
 
 def test_a_file_that_is_damaged_is_refused_whatever_the_database_says(one: Path):
@@ -346,7 +346,7 @@ def test_one_that_is_damaged_while_it_is_read_is_made_again(one: Path):
     plain = list(accept(one.read_bytes(), TrustedState(PUBLISHER), NOW).document.entries)
     executed(one, "UPDATE parts SET body = x'7b7d' WHERE id = (2 << 32) | 2")
     assert list(found.document.entries) == plain
-    assert any("made again" in str(event) for event in said)
+    assert any("is rebuilt" in str(event) for event in said)
 
 
 def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_rows(one: Path):

@@ -162,7 +162,7 @@ def test_100_what_the_user_said_survives_the_database_and_that_is_told_once(path
         assert store.get("month/2026-09") is None
     (notice,) = said
     assert notice.level == "warning"
-    assert "there was one before" in notice.text
+    assert "was missing and is new" in notice.text
     assert "1 snapshot" in notice.text
     StateStore(path, pytest.fail).close()
 
@@ -234,7 +234,7 @@ def test_114_a_database_deleted_under_a_node_costs_it_nothing_that_was_said(path
         for one in path.parent.glob(gone):
             one.unlink()
         node.put("choice/c", {"pinned": True})  # nobody but the node makes it anew, and says so
-    assert "there was one before" in said[-1].text
+    assert "was missing and is new" in said[-1].text
     with StateStore(path, pytest.fail) as after:
         assert after.items("choice/").keys() == {"a", "b", "c"}
         assert after.get("month/2026-11") == {"uploaded": 2}

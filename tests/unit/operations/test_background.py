@@ -106,7 +106,7 @@ def test_work_that_breaks_is_told_of_and_begun_again():
     thread = BackgroundThread("index updates", work, report=told.append)
     thread.start()
     wait_until(lambda: told, 30, "a word about it")
-    assert told[0].text == "index updates broke and starts again in 60 s: OSError: no more files"
+    assert told[0].text == "index updates failed and starts again in 60 s: OSError: no more files"
     thread.wake()
     wait_until(lambda: done.qsize() == 2, 30, "the work to be begun again")
     thread.stop(LONG)

@@ -164,7 +164,7 @@ def test_windows_tells_what_a_file_takes(tmp_path, monkeypatch):
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
     assert files.allocated(path, no_blocks) == (3 << 32) + 512
     assert files.allocated(path, no_blocks) == (3 << 32) + 512
-    with pytest.raises(OSError, match="does not tell"):
+    with pytest.raises(OSError, match="does not say"):
         files.allocated(path, no_blocks)
 
 

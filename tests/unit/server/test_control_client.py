@@ -76,7 +76,7 @@ def test_an_error_comes_as_it_was_raised(client):
 
 
 def test_a_fault_of_ours_has_the_fields_of_a_refusal(client):
-    with pytest.raises(P2pqwenError, match="the call broke: TypeError"):
+    with pytest.raises(P2pqwenError, match="the call failed unexpectedly: TypeError"):
         client.call(Count, "GET", "/v1/fault")
 
 

@@ -84,7 +84,7 @@ def test_a_healthy_node(patient):
         ({"dht": None}, "dht", True, "switched off"),
         ({"node": None}, "dht", False, "0 nodes answered"),
         ({"hub_time": silent}, "hub", False, "no usable answer"),
-        ({"hub_time": silent}, "clock", True, "no clock to compare it with"),
+        ({"hub_time": silent}, "clock", True, "no server answered to compare it with"),
         ({"xet_storage": lambda _: silent()}, "xet", False, "no usable answer"),
         ({"xet_storage": lambda _: None}, "xet", True, "not used"),
         ({}, "xet", True, "https://cas.example answers"),
@@ -118,9 +118,9 @@ def laid(root, *, ref="a1" * 20):
     ("ref", "ok", "words"),
     [
         ("a1" * 20, True, "each ref in it names a snapshot that exists"),
-        ("b2" * 20, False, "models--Some--Thing/refs/main (nothing of it is there)"),
+        ("b2" * 20, False, "models--Some--Thing/refs/main (its snapshot is not there)"),
         ("a1" * 20 + "\n", False, "models--Some--Thing/refs/main (blanks after the commit)"),
-        ("", False, "models--Some--Thing/refs/main (nothing of it is there)"),
+        ("", False, "models--Some--Thing/refs/main (its snapshot is not there)"),
     ],
 )
 def test_refs_of_the_hugging_face_cache(patient, tmp_path, ref, ok, words):

@@ -286,7 +286,7 @@ def test_asking_once_more_ends_the_pause(node):
     [
         (VerificationError("the SHA-256 does not match what was signed"), "the SHA-256 does not match what was signed"),
         (NotFoundError("no such model"), "no such model"),
-        (ZeroDivisionError("division by zero"), "the fetch broke: ZeroDivisionError"),
+        (ZeroDivisionError("division by zero"), "the fetch failed unexpectedly: ZeroDivisionError"),
     ],
 )
 def test_what_will_not_pass_is_not_tried_again(node, error, message):

@@ -213,7 +213,7 @@ def test_a_folder_of_somebody_elses_is_refused(kept):
     kept.hold("Qwen/Tiny")
     kept.tree.mkdir(parents=True)
     (kept.tree / "thesis.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no mirror tree"):
+    with pytest.raises(UsageError, match="not a mirror tree"):
         kept.write(tree=True)
     assert [path.name for path in kept.tree.iterdir()] == ["thesis.txt"]
 
