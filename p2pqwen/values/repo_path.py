@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from p2pqwen.errors import FormatError
 
@@ -23,6 +24,12 @@ _FORBIDDEN_CHARACTERS = frozenset('<>:"|?*\\')
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # What most paths consist of, told at once: ASCII without controls and what Windows does not take.
 _PLAIN = re.compile(r"[ !#-)+-9;=@-[\]-{}~]+")
+# Most paths themselves: names of letters, digits and a few marks that neither begin nor end with a dot, none of which
+# may be a device's. No longer than a component may be, they need no other look.
+_HARMLESS = re.compile(
+    r"(?!/)(?:(?:\A|/)(?!(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:[./]|\Z))[a-z0-9_-](?:[a-z0-9._-]*[a-z0-9_-])?){1,64}",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +53,12 @@ class RepoPath:
         return tuple(self.text.split("/"))
 
     @property
-    def sort_key(self) -> tuple[bytes, ...]:
-        """Compare by component as bytes, so `model/x` stands before `model.safetensors`."""
-        return tuple(part.encode() for part in self.parts)
+    def sort_key(self) -> str:
+        """Compare by component as bytes, so `model/x` stands before `model.safetensors`.
+
+        Texts compare as their UTF-8 does, and nothing in a path sorts before NUL, which ends a component here.
+        """
+        return self.text.replace("/", "\0")
 
     def __lt__(self, other: RepoPath) -> bool:
         return self.sort_key < other.sort_key
@@ -58,6 +68,8 @@ class RepoPath:
 
 
 def _problem(text: str) -> str | None:
+    if len(text) <= MAX_COMPONENT_BYTES and _HARMLESS.fullmatch(text):
+        return None
     if not text:
         return "it is empty"
     if text.startswith("/"):
@@ -90,6 +102,17 @@ def _component_problem(part: str) -> str | None:
     return None
 
 
+def out_of_order(paths: Iterable[RepoPath]) -> tuple[RepoPath, RepoPath] | None:
+    """Return the first two neighbours of which the second should not stand after the first; None where all are right.
+
+    A path after itself is not right either.
+    """
+    for before, path in pairwise((path.sort_key, path) for path in paths):
+        if not before[0] < path[0]:
+            return before[1], path[1]
+    return None
+
+
 def refuse_clashes(paths: Iterable[RepoPath]) -> None:
     """Refuse a set of paths that one folder cannot hold.
 
@@ -98,13 +121,24 @@ def refuse_clashes(paths: Iterable[RepoPath]) -> None:
     """
     # (number of the folder, folded name) -> (number of this name, the path that brought it)
     names: dict[tuple[int, str], tuple[int, RepoPath]] = {}
+    folders = {"": 0}  # those that a path has led to, by their names as they stand: nothing new can come of them
+
+    def enter(folder: int, part: str, path: RepoPath, depth: int) -> int:
+        key = (folder, _fold(part))
+        if (known := names.get(key)) is None:
+            known = names[key] = (len(names) + 1, path)
+        else:
+            _refuse_clash(known[1], path, depth)
+        return known[0]
+
     for path in paths:
-        folder = 0
-        for depth, part in enumerate(path.parts, 1):
-            key = (folder, _fold(part))
-            if (known := names.get(key)) is not None:
-                _refuse_clash(known[1], path, depth)
-            folder, _ = names.setdefault(key, (len(names) + 1, path))
+        above, _, name = path.text.rpartition("/")
+        if (folder := folders.get(above)) is None:
+            folder = 0
+            for depth, part in enumerate(above.split("/"), 1):
+                folder = enter(folder, part, path, depth)
+            folders[above] = folder
+        enter(folder, name, path, path.text.count("/") + 1)
 
 
 def _refuse_clash(other: RepoPath, path: RepoPath, depth: int) -> None:
