@@ -14,9 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 from p2pqwen.errors import P2pqwenError, VerificationError
-from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.durable import disk_error, disk_errors
 from p2pqwen.library.hash_child import OtherFileError
 from p2pqwen.library.run_child import READ_SIZE, Run, identity
 from p2pqwen.library.spare_cores import SPARE, digest_file
@@ -25,9 +26,10 @@ from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
+from p2pqwen.portable.files import BINARY
 from p2pqwen.portable.process import is_thread_idle
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, hash_small, steps
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, SmallFile, hash_small, steps
 from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
@@ -38,6 +40,8 @@ SPREAD_FROM = 128 << 20
 """Bytes: half a second on one core, and a process for a file or its pieces takes a tenth to start."""
 SMALL_IN_JOB = 64
 """Files of at most one read that are hashed in one job: handing them out one by one costs more than to hash them."""
+SMALL_BYTES_IN_JOB = 4 * READ_SIZE
+"""Bytes that make a job full: those of a job lie in memory together."""
 
 NO_HASHES = FileHashes(0, b"", None, b"")
 
@@ -156,16 +160,14 @@ def hash_file(
     Raises `FileChangedError` when its size, inode or modification time moves meanwhile, `DiskError`.
     Memory: one read buffer and one piece's leaves.
     """
-    with disk_errors(f"read {path}"), open(path, "rb", buffering=0) as file:  # noqa: PTH123 - of each of many files
+    with disk_errors(f"read {path}"):
+        if begun is None and (small := _read_small(str(path), piece_length, git_blob=git_blob)) is not None:
+            if small.data and on_bytes is not None:
+                on_bytes(len(small.data))
+            return _digest_small([(small, padded)], piece_length)[0]
+        file = path.open("rb", buffering=0)
+    with disk_errors(f"read {path}"), file:
         before = os.fstat(file.fileno())
-        if begun is None and before.st_size <= min(READ_SIZE, MAX_KEPT, piece_length - 1):
-            data = _read(file, before.st_size)
-            after = os.fstat(file.fileno())
-            if len(data) != before.st_size or identity(before) != identity(after):
-                raise changed(path)
-            if data and on_bytes is not None:
-                on_bytes(len(data))
-            return _small(data, piece_length, padded=padded, git_blob=git_blob, look=Look.of_stat(after))
         counter = _Counter(on_bytes)
         # What an idle thread gave to processes would be hashed in its way.
         if begun is None and not git_blob and before.st_size >= max(SPREAD_FROM, piece_length) and not is_thread_idle():
@@ -182,23 +184,44 @@ def hash_file(
     return replace(digests, look=Look.of_stat(after))
 
 
-def _read(file: FileIO, size: int) -> bytes:
-    """Read `size` bytes, or as many as there are."""
-    data = file.read(size)
-    while len(data) < size and (more := file.read(size - len(data))):
-        data += more
-    return data
+class _Small(NamedTuple):
+    """A small file as it was read, and what of its digests is no torrent's."""
+
+    data: bytes
+    look: Look
+    git_blob: GitOid | None
+    pointer: Pointer | None
 
 
-def _small(data: bytes, piece_length: int, *, padded: bool, git_blob: bool, look: Look) -> FileDigests:
-    return FileDigests(
-        len(data),
-        Sha256.of(data),
-        blob_oid(data) if git_blob else None,
-        hash_small(data, piece_length, padded=padded),
-        parse_pointer(data),
-        look,
-    )
+def _read_small(path: str, piece_length: int, *, git_blob: bool) -> _Small | None:
+    """Read a file that is shorter than a piece and fits into one read; None for a larger one.
+
+    Raises `OSError`, `FileChangedError`, `CollisionAttackError`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | BINARY)
+    try:
+        before = os.fstat(descriptor)
+        size = before.st_size
+        if size > READ_SIZE or size >= piece_length:
+            return None
+        data = os.read(descriptor, size)
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if len(data) != size or identity(before) != identity(after):
+        raise changed(Path(path))
+    return _Small(data, Look.of_stat(after), blob_oid(data) if git_blob else None, parse_pointer(data))
+
+
+def _digest_small(files: Sequence[tuple[_Small, bool]], piece_length: int) -> list[FileDigests]:
+    """Return the digests of small files; true where a pad file follows."""
+    small = [SmallFile(file.data, Sha256.of(file.data), padded) for file, padded in files]
+    return [
+        FileDigests(len(file.data), of.sha256, file.git_blob, hashes, file.pointer, file.look)
+        for (file, _), of, hashes in zip(files, small, hash_small(small, piece_length), strict=True)
+    ]
 
 
 def _by_processes(file: Run, *, padded: bool, counter: _Counter) -> FileDigests | None:
@@ -271,17 +294,38 @@ def hash_files(
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
     counter = _locked(on_bytes)
+    root = os.path.join(folder, "")  # noqa: PTH118 - of each of many files
 
     def digest(indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
         if len(indexes) == 1:
             return [_or_error(indexes[0], counter)]
         sizes: list[int] = []  # of many small ones the sum is told
-        found = [_or_error(index, sizes.append) for index in indexes]
+        found = _small(indexes, sizes.append)
         try:
             counter(sum(sizes))
         except P2pqwenError as error:
             return [error] * len(indexes)
-        return found
+        return [found[index] for index in indexes]
+
+    def _small(indexes: Sequence[int], on_bytes: OnBytes) -> Mapping[int, FileDigests | P2pqwenError]:
+        found: dict[int, FileDigests | P2pqwenError] = {}
+        small: dict[int, tuple[_Small, bool]] = {}
+        for index in indexes:
+            file = layout.files[index]
+            path = root + file.path.text
+            try:
+                read = _read_small(path, layout.piece_length, git_blob=file.path not in lfs)
+            except OSError as error:
+                found[index] = disk_error(f"read {path}", error)
+            except P2pqwenError as error:
+                found[index] = error
+            else:
+                if read is None:
+                    found[index] = _or_error(index, on_bytes)
+                else:
+                    small[index] = read, layout.pad_after(index) > 0
+                    on_bytes(len(read.data))
+        return {**found, **dict(zip(small, _digest_small(list(small.values()), layout.piece_length), strict=True))}
 
     def _or_error(index: int, on_bytes: OnBytes) -> FileDigests | P2pqwenError:
         file = layout.files[index]
@@ -314,11 +358,19 @@ def hash_files(
 
 def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:
     """Yield files in the order of their sizes, the largest first, each alone, and the small ones many at a time."""
-    ordered = sorted(indexes, key=lambda index: -layout.files[index].size)
-    alone = [index for index in ordered if layout.files[index].size > READ_SIZE]
-    yield from ([index] for index in alone)
-    small = ordered[len(alone) :]
-    yield from (small[at : at + SMALL_IN_JOB] for at in range(0, len(small), SMALL_IN_JOB))
+    small: list[int] = []
+    size = 0
+    for index in sorted(indexes, key=lambda index: -layout.files[index].size):
+        if layout.files[index].size > READ_SIZE:
+            yield [index]
+            continue
+        small.append(index)
+        size += layout.files[index].size
+        if len(small) == SMALL_IN_JOB or size >= SMALL_BYTES_IN_JOB:
+            yield small
+            small, size = [], 0
+    if small:
+        yield small
 
 
 def hash_workers() -> int:

@@ -8,13 +8,14 @@ and holds the interpreter's lock, which is nothing for commits, trees and the sm
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from p2pqwen.errors import VerificationError
 
 if TYPE_CHECKING:
-    from pygit2 import OdbBackend
+    from pygit2 import Oid, OdbBackend
 
 Kind = Literal["blob", "tree", "commit"]
 
@@ -28,11 +29,10 @@ def object_id(kind: Kind, content: bytes) -> bytes:
 
     Raises `CollisionAttackError` for content that shows the marks of a SHA-1 collision attack.
     """
-    from pygit2 import GitError
-
+    hash_blob, git_error = _libgit2()
     try:
-        return _hash_blob(content) if kind == "blob" else _hash_other(kind, content)
-    except GitError as error:
+        return hash_blob(content).raw if kind == "blob" else _hash_other(kind, content)
+    except git_error as error:
         raise refused(f"a git {kind} of {len(content)} bytes", error) from error
 
 
@@ -51,10 +51,13 @@ def refused(what: str, error: Exception) -> CollisionAttackError:
     )
 
 
-def _hash_blob(content: bytes) -> bytes:
+@cache
+def _libgit2() -> tuple[Callable[[bytes], Oid], type[Exception]]:
+    """Return what hashes a blob, and what it raises; found once, for it is asked of every small file."""
+    from pygit2 import GitError
     from pygit2 import hash as hash_blob
 
-    return hash_blob(content).raw
+    return hash_blob, GitError
 
 
 def _hash_other(kind: Kind, content: bytes) -> bytes:

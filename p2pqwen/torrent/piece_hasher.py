@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1, sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from p2pqwen.torrent import merkle
 from p2pqwen.torrent.merkle import BLOCK_SIZE
@@ -130,15 +130,36 @@ class PieceHasher:
         self._leaves = []
 
 
-def hash_small(data: bytes, piece_length: int, *, padded: bool) -> FileHashes:
-    """Return what `PieceHasher` does, of a file shorter than a piece that lies in memory: there may be very many."""
-    if not data:
-        return FileHashes(0, b"", None, b"")
-    piece = sha1(data)  # noqa: S324 - BitTorrent v1
-    if padded:
-        _add_zeros(piece, piece_length - len(data))
-    leaves = [sha256(data[at : at + BLOCK_SIZE]).digest() for at in range(0, len(data), BLOCK_SIZE)]
-    return FileHashes(len(data), piece.digest(), _small_root(leaves), b"")
+class SmallFile(NamedTuple):
+    """A file shorter than a piece that lies in memory; `padded`: a pad file follows it."""
+
+    data: bytes
+    sha256: Sha256
+    padded: bool
+
+
+def hash_small(files: Sequence[SmallFile], piece_length: int) -> list[FileHashes]:
+    """Return what `PieceHasher` does, of each of many small files.
+
+    Nearly all that is hashed of such a file are the zeros that pad it to a piece. They come last, one file's after the
+    other's: meanwhile the interpreter's lock is free, and another thread does with its files what needs that.
+    """
+    pieces = [sha1(file.data) for file in files]  # noqa: S324 - BitTorrent v1
+    roots = [_root(file) for file in files]
+    for file, piece in zip(files, pieces, strict=True):
+        if file.padded and file.data:
+            _add_zeros(piece, piece_length - len(file.data))
+    return [
+        FileHashes(len(file.data), piece.digest(), root, b"") if file.data else FileHashes(0, b"", None, b"")
+        for file, piece, root in zip(files, pieces, roots, strict=True)
+    ]
+
+
+def _root(file: SmallFile) -> Sha256 | None:
+    data = file.data
+    if len(data) <= BLOCK_SIZE:
+        return file.sha256 if data else None  # the one leaf is the root
+    return _small_root([sha256(data[at : at + BLOCK_SIZE]).digest() for at in range(0, len(data), BLOCK_SIZE)])
 
 
 def _small_root(leaves: list[bytes]) -> Sha256:

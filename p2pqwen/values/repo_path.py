@@ -60,6 +60,12 @@ class RepoPath:
         """
         return self.text.replace("/", "\0")
 
+    def __eq__(self, other: object) -> bool:
+        return self.text == other.text if isinstance(other, RepoPath) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     def __lt__(self, other: RepoPath) -> bool:
         return self.sort_key < other.sort_key
 
