@@ -26,7 +26,7 @@ from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
-from p2pqwen.portable.files import BINARY
+from p2pqwen.portable.files import BINARY, prefix_of
 from p2pqwen.portable.process import is_thread_idle
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, SmallFile, hash_small, steps
@@ -293,53 +293,7 @@ def hash_files(
     `on_error` takes them; such a file is left out of the result.
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
-    counter = _locked(on_bytes)
-    root = os.path.join(folder, "")  # noqa: PTH118 - of each of many files
-
-    def digest(indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
-        if len(indexes) == 1:
-            return [_or_error(indexes[0], counter)]
-        sizes: list[int] = []  # of many small ones the sum is told
-        found = _small(indexes, sizes.append)
-        try:
-            counter(sum(sizes))
-        except P2pqwenError as error:
-            return [error] * len(indexes)
-        return [found[index] for index in indexes]
-
-    def _small(indexes: Sequence[int], on_bytes: OnBytes) -> Mapping[int, FileDigests | P2pqwenError]:
-        found: dict[int, FileDigests | P2pqwenError] = {}
-        small: dict[int, tuple[_Small, bool]] = {}
-        for index in indexes:
-            file = layout.files[index]
-            path = root + file.path.text
-            try:
-                read = _read_small(path, layout.piece_length, git_blob=file.path not in lfs)
-            except OSError as error:
-                found[index] = disk_error(f"read {path}", error)
-            except P2pqwenError as error:
-                found[index] = error
-            else:
-                if read is None:
-                    found[index] = _or_error(index, on_bytes)
-                else:
-                    small[index] = read, layout.pad_after(index) > 0
-                    on_bytes(len(read.data))
-        return {**found, **dict(zip(small, _digest_small(list(small.values()), layout.piece_length), strict=True))}
-
-    def _or_error(index: int, on_bytes: OnBytes) -> FileDigests | P2pqwenError:
-        file = layout.files[index]
-        try:
-            return hash_file(
-                folder / file.path.text,
-                piece_length=layout.piece_length,
-                padded=layout.pad_after(index) > 0,
-                git_blob=file.path not in lfs,
-                on_bytes=on_bytes,
-            )
-        except P2pqwenError as error:
-            return error
-
+    digest = _FolderHasher(folder, layout, lfs, _locked(on_bytes)).digest
     digests: dict[RepoPath, FileDigests] = {}
     with SPARE.in_use(), ThreadPoolExecutor(hash_workers(), "hash") as pool:
         futures = {pool.submit(digest, indexes): indexes for indexes in _jobs(layout, chosen)}
@@ -354,6 +308,61 @@ def hash_files(
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise found
     return digests
+
+
+class _FolderHasher:
+    """Hashes files of a layout below a folder; used by several threads at once."""
+
+    def __init__(self, folder: Path, layout: Layout, lfs: Collection[RepoPath], on_bytes: OnBytes) -> None:
+        self._root, self._layout, self._lfs, self._on_bytes = prefix_of(folder), layout, lfs, on_bytes
+
+    def digest(self, indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
+        """Return the digests of each of these files, or what kept it from being hashed."""
+        if len(indexes) == 1:
+            return [self._one(indexes[0], self._on_bytes)]
+        sizes: list[int] = []  # of many small ones the sum is told
+        found = self._many(indexes, sizes.append)
+        try:
+            self._on_bytes(sum(sizes))
+        except P2pqwenError as error:
+            return [error] * len(indexes)
+        return [found[index] for index in indexes]
+
+    def _one(self, index: int, on_bytes: OnBytes) -> FileDigests | P2pqwenError:
+        path = self._layout.files[index].path
+        try:
+            return hash_file(
+                Path(self._root + path.text),
+                piece_length=self._layout.piece_length,
+                padded=self._layout.pad_after(index) > 0,
+                git_blob=path not in self._lfs,
+                on_bytes=on_bytes,
+            )
+        except P2pqwenError as error:
+            return error
+
+    def _many(self, indexes: Sequence[int], on_bytes: OnBytes) -> Mapping[int, FileDigests | P2pqwenError]:
+        found: dict[int, FileDigests | P2pqwenError] = {}
+        small: dict[int, tuple[_Small, bool]] = {}
+        for index in indexes:
+            read = self._read(index)
+            if isinstance(read, _Small):
+                small[index] = read, self._layout.pad_after(index) > 0
+                on_bytes(len(read.data))
+            else:
+                found[index] = self._one(index, on_bytes) if read is None else read
+        found.update(zip(small, _digest_small(list(small.values()), self._layout.piece_length), strict=True))
+        return found
+
+    def _read(self, index: int) -> _Small | P2pqwenError | None:
+        path = self._layout.files[index].path
+        name = self._root + path.text
+        try:
+            return _read_small(name, self._layout.piece_length, git_blob=path not in self._lfs)
+        except OSError as error:
+            return disk_error(f"read {name}", error)
+        except P2pqwenError as error:
+            return error
 
 
 def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:

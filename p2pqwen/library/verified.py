@@ -22,6 +22,7 @@ from typing import Any, Self
 from p2pqwen.errors import DiskError, FormatError, NotFoundError
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
+from p2pqwen.portable.files import prefix_of
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -41,9 +42,9 @@ class Look:
     changed: int
 
     @classmethod
-    def of(cls, path: Path) -> Self:
+    def of(cls, path: Path | str) -> Self:
         """Look at a file, not through a symlink; raises `OSError`."""
-        return cls.of_stat(path.lstat())
+        return cls.of_stat(os.lstat(path))
 
     @classmethod
     def of_stat(cls, stat: os.stat_result) -> Self:
@@ -69,10 +70,12 @@ class Verified:
     @classmethod
     def now(cls, infohash: Sha256, folder: Path, files: Iterable[RepoPath]) -> Self:
         """Take the looks of this moment; raises `DiskError` where a file is missing."""
-        looks = {}
+        looks, root = {}, prefix_of(folder)
         for path in files:
-            with durable.disk_errors(f"look at {folder / path.text}"):
-                looks[path] = Look.of(folder / path.text)
+            try:
+                looks[path] = Look.of(root + path.text)
+            except OSError as error:
+                raise durable.disk_error(f"look at {root}{path}", error) from error
         return cls(infohash, looks)
 
     @property
@@ -82,8 +85,9 @@ class Verified:
 
     def same_content(self, folder: Path) -> bool:
         """Tell whether nothing says that the content of any of these files changed since; a missing one did."""
+        root = prefix_of(folder)
         try:
-            return all(look.same_content(Look.of(folder / path.text)) for path, look in self.looks.items())
+            return all(look.same_content(Look.of(root + path.text)) for path, look in self.looks.items())
         except OSError:
             return False
 
@@ -108,8 +112,9 @@ class VerifiedFiles:
         known = self.of(snapshot)
         if known is None or known.infohash != infohash:
             return False
+        root = prefix_of(folder)
         try:
-            return all(known.looks[path] == Look.of(folder / path.text) for path in files)
+            return all(known.looks[path] == Look.of(root + path.text) for path in files)
         except (OSError, KeyError):
             return False
 
@@ -130,6 +135,9 @@ class VerifiedFiles:
         reading later.
         """
         before = self._untouched(snapshot, folder, files)
+        if not before:
+            yield
+            return
         try:
             yield
         finally:
@@ -151,15 +159,19 @@ class VerifiedFiles:
         durable.remove(self._path(snapshot))
 
     def _untouched(self, snapshot: SnapshotId, folder: Path, files: Iterable[RepoPath]) -> dict[str, Look]:
+        names, root = [path.text for path in files], prefix_of(folder)
+        if not names:
+            return {}
         try:
             known = self._read(snapshot)["files"]
-            looks = {path.text: Look.of(folder / path.text) for path in files if path.text in known}
+            looks = {name: Look.of(root + name) for name in names if name in known}
             return {name: look for name, look in looks.items() if _look_of(known[name]) == look}
         except _UNREADABLE:
             return {}
 
     def _follow(self, snapshot: SnapshotId, folder: Path, before: Mapping[str, Look]) -> None:
-        now = {name: Look.of(folder / name) for name in before}
+        root = prefix_of(folder)
+        now = {name: Look.of(root + name) for name in before}
         moved = {name: look for name, look in now.items() if look != before[name] and look.same_content(before[name])}
         if moved:
             document = self._read(snapshot)

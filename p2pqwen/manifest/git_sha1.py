@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from p2pqwen.errors import VerificationError
 
 if TYPE_CHECKING:
-    from pygit2 import Oid, OdbBackend
+    from pygit2 import OdbBackend, Oid
 
 Kind = Literal["blob", "tree", "commit"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -117,6 +117,23 @@ def out_of_order(paths: Iterable[RepoPath]) -> tuple[RepoPath, RepoPath] | None:
         if not before[0] < path[0]:
             return before[1], path[1]
     return None
+
+
+def on_the_way(paths: Iterable[RepoPath]) -> Iterator[tuple[str, bool]]:
+    """Yield each folder that leads to these files, once and before what is in it, and each file, for which it is true.
+
+    As texts, like the paths' own.
+    """
+    folders = {""}
+    for path in paths:
+        above = path.text.rpartition("/")[0]
+        if above not in folders:
+            parts = above.split("/")
+            for depth in range(1, len(parts) + 1):
+                if (folder := "/".join(parts[:depth])) not in folders:
+                    folders.add(folder)
+                    yield folder, False
+        yield path.text, True
 
 
 def refuse_clashes(paths: Iterable[RepoPath]) -> None:

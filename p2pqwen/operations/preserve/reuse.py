@@ -30,10 +30,10 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import Look
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.verify.file_check import difference, right_bytes
-from p2pqwen.portable.files import allocated
+from p2pqwen.portable.files import allocated, prefix_of, stat_if_there
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.values.digest import Sha256
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.repo_path import RepoPath, on_the_way
 from p2pqwen.values.snapshot_id import SnapshotId
 
 _SEARCH_BYTES_FOR = 64
@@ -168,7 +168,8 @@ class Search:
     def _candidates(
         self, wanted: Collection[RepoPath], folder: Path
     ) -> dict[RepoPath, list[tuple[Path, HeldFile | CachedFile | None]]]:
-        standing = {path: _ownership(folder / path.text, self._size(path)) for path in wanted if self._size(path)}
+        root = prefix_of(folder)
+        standing = {path: _ownership(root + path.text, size) for path in wanted if (size := self._size(path))}
         lacking = [path for path, how in standing.items() if how is not _Ownership.OWN]
         rows = [self._rows[path] for path in lacking if path in self._rows]
         held = held_content(self._library, {row.sha256 for row in rows}, near=self._snapshot)
@@ -231,33 +232,34 @@ def separate(
     Symlinks go. A file with a second name that is not right is copied, where that is worth it, and otherwise gives up
     the name. Raises `DiskError`.
     """
-    changed = False
+    changed, root = False, prefix_of(folder)
     with durable.disk_errors(f"separate files below {folder}"), _scratch(snapshot, library) as scratch:
         changed = remove_links(folder, metainfo)
         for file in metainfo.files:
-            path = folder / file.path.text
             if file.path not in wanted or file.path in here.had:
                 continue
-            mendable = here.mendable.get(file.path)
-            if _is_shared(path) or (mendable is not None and not path.exists()):
+            name = root + file.path.text
+            found, mendable = stat_if_there(name), here.mendable.get(file.path)
+            if _is_shared(found) or (mendable is not None and found is None):
                 changed = True
+                path = Path(name)
                 source = None if mendable is None else path if mendable.source is None else mendable.source.path
                 _replace_by_copy(source, path, next(scratch))
-            if path.is_file() and path.stat().st_size > file.size:
-                os.truncate(path, file.size)  # pieces end where the file should: nobody would ever cut the rest off
+                found = stat_if_there(name)
+            if found is not None and stat.S_ISREG(found.st_mode) and found.st_size > file.size:
+                os.truncate(name, file.size)  # pieces end where the file should: nobody would ever cut the rest off
                 changed = True
     return changed
 
 
 def remove_links(folder: Path, metainfo: Metainfo) -> bool:
     """Remove symlinks where the torrent's files or their folders go: never ours, and writing would go through them."""
-    removed = False
-    for file in metainfo.files:
-        path = folder
-        for part in file.path.parts:
-            path /= part
-            if path.is_symlink():
-                path.unlink()
+    removed, root = False, prefix_of(folder)
+    for name, _ in on_the_way(file.path for file in metainfo.files):
+        path = root + name
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                Path(path).unlink()
                 removed = True
     return removed
 
@@ -343,10 +345,10 @@ class _Ownership(enum.Enum):
     LACKING = enum.auto()
 
 
-def _ownership(path: Path, size: int) -> _Ownership:
+def _ownership(path: str, size: int) -> _Ownership:
     """Tell how a file stands in its own folder; a compressed one may seem to have holes, and is looked for."""
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except OSError:
         return _Ownership.LACKING
     if not stat.S_ISREG(found.st_mode) or found.st_size != size:
@@ -356,8 +358,8 @@ def _ownership(path: Path, size: int) -> _Ownership:
     return _Ownership.OWN if allocated(path, found) >= size else _Ownership.LACKING
 
 
-def _is_shared(path: Path) -> bool:
-    return path.is_file() and path.stat().st_nlink > 1
+def _is_shared(found: os.stat_result | None) -> bool:
+    return found is not None and stat.S_ISREG(found.st_mode) and found.st_nlink > 1
 
 
 def _looks(path: Path, look: Look | None) -> bool:
