@@ -184,6 +184,15 @@ def hash_file(
     return replace(digests, look=Look.of_stat(after))
 
 
+def digest_content(data: bytes, *, git_blob: bool) -> FileDigests:
+    """Return the digests of a file whose content lies in memory, without torrent hashes and look.
+
+    Raises `CollisionAttackError`.
+    """
+    blob = blob_oid(data) if git_blob else None
+    return FileDigests(len(data), Sha256.of(data), blob, NO_HASHES, parse_pointer(data))
+
+
 class _Small(NamedTuple):
     """A small file as it was read, and what of its digests is no torrent's."""
 

@@ -9,6 +9,7 @@ hashing the finished file once more (`library.hashing.hash_file`).
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.durable import disk_error, disk_errors
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
-from p2pqwen.library.hashing import SMALL_IN_JOB, Digester, FileDigests, hash_workers
+from p2pqwen.library.hashing import SMALL_IN_JOB, Digester, FileDigests, digest_content, hash_workers
 from p2pqwen.library.run_child import READ_SIZE
-from p2pqwen.portable.files import hole_after
+from p2pqwen.portable.files import BINARY, hole_after
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
@@ -34,19 +35,24 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class GrowingFile:
-    """A file that is on its way: `pieces` are the torrent's pieces that hold it, each `piece_length` bytes.
+    """A file that is on its way to `location`: `pieces` are the torrent's that hold it, each `piece_length` bytes.
 
     `git_blob`: its blob id is wanted. `hashes`: its torrent hashes are; `padded` as in `PieceHasher`.
     """
 
     path: RepoPath
-    location: Path
+    location: str
     size: int
     pieces: range
     piece_length: int
     git_blob: bool
     hashes: bool = False
     padded: bool = False
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it comes in one piece and is read at once, and whole-file digests are all that is wanted."""
+        return 0 < self.size <= min(READ_SIZE, self.piece_length) and not self.hashes
 
 
 class TrailingHasher:
@@ -116,9 +122,34 @@ class TrailingHasher:
 
     def _hash_all(self, files: Sequence[GrowingFile]) -> dict[RepoPath, FileDigests]:
         """Return the digests of those that can be hashed."""
-        return {file.path: digests for file in files if (digests := self._hash(file)) is not None}
+        found = ((file.path, self._hash_small(file) if file.is_small else self._hash(file)) for file in files)
+        return {path: digests for path, digests in found if digests is not None}
+
+    def _hash_small(self, file: GrowingFile) -> FileDigests | None:
+        """Do what `_hash` does, of one of very many files: in one read, and with little to be made for it alone."""
+        piece, location = file.pieces.start, file.location
+        if not self._have[piece] and not self._wait_for(lambda: self._have[piece]):
+            return None
+        if not os.path.exists(location) and not self._wait_for(lambda: os.path.exists(location)):  # noqa: PTH110
+            return None
+        try:
+            descriptor = os.open(location, os.O_RDONLY | BINARY)
+            try:
+                while not self._all_written and hole_after(descriptor, 0) < file.size:
+                    if not self._look_again():
+                        return None
+                content = os.read(descriptor, file.size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise disk_error(f"read {location}", error) from error
+        if len(content) != file.size or self._stopped:
+            return None
+        self._hashed[file.path] = file.size
+        return digest_content(content, git_blob=file.git_blob)
 
     def _hash(self, file: GrowingFile) -> FileDigests | None:
+        location = Path(file.location)
         digests = Digester(
             file.size,
             piece_length=file.piece_length if file.hashes else None,
@@ -126,14 +157,14 @@ class TrailingHasher:
             git_blob=file.git_blob,
         )
         if file.size:
-            if not self._wait_for(lambda: self._have[file.pieces[0]] and file.location.exists()):
+            if not self._wait_for(lambda: self._have[file.pieces[0]] and location.exists()):
                 return None
-            with disk_errors(f"read {file.location}"), file.location.open("rb", buffering=0) as opened:
+            with disk_errors(f"read {location}"), location.open("rb", buffering=0) as opened:
                 if not self._follow(file, opened, digests):
                     return None
             if file.size > READ_SIZE:  # the small ones are synced together, before anybody calls them complete
-                self._early_sync.begin(file.location)
-        return digests.finish(file.location)
+                self._early_sync.begin(location)
+        return digests.finish(location)
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
         """Feed the whole file to its digests; False when stopped, or when the file is shorter than it should be."""
@@ -151,7 +182,7 @@ class TrailingHasher:
                 offset += count
                 self._hashed[file.path] = offset
                 if offset - synced >= SYNC_EVERY:
-                    self._early_sync.begin(file.location)
+                    self._early_sync.begin(Path(file.location))
                     synced = offset
         return True
 
@@ -170,10 +201,15 @@ class TrailingHasher:
             end = min(end, hole_after(descriptor, offset))
             if end > offset:
                 return end
-            with self._news:
-                if self._stopped:
-                    return None
+            if not self._look_again():
+                return None
+
+    def _look_again(self) -> bool:
+        """Wait for a hole to be filled, for a moment; False when stopped."""
+        with self._news:
+            if not self._stopped:
                 self._news.wait(_LOOK_AGAIN)
+            return not self._stopped
 
     def _wait_for(self, condition: Callable[[], object]) -> bool:
         with self._news:
