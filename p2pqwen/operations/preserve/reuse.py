@@ -169,27 +169,25 @@ class Search:
         self, wanted: Collection[RepoPath], folder: Path
     ) -> dict[RepoPath, list[tuple[Path, HeldFile | CachedFile | None]]]:
         root = prefix_of(folder)
-        standing = {path: _ownership(root + path.text, size) for path in wanted if (size := self._size(path))}
-        lacking = [path for path, how in standing.items() if how is not _Ownership.OWN]
-        rows = [self._rows[path] for path in lacking if path in self._rows]
-        held = held_content(self._library, {row.sha256 for row in rows}, near=self._snapshot)
+        standing = ((path, _ownership(root + path.text, size)) for path in wanted if (size := self._size(path)))
+        lacking = [(path, how, self._rows.get(path)) for path, how in standing if how is not _Ownership.OWN]
+        digests = {row.sha256 for _, _, row in lacking if row is not None}
+        held = held_content(self._library, digests, near=self._snapshot)
         found: dict[RepoPath, list[tuple[Path, HeldFile | CachedFile | None]]] = {}
-        for path in lacking:
+        for path, how, row in lacking:
             sources: list[tuple[Path, HeldFile | CachedFile | None]] = []
-            if standing[path] is _Ownership.SHARED:
+            if how is _Ownership.SHARED:
                 sources.append((folder / path.text, None))
-            if path in self._rows and (other := held.get(self._rows[path].sha256)) is not None:
+            if held and row is not None and (other := held.get(row.sha256)) is not None:
                 sources.append((other.path, other))
-            if (cached := self._in_cache(path)) is not None:
+            if self._cache is not None and row is not None and (cached := self._in_cache(self._cache, row)) is not None:
                 sources.append((cached.path, cached))
             if sources := [one for one in sources if (one[0], path) not in self._refused]:
                 found[path] = sources
         return found
 
-    def _in_cache(self, path: RepoPath) -> CachedFile | None:
-        if self._cache is None or path not in self._rows:
-            return None
-        found = self._cache.find(self._snapshot.repo, self._rows[path])
+    def _in_cache(self, cache: HubCache, row: FileRow) -> CachedFile | None:
+        found = cache.find(self._snapshot.repo, row)
         return None if found is None else CachedFile(found.resolve())
 
     def _digests(self, location: Path, path: RepoPath) -> FileDigests | None:
