@@ -164,7 +164,7 @@ def hash_file(
         if begun is None and (small := _read_small(str(path), piece_length, git_blob=git_blob)) is not None:
             if small.data and on_bytes is not None:
                 on_bytes(len(small.data))
-            return _digest_small([(small, padded)], piece_length)[0]
+            return _digest_small([_Padded(small, padded)], piece_length)[0]
         file = path.open("rb", buffering=0)
     with disk_errors(f"read {path}"), file:
         before = os.fstat(file.fileno())
@@ -224,12 +224,19 @@ def _read_small(path: str, piece_length: int, *, git_blob: bool) -> _Small | Non
     return _Small(data, Look.of_stat(after), blob_oid(data) if git_blob else None, parse_pointer(data))
 
 
-def _digest_small(files: Sequence[tuple[_Small, bool]], piece_length: int) -> list[FileDigests]:
-    """Return the digests of small files; true where a pad file follows."""
-    small = [SmallFile(file.data, Sha256.of(file.data), padded) for file, padded in files]
+class _Padded(NamedTuple):
+    """A small file and its place in a torrent, as `SmallFile` has it."""
+
+    file: _Small
+    padded: bool
+    v1: bool = True
+
+
+def _digest_small(files: Sequence[_Padded], piece_length: int) -> list[FileDigests]:
+    small = [SmallFile(file.data, Sha256.of(file.data), padded, v1) for file, padded, v1 in files]
     return [
         FileDigests(len(file.data), of.sha256, file.git_blob, hashes, file.pointer, file.look)
-        for (file, _), of, hashes in zip(files, small, hash_small(small, piece_length), strict=True)
+        for (file, _, _), of, hashes in zip(files, small, hash_small(small, piece_length), strict=True)
     ]
 
 
@@ -293,16 +300,18 @@ def hash_files(
     *,
     only: Collection[RepoPath] | None = None,
     lfs: Collection[RepoPath] = (),
+    v1_known: Collection[str] = (),
     on_bytes: OnBytes | None = None,
     on_error: Callable[[RepoPath, P2pqwenError], None] | None = None,
 ) -> Mapping[RepoPath, FileDigests]:
     """Hash the files of a layout below `folder`, or `only` some, the largest first, several at once.
 
-    `lfs` files need no git blob id. Raises `FileChangedError`, `DiskError` of the first file that fails, unless
+    `lfs` files need no git blob id; those that are named in `v1_known` no v1 piece hash, where they are shorter than a
+    piece: see `SmallFile`. Raises `FileChangedError`, `DiskError` of the first file that fails, unless
     `on_error` takes them; such a file is left out of the result.
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
-    digest = _FolderHasher(folder, layout, lfs, _locked(on_bytes)).digest
+    digest = _FolderHasher(folder, layout, lfs, v1_known, _locked(on_bytes)).digest
     digests: dict[RepoPath, FileDigests] = {}
     with SPARE.in_use(), ThreadPoolExecutor(hash_workers(), "hash") as pool:
         futures = {pool.submit(digest, indexes): indexes for indexes in _jobs(layout, chosen)}
@@ -322,8 +331,16 @@ def hash_files(
 class _FolderHasher:
     """Hashes files of a layout below a folder; used by several threads at once."""
 
-    def __init__(self, folder: Path, layout: Layout, lfs: Collection[RepoPath], on_bytes: OnBytes) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        layout: Layout,
+        lfs: Collection[RepoPath],
+        v1_known: Collection[str],
+        on_bytes: OnBytes,
+    ) -> None:
         self._root, self._layout, self._lfs, self._on_bytes = prefix_of(folder), layout, lfs, on_bytes
+        self._v1_known = v1_known
 
     def digest(self, indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
         """Return the digests of each of these files, or what kept it from being hashed."""
@@ -352,11 +369,12 @@ class _FolderHasher:
 
     def _many(self, indexes: Sequence[int], on_bytes: OnBytes) -> Mapping[int, FileDigests | P2pqwenError]:
         found: dict[int, FileDigests | P2pqwenError] = {}
-        small: dict[int, tuple[_Small, bool]] = {}
+        small: dict[int, _Padded] = {}
         for index in indexes:
             read = self._read(index)
             if isinstance(read, _Small):
-                small[index] = read, self._layout.pad_after(index) > 0
+                v1 = self._layout.files[index].path.text not in self._v1_known
+                small[index] = _Padded(read, self._layout.pad_after(index) > 0, v1)
                 on_bytes(len(read.data))
             else:
                 found[index] = self._one(index, on_bytes) if read is None else read

@@ -149,6 +149,18 @@ class VerifiedFiles:
         known = self.of(snapshot)
         return None if known is None else known.infohash
 
+    def proven(self, snapshot: SnapshotId, infohash: Sha256) -> frozenset[str]:
+        """Return the files of a snapshot of which bytes were once right under every hash of this torrent.
+
+        By their paths as texts. Only `infohash` (v2) counts, which covers the v1 pieces too; what the files hold now
+        is another question.
+        """
+        try:
+            document = self._read(snapshot)
+            return frozenset(document["files"]) if document["infohash"] == str(infohash) else frozenset()
+        except _UNREADABLE:
+            return frozenset()
+
     def stamp(self, snapshot: SnapshotId) -> int:
         """Return when a snapshot's record was written, in nanoseconds; 0 if there is none."""
         path = self._path(snapshot)

@@ -29,8 +29,8 @@ _ZEROS = memoryview(bytes(1 << 20))
 class FileHashes:
     """What a hybrid torrent says of one file.
 
-    `pieces`: its v1 piece hashes, 20 bytes each. `pieces_root`: its BEP 52 root, None for an empty file.
-    `piece_layer`: 32 bytes a piece, empty unless the file is longer than one piece.
+    `pieces`: its v1 piece hashes, 20 bytes each; none where they were left out (`SmallFile`). `pieces_root`: its BEP 52
+    root, None for an empty file. `piece_layer`: 32 bytes a piece, empty unless the file is longer than one piece.
     """
 
     size: int
@@ -44,6 +44,11 @@ class FileHashes:
         size = len(pieces) // V1_SIZE * piece_length if size is None else size
         root = merkle.root_of_layer(rows, piece_length)
         return cls(size, pieces, Sha256(root), rows if size > piece_length else b"")
+
+    @property
+    def left_out_pieces(self) -> bool:
+        """Whether the v1 piece hashes were not made, though there are some."""
+        return self.size > 0 and not self.pieces
 
     @property
     def rows(self) -> bytes:
@@ -131,11 +136,16 @@ class PieceHasher:
 
 
 class SmallFile(NamedTuple):
-    """A file shorter than a piece that lies in memory; `padded`: a pad file follows it."""
+    """A file shorter than a piece that lies in memory; `padded`: a pad file follows it.
+
+    `v1`: its v1 piece hash is to be made. It may be left out where somebody knows of bytes that had it and the pieces
+    root both: whatever has that root is those bytes.
+    """
 
     data: bytes
     sha256: Sha256
     padded: bool
+    v1: bool = True
 
 
 def hash_small(files: Sequence[SmallFile], piece_length: int) -> list[FileHashes]:
@@ -144,13 +154,13 @@ def hash_small(files: Sequence[SmallFile], piece_length: int) -> list[FileHashes
     Nearly all that is hashed of such a file are the zeros that pad it to a piece. They come last, one file's after the
     other's: meanwhile the interpreter's lock is free, and another thread does with its files what needs that.
     """
-    pieces = [sha1(file.data) for file in files]  # noqa: S324 - BitTorrent v1
+    pieces = [sha1(file.data) if file.data and file.v1 else None for file in files]  # noqa: S324 - BitTorrent v1
     roots = [_root(file) for file in files]
     for file, piece in zip(files, pieces, strict=True):
-        if file.padded and file.data:
+        if piece is not None and file.padded:
             _add_zeros(piece, piece_length - len(file.data))
     return [
-        FileHashes(len(file.data), piece.digest(), root, b"") if file.data else FileHashes(0, b"", None, b"")
+        FileHashes(len(file.data), b"" if piece is None else piece.digest(), root, b"")
         for file, piece, root in zip(files, pieces, roots, strict=True)
     ]
 

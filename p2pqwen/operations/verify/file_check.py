@@ -5,6 +5,11 @@ by the v2 tree, and in its manifest by SHA-256 and git blob id. Its maker may ha
 some of them approve belong to no snapshot of that torrent. In order: size, SHA-256, LFS pointer, git blob id, pieces
 root, v1 pieces. The pointer has its place among them because no hash shows it: a manifest that lists the pointer of the
 weights as a plain file has the tree of the commit. It would be proven, of files that nobody can load (SPEC section 2).
+
+One hash may be left out. Where it is on record that bytes of a file were right under every hash of the very torrent
+(`library.verified`, by the infohash, which covers the v1 pieces), whatever has the file's pieces root is those bytes,
+and they have those v1 pieces: to make them again would prove nothing more. `verify` does so of small files alone, whose
+v1 pieces are nearly all padding.
 """
 
 from __future__ import annotations
@@ -71,6 +76,8 @@ def _piece_difference(metainfo: Metainfo, index: int, digests: FileDigests) -> D
     root = metainfo.files[index].pieces_root
     if digests.hashes.pieces_root != root:
         return Difference("pieces root", str(root), str(digests.hashes.pieces_root))
+    if digests.hashes.left_out_pieces:
+        return None  # bytes of this root were found right under v1: these are they
     if bad := bad_pieces(metainfo, index, digests):
         at = bad[0] - metainfo.layout.pieces(index).start
         expected = metainfo.pieces[bad[0] * _V1 : (bad[0] + 1) * _V1].hex()

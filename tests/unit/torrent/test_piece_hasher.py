@@ -1,3 +1,4 @@
+from dataclasses import replace
 from hashlib import sha1, sha256
 
 import pytest
@@ -81,3 +82,7 @@ def test_a_small_file_in_memory_has_the_hashes_of_one_that_is_read(size, padded)
     small = [SmallFile(data, Sha256.of(data), padded) for data in contents]
     expected = [plain_hashes(data, 4 * BLOCK_SIZE, padded=padded) for data in contents]
     assert hash_small(small, 4 * BLOCK_SIZE) == expected
+    assert not any(hashes.left_out_pieces for hashes in expected)
+    without = hash_small([file._replace(v1=False) for file in small], 4 * BLOCK_SIZE)
+    assert without == [replace(hashes, pieces=b"") for hashes in expected]
+    assert [hashes.left_out_pieces for hashes in without] == [file.data != b"" for file in small]
