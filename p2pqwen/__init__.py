@@ -2,7 +2,7 @@
 
     from p2pqwen import snapshot_download, verify, open_index
 
-The Python API is described in `p2pqwen.api`. Its names are loaded when they are first used: to import p2pqwen is quick.
+The Python API is described in `p2pqwen.api`. Its names load on first use, which keeps `import p2pqwen` fast.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Load a name of the API; raises `AttributeError` for any other."""
-    import importlib  # noqa: PLC0415 - the command line has no need of it here
+    import importlib  # noqa: PLC0415 - the command line does not need it
 
     for module, names in _HOMES.items():
         if name in names:

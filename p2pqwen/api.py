@@ -1,8 +1,8 @@
 """The Python API: `from p2pqwen import snapshot_download, verify, open_index`.
 
-Three functions, the values they return and the errors they raise are stable: a later 0.x version may add arguments and
-fields, and takes none away. They use the home that the command line uses (P2PQWEN_HOME, config.toml, trusted
-publishers). They print nothing; `report` gets the events that a command would show.
+The 3 functions, the values they return and the errors they raise are stable: a later 0.x version may add arguments and
+fields, but removes none. They use the home that the command line uses (P2PQWEN_HOME, config.toml, trusted publishers).
+They print nothing; `report` receives the events that a command would show.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Patterns = str | list[str] | tuple[str, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """One signature. `state` is `valid`, `invalid` or `unknown`; `label` is what the signer calls the key."""
+    """One signature. `state` is `valid`, `invalid` or `unknown`; `label` is the signer's name for the key."""
 
     label: str
     keyid: str
@@ -53,7 +53,7 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class BadFile:
-    """A file that is not what the manifest says; `expected` and `got` are words, with sizes in bytes or digests."""
+    """A file that differs from the manifest; `expected` and `got` are texts that hold sizes in bytes or digests."""
 
     path: str
     expected: str
@@ -62,7 +62,7 @@ class BadFile:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What `verify` found. `files` and `bytes` count what was read; `extra` are files that the manifest does not list.
+    """What `verify` found. `files` and `bytes` count what was read; `extra` lists files that the manifest does not.
 
     `provenance` is `proven` or `unproven`; `standing` is `proven`, `signed` or `unvouched`.
     """
@@ -102,7 +102,7 @@ class IndexEntry:
 class Index:
     """An index whose signatures, root chain and entries were verified.
 
-    `pinned`: it was compared with the publisher id that the caller gave. Without one it only agrees with itself: anyone
+    `pinned`: it belongs to the publisher id that the caller gave. Without one it is only consistent with itself: anyone
     can sign an index under any name.
     """
 
@@ -149,23 +149,24 @@ def snapshot_download(  # noqa: PLR0913 - huggingface_hub's arguments
 ) -> str:
     """Fetch a model from peers and web seeds, verify it, and return its folder in the Hugging Face cache.
 
-    The arguments are those of `huggingface_hub.snapshot_download`, and the folder is the one that it would return:
+    The arguments are those of `huggingface_hub.snapshot_download`. The folder is the one that it would return:
     `<cache_dir>/models--ORG--MODEL/snapshots/<commit>` (`datasets--…` with `repo_type="dataset"`), or `local_dir`, into
-    which the files that were asked for are copied, over files of the same names. What cannot be honoured raises
+    which the requested files are copied, over files of the same names. An argument that cannot be honoured raises
     `UnsupportedArgumentError`.
 
     - `revision`: a commit of 40 hex digits; None or `main` is the newest commit that a trusted index lists. Branches
       and tags are refused: only the Hub knows them.
     - `token`: for web seeds at the Hub, instead of HF_TOKEN; False sends none.
-    - `local_files_only`: return what the library holds, with no traffic. Raises `NotFoundError` where not every file
-      that is asked for is there, `VerificationError` where one is damaged.
-    - `allow_patterns`, `ignore_patterns`: as there; what a partial snapshot lacks can be fetched later.
-    - `library_name`, `library_version`, `user_agent`, `etag_timeout`, `max_workers`: accepted, and of no effect, since
-      they describe requests that are not made.
-    - `peers` (`HOST:PORT`), `web_seeds` (URLs) are used besides those found; `timeout`: seconds without progress.
+    - `local_files_only`: return what the library holds, with no traffic. Raises `NotFoundError` if a requested file is
+      missing, `VerificationError` if one is damaged.
+    - `allow_patterns`, `ignore_patterns`: as in huggingface_hub; the rest of a partial snapshot can be fetched later.
+    - `library_name`, `library_version`, `user_agent`, `etag_timeout`, `max_workers`: accepted and ignored, since they
+      describe requests that are not made.
+    - `peers` (`HOST:PORT`), `web_seeds` (URLs) are used in addition to those found; `timeout`: seconds without
+      progress.
 
-    A running node of this home fetches it. Raises `NotFoundError` (no trusted index lists it), `NetworkError`,
-    `VerificationError`, `DiskError`, `UsageError`.
+    If a node of this home is running, it does the fetch. Raises `NotFoundError` (no trusted index lists it),
+    `NetworkError`, `VerificationError`, `DiskError`, `UsageError`.
     """
     _refuse_unsupported(
         repo_type=(repo_type, (None, "model", "dataset")),
@@ -215,12 +216,11 @@ def verify(
     data: str | Path | None = None,
     report: Report = ignore,
 ) -> VerifyResult:
-    """Hash every file again and compare it with the manifest and the torrent; offline.
+    """Hash every file again and compare it with the manifest and the torrent, offline.
 
     `path_or_name` is a held snapshot (`ORG/MODEL[@COMMIT]`), a folder, or a .torrent. `torrent` is what a folder is
-    compared with, `data` where the files of a .torrent are. Bad files are in the result and raise nothing. Raises
-    `NotFoundError`, `UsageError`, `DiskError`, and `VerificationError` where torrent and manifest contradict each
-    other.
+    compared with; `data` is where the files of a .torrent are. Bad files are in the result and raise nothing. Raises
+    `NotFoundError`, `UsageError`, `DiskError`, and `VerificationError` if torrent and manifest contradict each other.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.verify.target import verify_target
@@ -247,11 +247,11 @@ def verify(
 
 
 def open_index(source: str | Path, *, publisher: str | None = None) -> Index:
-    """Read and verify an index: a file, the folder it is in, or a URL.
+    """Read and verify an index, given as a file, its folder or a URL.
 
     `publisher` is the publisher id (64 hex digits) that it must belong to; without one `Index.pinned` is False. Nothing
-    is added to the publishers you trust. Raises `VerificationError` when it is refused, by SPEC section 8 and without a
-    look at the clock; `UsageError`, `NotFoundError`, `NetworkError`, `DiskError`.
+    is added to the publishers you trust. Raises `VerificationError` when SPEC section 8 refuses it (the clock is not
+    consulted); `UsageError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
     from p2pqwen.app import open_app
     from p2pqwen.library.index_rows.judging import let_go
@@ -323,7 +323,7 @@ def _target(repo_id: str, repo_type: str | None, revision: str | None) -> NamedT
 
 @dataclass(frozen=True, slots=True)
 class _Patterns:
-    """Which files are asked for, by huggingface_hub's rule; `allow` None: all but those that `ignore` matches."""
+    """Which files to fetch, by huggingface_hub's rule; `allow` None: all but those that `ignore` matches."""
 
     allow: tuple[str, ...] | None
     ignore: tuple[str, ...]
@@ -337,11 +337,11 @@ class _Patterns:
         return cls(wanted, _read_patterns("ignore_patterns", ignore_ or ()))
 
     def chosen(self, metainfo: Metainfo, name: str) -> list[RepoPath]:
-        """Return the files that they leave; raises `NotFoundError` where that is none. `name` is the snapshot's."""
+        """Return the files that the patterns select; raises `NotFoundError` if there are none."""
         found = [file.path for file in metainfo.files if self._leaves(file.path.text)]
         if not found:
             got = f"{self.allow!r}, {self.ignore!r}"[:200]
-            raise NotFoundError(f"no file of {name} is left by the patterns", got=got)
+            raise NotFoundError(f"the patterns select no file of {name}", got=got)
         return found
 
     def _leaves(self, path: str) -> bool:
@@ -363,7 +363,7 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _include(app: App, target: NamedTarget, patterns: _Patterns | None, report: Report) -> tuple[str, ...] | None:
-    """Return the files that the patterns leave, by name, None for all."""
+    """Return the names of the files that the patterns select, None for all."""
     from p2pqwen.operations.fetch.plan import MagnetPlan, Sources, make_plan
     from p2pqwen.torrent.chosen_files import exactly
 
@@ -386,7 +386,7 @@ def _include(app: App, target: NamedTarget, patterns: _Patterns | None, report: 
 def _held(
     app: App, target: NamedTarget, patterns: _Patterns | None, cache: Path, own: Path | None, report: Report
 ) -> Path:
-    """Return the folder with the held files that are asked for, each verified."""
+    """Return the folder with the requested held files, each verified."""
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.library.snapshots import State
     from p2pqwen.operations.fetch.local_dir import lay_files
@@ -414,7 +414,7 @@ def _held(
 
 
 def _require_verified(app: App, held: HeldSnapshot, files: list[RepoPath], report: Report) -> None:
-    """Read held files again where they look otherwise than when they were verified; raises `VerificationError`."""
+    """Read held files again if they have changed since they were verified; raises `VerificationError`."""
     from p2pqwen.operations.verify.verify import verify_again
 
     if held.torrent_damage() is None and app.library.verified.unchanged(
@@ -433,7 +433,7 @@ def _require_verified(app: App, held: HeldSnapshot, files: list[RepoPath], repor
 
 
 def _fetch(app: App, request: FetchRequest, report: Report, *, own_token: bool) -> FetchAnswer:
-    """Fetch in this process, or have the running node of this home do it: the library is one process's to write."""
+    """Fetch in this process, or have the running node of this home do it: only one process may write the library."""
     from p2pqwen.assembly import fetching
 
     running = app.running()

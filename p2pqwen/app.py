@@ -1,4 +1,4 @@
-"""The composition root: builds each adapter once, when asked, from the configuration, and hands it to operations."""
+"""The composition root: builds each adapter from the configuration, once and on demand, and hands it to operations."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 MOST_TO_NAME = 16 * 10**9
-"""Bytes that a fetch reads once more to name files in the Hugging Face cache: they are in memory yet, as a rule. Files
-beyond stay the repository's own there, unless their names were made before."""
+"""Bytes that a fetch reads again to name files in the Hugging Face cache; they are usually still in memory. Files
+beyond this limit are named for their own repository only, unless their names were made before."""
 
 
 class App:
-    """One home: its configuration and the adapters around it, each built when it is first asked for."""
+    """One home: its configuration and the adapters around it, each built on first use."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -119,13 +119,13 @@ class App:
         return tuple(Endpoint(*address) for _, address in self.known_peers.dht_nodes())
 
     def dht(self, *, enabled: bool = True, also: tuple[Endpoint, ...] = ()) -> DhtAccess | None:
-        """Return the way into the DHT, by `also` too; None where it is switched off."""
+        """Return access to the DHT, entered through `also` too; None if it is switched off."""
         from p2pqwen.operations.indexes.dht_access import DhtAccess
         from p2pqwen.swarm.bootstrap import bootstrap_nodes
 
         network = self.config.network
         if not (enabled and network.choices.dht) or network.bittorrent_proxy is not None:
-            return None  # it is UDP, which would go past a proxy
+            return None  # the DHT uses UDP, which would bypass a proxy
         return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
 
     @cached_property
@@ -137,14 +137,14 @@ class App:
 
     @cached_property
     def riser(self) -> Riser:
-        """What gives held snapshots the signed torrents that trusted indexes list."""
+        """Gives held snapshots the signed torrents that trusted indexes list."""
         from p2pqwen.operations.indexes.rise import Riser
 
         return Riser(self.library, self.vouchers, self.bundles)
 
     @contextmanager
     def held_standings(self, report: Report) -> Iterator[Standings]:
-        """Open what finds the standing of held snapshots; a home that holds nothing is not begun for it."""
+        """Open the finder of held snapshots' standings; a home that holds nothing gets no state file for it."""
         from p2pqwen.operations.verify.standings import Standings
 
         if not self.home.state.exists() and not self.library.all():
@@ -152,7 +152,7 @@ class App:
             return
         try:
             store = self.state_store(report)
-        except DiskError as error:  # a home that may only be read: what is remembered is found out again
+        except DiskError as error:  # a read-only home: standings are worked out again
             report(Notice("info", error.message))
             yield Standings(None, self.vouchers.voices)
             return
@@ -184,7 +184,8 @@ class App:
     ) -> Origins:
         """Return the Hub and ModelScope as one, in the order that the configuration says.
 
-        `took` gets the bytes of every download as they come; `rate` is how many a second it lets through, 0 for all.
+        `took` receives the byte count of every download as it arrives; `rate` returns the limit in bytes a second, 0
+        for none.
         """
         from p2pqwen.hub import git_over_network
         from p2pqwen.hub.client import HubClient
@@ -203,7 +204,7 @@ class App:
         )
 
     def ask_modelscope(self) -> str:
-        """Ask ModelScope for anything and return its address; raises `P2pqwenError`."""
+        """Send ModelScope a small request and return its address; raises `P2pqwenError`."""
         from p2pqwen.modelscope.web import ModelScopeWeb
 
         endpoint = self.config.modelscope.endpoint
@@ -223,7 +224,7 @@ class App:
 
     @property
     def site(self) -> OriginSite:
-        """Where the origins are, as strangers know them; it takes neither the user's token nor what asks the Hub."""
+        """The public addresses of the origins, without the user's token; needs no Hub client."""
         from p2pqwen.hub.hub_site import HubSite
         from p2pqwen.modelscope.site import ModelScopeSite
         from p2pqwen.values.origin_site import Sites
@@ -232,7 +233,7 @@ class App:
 
     @property
     def access(self) -> OriginAccess:
-        """Where the origins are, with the user's token for the Hub; raises `UsageError` for what can be none."""
+        """The addresses of the origins, with the user's token for the Hub; raises `UsageError` for a bad token."""
         from p2pqwen.hub.hub_site import HubSite
         from p2pqwen.modelscope.site import ModelScopeSite
         from p2pqwen.values.origin_site import Sites
@@ -241,7 +242,7 @@ class App:
         return Sites(hub, ModelScopeSite(self.config.modelscope.endpoint))
 
     def stand_ins(self, repo: RepoId) -> tuple[str, ...]:
-        """Return where the other origin may have a repository's files, by their paths; nowhere unless it is `auto`."""
+        """Return path seeds of a repository at the other origin; none unless `origin` is `auto`."""
         from p2pqwen.hub.hub_site import HubSite
         from p2pqwen.modelscope.site import ModelScopeSite
 
@@ -253,7 +254,7 @@ class App:
         return (HubSite(self.config.hub.endpoint).today(repo.at(OriginName.HUB)),)
 
     def open_origin(self, endpoint: str, report: Report) -> Origin:
-        """Return the origin at an endpoint, all of them at the configured Hub's, where alone the user's tokens go."""
+        """Return the origin at an endpoint: all origins, with the user's tokens, if it is the configured Hub."""
         from p2pqwen.hub.client import HubClient
 
         if endpoint == self.config.hub.endpoint:
@@ -266,7 +267,7 @@ class App:
         return self.hub_cache_at(self.config.hub.cache)
 
     def hub_cache_at(self, root: Path) -> HubCache:
-        """Return a Hugging Face cache, in which what is laid is named for other repositories too."""
+        """Return a Hugging Face cache whose new files are named so that other repositories can use them too."""
         from p2pqwen.hub.cache import HubCache
 
         hasher = self.xet_hasher
@@ -278,13 +279,13 @@ class App:
 
     @property
     def xet_hasher(self) -> XetHasher:
-        """What makes Xet hashes of files."""
+        """Makes Xet hashes of files."""
         from p2pqwen.hub.xet_hashing import XetHashing
 
         return XetHashing(self.config.home.log / "xet")
 
     def running(self) -> ControlClient | None:
-        """Return the way to the running node of this home, None if none runs."""
+        """Return a client of the running node of this home, None if none runs."""
         from p2pqwen.server.control_client import ControlClient
 
         client = ControlClient(self.home.root)
@@ -299,7 +300,7 @@ class App:
         return SnapshotCalls(self.library, Choices(store), removed=self.scrubber(store, ignore).forget)
 
     def state_store(self, report: Report) -> StateStore:
-        """Open what this node remembers between runs; the caller closes it."""
+        """Open the state that this node keeps between runs; the caller closes it."""
         from p2pqwen.library.state_store import StateStore
 
         store = StateStore(self.home.state, report)
@@ -307,13 +308,13 @@ class App:
         return store
 
     def upstream_records(self, report: Report) -> Mapping[SnapshotId, UpstreamRecord]:
-        """Return what is known of snapshots on the Hub; nothing where it was never asked."""
+        """Return what is known of snapshots on the Hub; empty if it was never asked."""
         from p2pqwen.library.upstream_store import UpstreamStore
 
         if not self.home.state.exists():
             return {}
         try:
-            # A second connection of this process would give up the first one's locks when it is closed (fcntl(2)).
+            # Closing a second connection in this process would release the first one's locks (fcntl(2)).
             if (opened := next((one for one in tuple(self._stores) if one.is_open), None)) is not None:
                 return UpstreamStore(opened).all()
             with self.state_store(report) as store:
@@ -323,7 +324,7 @@ class App:
             return {}
 
     def swarm_records(self, report: Report) -> dict[SnapshotId, SwarmRecord]:
-        """Return what is remembered of swarms; nothing where none was looked at."""
+        """Return what is remembered of swarms; empty if no swarm was examined."""
         from p2pqwen.library.health_store import HealthStore
 
         if not self.home.state.exists():
@@ -336,13 +337,13 @@ class App:
             return {}
 
     def site_pages(self, now: datetime, report: Report, *, mirror_tree: bool | None = None) -> SitePages:
-        """Return the writer of a published site's pages; `mirror_tree` None: as that site had it before."""
+        """Return the writer of a published site's pages; `mirror_tree` None keeps the site's previous choice."""
         from p2pqwen.operations.publish.site_pages import SitePages
 
         return SitePages(self.home, self.library, self.swarm_records(report), now, mirror_tree)
 
     def scrubber(self, store: StateStore, report: Report) -> Scrubber:
-        """Look for bit rot in the library."""
+        """Return the scrubber, which looks for bit rot in the library."""
         from p2pqwen.library.verified import VerifiedFiles
         from p2pqwen.operations.verify.scrub import Scrubber
 
@@ -353,7 +354,7 @@ class App:
 def open_app() -> App:
     """Build an app from the environment and the home's config.toml; raises `UsageError`.
 
-    A home that others may look into, as older versions made it, is closed to them first.
+    A home that other users can read, as older versions created it, is closed to them first.
     """
     config = load()
     config.home.close_to_others()

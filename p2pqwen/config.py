@@ -1,8 +1,8 @@
 """Settings, read once: `config.toml` in the home and the environment.
 
-`P2PQWEN_HOME` overrides where everything lives; otherwise platformdirs decides. `P2PQWEN_DHT_BOOTSTRAP` overrides
-where the DHT is entered. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_CACHE` keep the meaning they have for
-huggingface_hub.
+`P2PQWEN_HOME` overrides where everything is stored; otherwise platformdirs decides. `P2PQWEN_DHT_BOOTSTRAP` overrides
+the nodes through which the DHT is entered. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_CACHE` keep the meaning
+they have for huggingface_hub.
 """
 
 from __future__ import annotations
@@ -51,34 +51,34 @@ class HubConfig:
 
     @property
     def token(self) -> str | None:
-        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        """Return the token, None if there is none; raises `UsageError` for a malformed one."""
         return self.given_token.value()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelScopeConfig:
-    """How to reach ModelScope, by its own client's variables: MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN."""
+    """How to reach ModelScope, from its own client's variables: MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN."""
 
     endpoint: str = DEFAULT_MODELSCOPE
     given_token: HubToken = field(default_factory=lambda: HubToken(source="MODELSCOPE_API_TOKEN"))
 
     @property
     def token(self) -> str | None:
-        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        """Return the token, None if there is none; raises `UsageError` for a malformed one."""
         return self.given_token.value()
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """What a node does on the network. `[network]` in config.toml, where the `choices` stand among the others."""
+    """What a node does on the network. `[network]` in config.toml, which holds the fields of `choices` too."""
 
     choices: NetworkChoices = UNRESTRICTED
-    listen: str = "0.0.0.0:6881"  # only `seed` listens, and it is asked to
-    dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
+    listen: str = "0.0.0.0:6881"  # only `seed` listens, as its user expects
+    dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes only
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
-    bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it, or nowhere
-    webtorrent: bool = False  # trackers of ws:// and wss://, whose peers are met by WebRTC
+    bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it or nowhere
+    webtorrent: bool = False  # use ws:// and wss:// trackers, and meet their peers by WebRTC
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
     seed_withdrawn: str = "others"  # always, others (not what our own publisher withdrew) or never
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
@@ -89,10 +89,10 @@ SCRUB_EVERY = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class LibraryConfig:
-    """Where snapshots are kept beside the home's own folder. `[library]` in config.toml.
+    """Where snapshots are kept besides the home's own folder. `[library]` in config.toml.
 
-    `reserve`: bytes of a disk that snapshots leave free, in the home's folder and where `folders` says nothing else.
-    `scrub_every`: how often every file is read again.
+    `reserve`: bytes of a disk that snapshots leave free, in the home's folder and in `folders` without a value of their
+    own. `scrub_every`: how often every file is read again.
     """
 
     reserve: int = RESERVE
@@ -104,8 +104,8 @@ class LibraryConfig:
 class WatchConfig:
     """What a running node preserves by itself, and how often. `[watch]` in config.toml; sizes in bytes, None: no limit.
 
-    `watchlist`: a file, from the home where it is no absolute path. `budget`: of one round. `rate`: bytes a second.
-    `upstream_every`: how often the Hub is asked whether it still shows what is held, None for never.
+    `watchlist`: a file, relative to the home unless absolute. `budget`: of one round. `rate`: bytes a second.
+    `upstream_every`: how often to ask the Hub whether it still shows what is held, None for never.
     """
 
     watchlist: Path | None = None
@@ -130,8 +130,8 @@ class WatchConfig:
 class ArchiveConfig:
     """What a running node adopts by itself, and how often it plans. `[archive]` in config.toml; sizes in bytes.
 
-    `budget`: all that this home may hold, None: nothing is adopted. `rebalance`: what the node adopted, and others keep
-    well, is given up for what is endangered; what a person fetched never is.
+    `budget`: all that this home may hold, None: adopt nothing. `rebalance`: delete adopted snapshots that others keep
+    well, to make room for endangered ones; snapshots that a person fetched are never deleted.
     """
 
     budget: int | None = None
@@ -144,10 +144,10 @@ class ArchiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class AlertsConfig:
-    """Whom a running node tells of trouble. `[alerts]` in config.toml.
+    """Where a running node sends alerts. `[alerts]` in config.toml.
 
-    `to`: addresses as apprise writes them; `to_file`: a file with one on each line, for secrets. `quiet`: what ends and
-    comes back within that time is told once. `mute`: kinds that are not told.
+    `to`: addresses in apprise's form; `to_file`: a file with one on each line, for secrets. `quiet`: an alert that ends
+    and returns within that time is sent once. `mute`: kinds that are not sent.
     """
 
     to: tuple[str, ...] = field(default=(), repr=False)
@@ -156,7 +156,7 @@ class AlertsConfig:
     mute: tuple[AlertKind, ...] = ()
 
     def addresses(self) -> tuple[str, ...]:
-        """Return all of them, the file read now; raises `UsageError`."""
+        """Return all addresses, reading the file now; raises `UsageError`."""
         if self.to_file is None:
             return self.to
         try:
@@ -173,8 +173,8 @@ class AlertsConfig:
 class HubEndpointConfig:
     """The Hub's place, as `hub` and a running node serve it. `[hub_endpoint]` in config.toml.
 
-    `listen`: where; None: a node does not, and `hub` takes its own default. `upstream`: what becomes of what nobody
-    else has. `abandoned`: what becomes of a file that came while it was read, once nobody reads it.
+    `listen`: HOST:PORT; None: a node does not serve it, and `hub` uses its own default. `upstream`: what happens with a
+    request that only the Hub can answer. `abandoned`: what happens with a download once nobody reads its file any more.
     """
 
     listen: str | None = None
@@ -212,7 +212,7 @@ class Config:
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:
-    """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
+    """Read the environment and the home's config.toml; raises `UsageError` for an invalid setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
     unknown = set(settings) - {
@@ -258,7 +258,7 @@ def _home_root(environment: Mapping[str, str]) -> Path:
 
 
 def default_home() -> Path | None:
-    """Return the home where none is named, None for a user without a home directory."""
+    """Return the default home, None for a user without a home directory."""
     try:
         return platformdirs.user_data_path("p2pqwen", appauthor=False)
     except RuntimeError:
@@ -282,13 +282,13 @@ def _modelscope(environment: Mapping[str, str]) -> ModelScopeConfig:
     token = HubToken(environment.get("MODELSCOPE_API_TOKEN") or "", "MODELSCOPE_API_TOKEN")
     hide(token.trimmed)
     given = environment.get("MODELSCOPE_ENDPOINT") or ""
-    if given.strip() and "://" not in given:  # as its own client takes it
+    if given.strip() and "://" not in given:  # ModelScope's client accepts that
         environment = {"MODELSCOPE_ENDPOINT": f"https://{given.strip()}"}
     return ModelScopeConfig(_endpoint(environment, "MODELSCOPE_ENDPOINT", DEFAULT_MODELSCOPE), token)
 
 
 def _endpoint(environment: Mapping[str, str], name: str, default: str) -> str:
-    """Return an origin's address without what a file or a variable adds around it; raises `UsageError`."""
+    """Return an origin's address, stripped of spaces, a byte order mark and the last slash; raises `UsageError`."""
     endpoint = (environment.get(name) or "").strip(" \t\r\n\ufeff").rstrip("/") or default
     if set(endpoint) & set("?#"):
         raise UsageError(name, expected="a URL without query and fragment", got=repr(endpoint[:120]))
@@ -305,14 +305,14 @@ def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
         return user_path(caches, "XDG_CACHE_HOME") / "huggingface"
     try:
         return Path("~/.cache/huggingface").expanduser()
-    except RuntimeError:  # a service's user, as a rule: nobody shares a cache with it
+    except RuntimeError:  # usually a service's user, with whom nobody shares a cache
         return home.root / "huggingface"
 
 
 def _token_file(path: Path) -> HubToken:
     try:
         with path.open("rb") as file:
-            # What is no UTF-8 stays what it is, and is no token: a caller that asks for one is told so.
+            # Bytes that are not UTF-8 survive here and are no valid token: a caller that asks for it gets the error.
             return HubToken(file.read(MAX_TOKEN_FILE).decode("utf-8", "surrogateescape"), str(path))
     except OSError:
         return HubToken()
@@ -352,7 +352,7 @@ def _network_value(name: str, kind: str, value: object, source: str) -> object:
 
 
 def _socks(value: object, source: str) -> Proxy | None:
-    """Read a SOCKS5 proxy, "" for none; its password is never said again."""
+    """Read a SOCKS5 proxy, "" for none; its password is hidden from all output."""
     if value == "":
         return None
     if not isinstance(value, str):
@@ -430,7 +430,7 @@ def _hub_endpoint(table: object, home: Home) -> HubEndpointConfig:
 
 
 def _with_path(name: str, values: Mapping[str, Any], home: Home, source: str) -> Mapping[str, Any]:
-    """Return settings with one that is a path, where it is given, taken from the home; raises `UsageError`."""
+    """Return settings with the path `name`, if given, resolved against the home; raises `UsageError`."""
     given = values.get(name)
     return values if given is None else {**values, name: home.root / user_path(given, f"{source} {name}")}
 
@@ -476,7 +476,7 @@ def _alerts(table: object, home: Home) -> AlertsConfig:
 
 
 def _addresses(value: object) -> tuple[str, ...]:
-    """Read addresses that hold secrets: what is wrong with them is told without them."""
+    """Read addresses, which hold secrets: errors do not quote them."""
     if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
         raise UsageError("not a list of addresses", expected='a list such as ["ntfys://ntfy.sh/TOPIC"]')
     for one in value:
@@ -499,7 +499,7 @@ def _text(value: object) -> str:
 
 
 def _rate(value: object) -> int:
-    """Read a rate: a number is bytes a second, as it always was; a text is what people write."""
+    """Read a rate: a number is bytes a second, as in older versions; a text is like `5MB/s`."""
     return parse_rate(value) if isinstance(value, str) else parse_size(str(value))
 
 
@@ -514,7 +514,7 @@ def _orgs(value: object) -> tuple[Owner, ...]:
         return tuple(map(Owner.parse, _texts(value)))
     except FormatError as error:
         expected = "a name such as Qwen, or datasets/Qwen"
-        raise UsageError("no organisation's name", expected=expected, got=error.got) from error
+        raise UsageError("not an organisation's name", expected=expected, got=error.got) from error
 
 
 def _parallel(value: object) -> int:

@@ -1,12 +1,12 @@
-"""One step for each of many: what goes wrong with one of them stops no other, and nobody can forget to say so.
+"""Loops in which the failure of one item does not stop the others and cannot go unreported.
 
-Publishers, entries, snapshots, torrents, web seeds, mirrors and peers are other people's. A loop over them does its
-step through `each` or `each_at_once`: both need to be told what to do with a failure, and both go on after it.
-tests/unit/test_containment.py reads the sources: a loop over such things elsewhere stands in its table, with the reason
-why nothing in it can fail.
+Publishers, entries, snapshots, torrents, web seeds, mirrors and peers are other people's. A loop over them runs its
+step through `each` or `each_at_once`: both require a handler for failures, and both continue after one.
+tests/unit/test_containment.py reads the sources: its table lists every other loop over such things, with the reason why
+nothing in it can fail.
 
-A failure is any exception: a fault of ours that one entry brings to light must not keep the others from being looked at
-either. Only an `Interruption` ends the whole work, and what is no `Exception` at all (Ctrl-C, a cancelled task).
+A failure is any exception: a bug of ours that one entry triggers must not stop the others either. The whole work ends
+only with an `Interruption`, or with an exception outside `Exception` (Ctrl-C, a cancelled task).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Result = TypeVar("Result")
 def each(
     items: Iterable[Item], step: Callable[[Item], Result], *, failed: Callable[[Item, P2pqwenError], object]
 ) -> list[Result]:
-    """Do a step for every item and return what came of those that went well, in order.
+    """Run a step for every item and return the results of those that succeed, in order.
 
-    `failed` is told of every other one. Raises `Interruption`, and what `failed` raises.
+    `failed` receives every other item with its error. Raises `Interruption`, and what `failed` raises.
     """
     results = []
     for item in items:
@@ -44,7 +44,7 @@ def each(
 def first_of(
     items: Iterable[Item], step: Callable[[Item], Result | None], *, failed: Callable[[Item, P2pqwenError], object]
 ) -> Result | None:
-    """Do a step for one item after the other until one gives something, and return that; None where none does."""
+    """Run a step for one item after another and return the first result that is not None; None if there is none."""
     for item in items:
         for found in each([item], step, failed=failed):
             if found is not None:
@@ -59,8 +59,8 @@ async def each_at_once(
     failed: Callable[[Item, P2pqwenError], object],
     at_once: int | None = None,
 ) -> list[Result]:
-    """Do what `each` does for all items together, at most `at_once` of them at a time (None: no limit)."""
-    import asyncio  # noqa: PLC0415 - most programs that loop over something await nothing
+    """Do what `each` does, concurrently, for at most `at_once` items at a time (None: no limit)."""
+    import asyncio  # noqa: PLC0415 - most programs that loop await nothing
 
     todo = list(items)
     turns = asyncio.Semaphore(at_once if at_once is not None else max(1, len(todo)))
@@ -80,10 +80,10 @@ async def each_at_once(
 
 
 def warn(report: Report, name: Callable[[Item], object] = str) -> Callable[[Item, P2pqwenError], None]:
-    """Return a function that reports a failure in a line: the item by its `name`, and what is wrong with it."""
+    """Return a function that reports a failure in one line: the item's `name` and what is wrong with it."""
     return lambda item, error: report(Notice("warning", f"{name(item)}: {error.message}"))
 
 
 def as_error(error: Exception) -> P2pqwenError:
-    """Return an error that may be shown: ours as it is, anything else with its kind."""
+    """Return an error that may be shown: ours unchanged, any other with its type."""
     return error if isinstance(error, P2pqwenError) else P2pqwenError(f"{type(error).__name__}", got=str(error) or None)

@@ -1,20 +1,20 @@
 """The exception tree: one class for each thing a caller can do differently.
 
-    P2pqwenError               exit 1: it failed, and the text says why
+    P2pqwenError               exit 1: it failed; the text says why
     ├── UsageError             exit 2: the call itself is wrong
     │   └── UnsupportedArgumentError   of the Python API alone
     ├── VerificationError      exit 3: a signature, hash, provenance or version is not what it must be
     │   └── FormatError        exit 3: bytes from outside that do not follow their format
-    ├── NotFoundError          exit 4: nobody we may believe knows the thing
-    │   └── NotShownError      exit 4: the origin itself says that it does not show it
-    │       └── DisabledError  exit 4: and never will again
-    ├── ClosedError            exit 1: the origin shows it, and does not serve it to everybody
+    ├── NotFoundError          exit 4: no source that we may believe knows the thing
+    │   └── NotShownError      exit 4: the origin itself says that it does not show the thing
+    │       └── DisabledError  exit 4: the origin disabled it for good
+    ├── ClosedError            exit 1: the origin shows it, but does not serve it to everybody
     ├── NetworkError           exit 5: nobody to fetch from, or no answer in time
     └── DiskError              exit 6: full, or not permitted
         └── FailingDiskError   exit 6: the disk itself cannot read or write
 
-Messages are lower case without a full stop: what, then expected and got where they say more.
-A refusal by policy names in its hint the flag that lifts it.
+Messages are lower case without a full stop: what, then expected and got if they add something.
+The hint of a refusal by policy names the flag that lifts it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Self
 
 
 class P2pqwenError(Exception):
-    """Anything a user or the network did that stops the work; never a traceback."""
+    """Anything that a user or the network did that stops the work; shown without a traceback."""
 
     def __init__(self, what: str, *, expected: object = None, got: object = None, hint: str | None = None) -> None:
         self.what = what
@@ -36,7 +36,7 @@ class P2pqwenError(Exception):
 
     @property
     def message(self) -> str:
-        """`what, expected X, got Y`, leaving out what is not known."""
+        """`what, expected X, got Y`, without the unknown parts."""
         parts = [self.what]
         if self.expected is not None:
             parts.append(f"expected {self.expected}")
@@ -46,7 +46,7 @@ class P2pqwenError(Exception):
 
 
 class Interruption(Exception):  # noqa: N818 - no fault
-    """Raised to end a whole piece of work where it can go on from: the node stops, the user's hours are over."""
+    """Raised to end a whole piece of work so that it can resume later: the node stops, the user's hours are over."""
 
 
 class UsageError(P2pqwenError):
@@ -54,7 +54,7 @@ class UsageError(P2pqwenError):
 
     @classmethod
     def of(cls, error: P2pqwenError, *, before: str = "") -> Self:
-        """Return what is wrong with a value that a person gave, its hint included; `before` says which value."""
+        """Return the error about a value that a person gave, with its hint; `before` names the value."""
         return cls(f"{before}{error.what}", expected=error.expected, got=error.got, hint=error.hint)
 
 
@@ -71,28 +71,28 @@ class FormatError(VerificationError):
 
 
 class NotFoundError(P2pqwenError):
-    """Nobody we may believe knows the thing asked for."""
+    """No source that we may believe knows the thing asked for."""
 
 
 class NotShownError(NotFoundError):
-    """The origin itself says that it shows strangers no such repository or revision.
+    """The origin itself says that it shows the public no such repository or revision.
 
-    Any other 404 may come from whoever stands between, and is no reason to believe that something was deleted.
+    Any other 404 may come from something in between, such as a proxy, and does not prove that anything was deleted.
     """
 
 
 class InUseError(P2pqwenError):
-    """Something else works on the same thing just now; it is free again after that."""
+    """Another piece of work is using the same thing now; it will be free later."""
 
 
 class ClosedError(P2pqwenError):
-    """The origin serves a repository to nobody, or not to everybody; `closed` says which: `gated` or `disabled`."""
+    """The origin serves a repository to some people or to nobody; `closed` says which: `gated` or `disabled`."""
 
     closed = "gated"
 
 
 class DisabledError(ClosedError, NotShownError):
-    """The origin itself has disabled a repository: it serves it to nobody any more."""
+    """The origin itself has disabled a repository and no longer serves it to anybody."""
 
     closed = "disabled"
 
@@ -102,7 +102,7 @@ class NetworkError(P2pqwenError):
 
 
 class DiskError(P2pqwenError):
-    """The disk is full, or does not let us."""
+    """The disk is full, or access is not permitted."""
 
 
 class FailingDiskError(DiskError):
@@ -111,7 +111,7 @@ class FailingDiskError(DiskError):
 
 @contextmanager
 def about(file: object) -> Iterator[None]:
-    """Name the file (or address) in what is found wrong with it: the user may have given several."""
+    """Put the file (or address) before the message of a `VerificationError`: the user may have given several."""
     try:
         yield
     except VerificationError as error:

@@ -9,11 +9,11 @@ from typing import Literal, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a long piece of work is, for one named stage (`download`, `hash`, …): done of what is expected.
+    """How far one named stage of a long piece of work is (`download`, `hash`, …).
 
-    Both count bytes, or things where `unit` names them (`torrents`). `total` is None while it is not known;
-    `done == total` ends the stage. `facts` are further figures of the moment, such as `peers` and `upload_rate`.
-    `about` names which of several things it is a stage of, where there are several.
+    `done` and `total` count bytes, or the things that `unit` names (`torrents`). `total` is None while it is unknown;
+    `done == total` ends the stage. `facts` are further current figures, such as `peers` and `upload_rate`. `about`
+    names the thing, if the stage is of one of several.
     """
 
     stage: str
@@ -46,7 +46,7 @@ Report: TypeAlias = Callable[[Event], None]
 
 
 def about(name: str, number: int, total: int, report: Report) -> Report:
-    """Return a report for one of several things that are done one after the other, whose name is told first."""
+    """Return a report for one of several things that are processed in turn; reports its name first."""
     which = f"{name} ({number} of {total})"
 
     def named(event: Event) -> None:

@@ -14,10 +14,10 @@ _STOP_SECONDS = 10.0
 
 
 def run_now(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end and return its result: what `asyncio.run` does, also where a loop runs already.
+    """Run a coroutine and return its result, as `asyncio.run` does, even if a loop is already running.
 
-    A notebook calls everything from within its loop. There the work gets a thread and a loop of its own, and this
-    thread waits; whatever interrupts the wait cancels the work.
+    A notebook calls everything from within its loop. There the work runs on a loop in another thread while this one
+    waits; whatever interrupts the wait cancels the work.
     """
     try:
         asyncio.get_running_loop()
@@ -73,9 +73,9 @@ class LoopThread:
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, Result], seconds: float | None = None) -> Result:
-        """Run a coroutine on the loop and wait for its result; not from that loop.
+        """Run a coroutine on the loop and wait for its result; do not call it from that loop.
 
-        Raises `TimeoutError` when it takes more than `seconds`, and cancels it then.
+        Cancels the coroutine and raises `TimeoutError` after `seconds`.
         """
         running = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
@@ -85,7 +85,7 @@ class LoopThread:
             raise
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
-        """End the loop and its thread, and wait at most `seconds` for that; works too where it was never started."""
+        """End the loop and its thread, waiting at most `seconds`; may be called even if it was never started."""
         if self._thread.ident is None:
             self.loop.close()
         else:

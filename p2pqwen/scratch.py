@@ -1,4 +1,4 @@
-"""Where an origin's client makes its downloads: beside the folder they go into, which holds payload alone."""
+"""Where an origin's client downloads to: beside the destination folder, which holds only payload."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def scratch_beside(folder: Path) -> Path:
 
 
 def scratch_of(folder: Path, file: ListedFile, origin: OriginName) -> Path:
-    """Return the scratch folder of one file: another one for each origin, since one may take over from the other."""
+    """Return the scratch folder of one file, separate for each origin, since one may take over from another."""
     name = file.path.text if origin is OriginName.HUB else f"{origin}/{file.path.text}"
     return scratch_beside(folder) / hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def require_room(folder: Path, file: ListedFile) -> None:
-    """Raise `DiskError` where the disk of a folder has no room for a file."""
+    """Raise `DiskError` if the disk of a folder has no room for a file."""
     free = shutil.disk_usage(folder).free
     if free < file.size:
         raise DiskError(f"no room for {file.path}", expected=f"{file.size} bytes free", got=free)

@@ -1,7 +1,7 @@
-"""What went wrong in TLS, by its name.
+"""What went wrong in TLS, in OpenSSL's words.
 
-Every HTTP library wraps OpenSSL's errors in its own, and some read OpenSSL's code as the system's: code 1 becomes
-"Operation not permitted". Here the error is looked for in whatever was wrapped around it.
+Every HTTP library wraps OpenSSL's errors in its own, and some take OpenSSL's code for an errno: code 1 becomes
+"Operation not permitted". This module unwraps the original error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 
 
 def tls_words(error: BaseException) -> str | None:
-    """Return what OpenSSL says of a connection that failed, and what to look at; None where it was not TLS."""
+    """Return OpenSSL's reason for a failed connection, with advice; None if TLS did not fail."""
     found = next((one for one in _chain(error) if isinstance(one, ssl.SSLError) and _is_openssls(one)), None)
     if found is None:
         return None
@@ -33,9 +33,9 @@ def tls_words(error: BaseException) -> str | None:
 
 
 def check_authorities() -> None:
-    """Raise `UsageError` where a variable names certificates that are not there.
+    """Raise `UsageError` if a variable names certificates that do not exist.
 
-    httpx2 then fails with the system's bare "No such file"; OpenSSL passes over it, and trusts nobody.
+    httpx2 then fails with the system's bare "No such file"; OpenSSL ignores it and trusts nobody.
     """
     if missing := _missing():
         raise UsageError(
@@ -44,7 +44,7 @@ def check_authorities() -> None:
 
 
 def _is_openssls(error: ssl.SSLError) -> bool:
-    """Tell OpenSSL's own errors from aiohttp's, which inherit from the same classes and lack what it said."""
+    """Tell OpenSSL's own errors from aiohttp's, which inherit from the same classes but lack its reason."""
     return type(error).__module__ == ssl.SSLError.__module__
 
 
@@ -59,13 +59,13 @@ def _advice(code: int) -> str:
 
 
 def _missing() -> tuple[str, str] | None:
-    """Return the variable, and the value, that names certificates which are not there."""
+    """Return the variable, with its value, that names certificates which do not exist."""
     named = ((name, os.environ.get(name)) for name in _CA_VARIABLES)
     return next(((name, value) for name, value in named if value and not _is_there(value)), None)
 
 
 def _is_there(paths: str) -> bool:
-    """SSL_CERT_DIR may name several folders."""
+    """Tell whether any of the paths exists: SSL_CERT_DIR may name several folders."""
     return any(Path(one).exists() for one in paths.split(os.pathsep))
 
 

@@ -8,7 +8,7 @@ from p2pqwen.errors import UsageError
 
 
 def user_path(text: str | Path, what: str) -> Path:
-    """Return the path that `text` means; `what` names it in the `UsageError` for a home directory that is not known."""
+    """Return the path that `text` means; `what` names it in the `UsageError` for an unknown home directory."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # no HOME, and no such user
@@ -16,7 +16,7 @@ def user_path(text: str | Path, what: str) -> Path:
 
 
 def no_home(what: str, got: object) -> UsageError:
-    """Return what is said where a home directory is needed and there is none."""
+    """Return the error for a home directory that is needed and unknown."""
     return UsageError(
         f"{what}: the home directory is not known",
         got=got,

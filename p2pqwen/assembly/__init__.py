@@ -1,1 +1,1 @@
-"""Builds what the commands need from an `App`: one module for each thing an app does."""
+"""Build what the commands need from an `App`: one module for each thing that an app does."""

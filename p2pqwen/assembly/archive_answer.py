@@ -1,4 +1,4 @@
-"""What `adopt --json` and `rebalance --json` say: the plan with its reasons, and what became of it."""
+"""The answers of `adopt --json` and `rebalance --json`: the plan with its reasons, and the results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class DecisionAnswer:
-    """A snapshot of a plan, and why it is where it is; `size` in bytes."""
+    """A snapshot of a plan, with the reason for its place; `size` in bytes."""
 
     snapshot: SnapshotId = field(metadata=FLAT)
     size: int
@@ -42,7 +42,7 @@ class OfferedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChosenAnswer:
-    """A snapshot that is to be fetched, and the library folder it goes to."""
+    """A snapshot to fetch, and the library folder it goes to."""
 
     offered: OfferedAnswer = field(metadata=FLAT)
     disk: str | None
@@ -58,7 +58,7 @@ class FailedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AdoptAnswer:
-    """What `adopt` planned and did. Bytes: those of what was chosen, the budget, and what was held before."""
+    """What `adopt` planned and did. Byte counts: `bytes` (chosen), `budget`, `used` (held before)."""
 
     chosen: tuple[ChosenAnswer, ...]
     bytes: int
@@ -89,7 +89,7 @@ class AdoptAnswer:
 class RebalanceAnswer:
     """What `rebalance` planned and did within `budget` bytes.
 
-    `left`: what is still in the folders of those given up, for it is none of their files.
+    `left`: what remains in the folders of the deleted snapshots because it is not one of their files.
     """
 
     take: tuple[DecisionAnswer, ...]

@@ -1,6 +1,6 @@
-"""How an app keeps the archive: it looks at swarms, plans, fetches what a plan takes and deletes what it gives up.
+"""How an app keeps the archive: examine swarms, plan, fetch what the plan takes, delete what it gives up.
 
-A running node carries a plan out, or this process where none runs.
+A running node carries the plan out; if none runs, this process does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from p2pqwen.operations.archive.watched import WatchedSwarm
 from p2pqwen.stewardship.rebalance import Rebalance
 from p2pqwen.values.snapshot_id import SnapshotId
 
-if TYPE_CHECKING:  # a plan that is only shown does without what asks swarms and fetches
+if TYPE_CHECKING:  # showing a plan does not need the modules that ask swarms and fetch
     from p2pqwen.operations.archive.swarm_probe import Probes
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.operations.node.fetch_batch import Brought
@@ -37,7 +37,7 @@ _LAST_LOOK = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What `adopt` planned, and what became of each snapshot that it fetched."""
+    """What `adopt` planned, and the result for each snapshot that it fetched."""
 
     plan: Adoption
     fetched: tuple[Brought, ...] = ()
@@ -45,7 +45,7 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Rebalanced:
-    """What `rebalance` planned within `budget` bytes, and what became of each exchange."""
+    """What `rebalance` planned within `budget` bytes, and the result of each exchange."""
 
     plan: Rebalance
     budget: int
@@ -54,7 +54,7 @@ class Rebalanced:
 
 @dataclass(frozen=True, slots=True)
 class Archiver:
-    """One run of `adopt` or `rebalance`. `request` says how a snapshot is fetched; `probes`, what is asked of swarms.
+    """One run of `adopt` or `rebalance`. `request` makes a snapshot's fetch request; `probes` asks swarms.
 
     It is the `Executor` of a rebalance.
     """
@@ -68,7 +68,7 @@ class Archiver:
     def adopt(
         self, wishes: Wishes, budget: int, *, seconds: float, dry_run: bool, show: Callable[[Adoption], None]
     ) -> Adopted:
-        """Look at swarms for `seconds`, choose what to hold within `budget` bytes, show that and fetch it.
+        """Examine swarms for `seconds`, choose what to hold within `budget` bytes, show the plan and fetch it.
 
         Raises `NotFoundError` when no trusted index lists anything.
         """
@@ -78,7 +78,7 @@ class Archiver:
             raise NotFoundError("no trusted index lists anything", hint="see `p2pqwen trust add`")
         plan = outlook.plan(wishes, budget)
         if dry_run:
-            for said in outlook.withdrawn(one.snapshot for one in plan.chosen):  # else its fetch tells
+            for said in outlook.withdrawn(one.snapshot for one in plan.chosen):  # otherwise the fetch says so
                 self.report(Notice("warning", f"{said.snapshot} is {said}"))
             return Adopted(plan)
         StewardStore(self.store).set_budget(budget)
@@ -88,9 +88,9 @@ class Archiver:
     def rebalance(
         self, wishes: Wishes, budget: int | None, *, seconds: float, dry_run: bool, agree: Callable[[Rebalance], None]
     ) -> Rebalanced:
-        """Look at swarms for `seconds`, plan a round of exchanges and carry it out once `agree` has not raised.
+        """Examine swarms for `seconds`, plan a round of exchanges and carry it out unless `agree` raises.
 
-        `budget` None: the one of the last `adopt`, or what is held.
+        `budget` None: that of the last `adopt`, or else the size of what is held.
         """
         self._look(seconds)
         outlook = planning.outlook(self.app, self.store, self.report)
@@ -111,7 +111,7 @@ class Archiver:
         return Rebalanced(plan, size, tuple(done))
 
     def look(self, snapshots: Collection[SnapshotId]) -> Outlook:
-        """Look at these swarms now, and return how things stand then."""
+        """Examine these swarms now and return a new outlook."""
         self._look(_LAST_LOOK, snapshots)
         return planning.outlook(self.app, self.store, self.report)
 
@@ -122,7 +122,7 @@ class Archiver:
                 raise one.error
 
     def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
-        """Delete a held snapshot, and return what else was in its folder and stays; raises `P2pqwenError`."""
+        """Delete a held snapshot and return what remains in its folder; raises `P2pqwenError`."""
         from p2pqwen.assembly import changing
 
         done = changing.remove(self.app, str(snapshot), self.report)
@@ -130,7 +130,7 @@ class Archiver:
         return tuple(left for one in done.removed for left in one.left)
 
     def room(self) -> int:
-        """Return the bytes that the roomiest folder of the library may still take."""
+        """Return the bytes that the library folder with the most room may still take."""
         return max((folder.room for folder in self.app.library.folders), default=0)
 
     def _look(self, seconds: float, only: Collection[SnapshotId] | None = None) -> None:
@@ -162,7 +162,7 @@ def look(
     seconds: float,
     again: bool = False,
 ) -> None:
-    """Look at the swarms that are due, for a while, and remember what is seen; says so where time ran out."""
+    """Examine the swarms that are due and remember the findings; reports how many were not reached in time."""
     from p2pqwen.assembly import looking
     from p2pqwen.loop_thread import run_now
     from p2pqwen.operations.archive.health import look_for
@@ -180,5 +180,5 @@ def look(
         )
     )
     if left:
-        text = f"{left} of {len(swarms)} swarms were not looked at in {seconds:.0f} s; run it again, or a node"
+        text = f"{left} of {len(swarms)} swarms were not looked at in {seconds:.0f} s; run it again, or run a node"
         report(Notice("info", text))

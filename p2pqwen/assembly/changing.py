@@ -1,4 +1,4 @@
-"""How an app changes what its node may do: through the running node, or in the store where none runs."""
+"""How an app changes what its node may do: through the running node, or in the store if none runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def remove(app: App, target: str, report: Report) -> RemovedAnswer:
 
 
 def change_limits(app: App, given: Given, report: Report) -> LimitsAnswer:
-    """Return the limits, after those in `given` that are not None were set; raises `UsageError`."""
+    """Set the limits in `given` that are not None and return all limits; raises `UsageError`."""
     running = app.running()
     if running is not None:
         return running.call(LimitsAnswer, "PUT", "/v1/limits", given)

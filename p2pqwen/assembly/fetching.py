@@ -1,4 +1,4 @@
-"""How an app fetches: what a fetch reads and writes, the ways to bundles and sources, and one request carried out."""
+"""How an app fetches: what a fetch reads and writes, the routes to bundles and sources, and running one request."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from p2pqwen.server.control_client import ControlClient
 
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 0.0)
-"""Seconds before a request that met another's fetch of the same is made again."""
+"""Seconds before a request that met another fetch of the same snapshot is repeated."""
 
 
 def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
-    """Return the way to publishers' bundles, in a session of these settings; `peers` are asked in any case."""
+    """Return the route to publishers' bundles, in a session with these settings; `peers` are always asked."""
     from p2pqwen.operations.indexes.bundle import BundleNetwork
     from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
 
@@ -94,10 +94,10 @@ def fetch_context(
     typed: Sequence[str] = (),
     publishers: Sequence[TrustedPublisher] | None = None,
 ) -> FetchContext:
-    """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named.
+    """Return where a fetch reads and writes, and which publishers it trusts now; `peers` are those the user named.
 
-    `typed`: what the user wrote on the command line; it names the hosts of the web addresses in it. `publishers` None:
-    they are read now.
+    `typed`: what the user wrote on the command line; hosts of the URLs in it count as named by the user. `publishers`
+    None: read them now.
     """
     if publishers is None:
         publishers = app.trust.publishers(now=datetime.now(UTC), report=report)
@@ -131,7 +131,7 @@ def carry_out(
     *,
     allowed: Allowance,
 ) -> FetchAnswer:
-    """Fetch or repair what a request names, under these rates, and return what came of it."""
+    """Fetch or repair what a request names, within the allowed rates, and return the answer."""
     choices = request.choices.limited(
         upload=lower_rate(request.choices.upload_limit, allowed.upload_of_fetches),
         download=lower_rate(request.choices.download_limit, allowed.download),
@@ -148,9 +148,9 @@ def carry_out(
 
 
 def quantisations_to_choose_from(app: App, request: FetchRequest) -> dict[str, int]:
-    """Return the quantisations (and their bytes) among which a request has made no choice, where that is known soon.
+    """Return the quantisations (and their bytes) that a request must still choose from, if that is known quickly.
 
-    Empty where there is one at most, where all of it is here, and for links: their torrents come from peers.
+    Empty if there is one at most, if the snapshot is complete, and for magnets, whose torrents come from peers.
     """
     target = parse_target(request.target)
     if request.include is not None or isinstance(target, MagnetTarget):
@@ -162,7 +162,7 @@ def quantisations_to_choose_from(app: App, request: FetchRequest) -> dict[str, i
         sources = replace(fetch_context(app, network, ignore, typed=[request.target]).sources, bundles=None)
         plan = make_plan(target, sources, repo=request.options().repo, report=ignore)
     except P2pqwenError:
-        return {}  # which the fetch tells, if it fails of that
+        return {}  # the fetch reports it, if it fails for that reason
     held = app.library.get(plan.snapshot) if isinstance(plan, TorrentPlan) else None
     if not isinstance(plan, TorrentPlan) or (held is not None and held.state is State.COMPLETE):
         return {}
@@ -171,9 +171,9 @@ def quantisations_to_choose_from(app: App, request: FetchRequest) -> dict[str, i
 
 
 def users_folder(app: App, named: str, called: str) -> Path:
-    """Return the folder of the user's own that `named` means; raises `UsageError` for one of ours, or around it.
+    """Return the user's folder that `named` means; raises `UsageError` if it overlaps one of ours.
 
-    `called`: what the user calls it.
+    `called` names it in the error.
     """
     folder = user_path(named, called).absolute()
     ours = [app.home.root, app.hub_cache.root, *(one.root for one in app.library.folders)]
@@ -184,9 +184,9 @@ def users_folder(app: App, named: str, called: str) -> Path:
 def where_it_is(
     app: App, request: FetchRequest, done: FetchAnswer, local_dir: Path | None, *, replace_files: bool = False
 ) -> FetchShown:
-    """Return where the files of a person's finished fetch are; lay them into their folder first, where one is named.
+    """Return where the files of a person's finished fetch are, after laying them into `local_dir` if given.
 
-    `replace_files`: as `lay_files` takes it.
+    `replace_files` is the `replace` of `lay_files`.
     """
     held = app.library.get(done.snapshot)
     if held is None:
@@ -201,7 +201,7 @@ def where_it_is(
 
 
 def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:
-    """Carry a request out in this process, under the user's limits, and count what it transfers."""
+    """Carry out a request in this process, within the user's limits, and count what it transfers."""
     with app.state_store(report) as store:
         done = counted_fetch(partial(carry_out, app), request, Choices(store), report)
         note_fetched(store, request, done.snapshot)
@@ -209,20 +209,20 @@ def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:
 
 
 def note_fetched(store: StateStore, request: FetchRequest, snapshot: SnapshotId) -> None:
-    """Write down whose a snapshot is that a request has brought: a person's, whatever way they asked, or the archive's.
+    """Record who owns a fetched snapshot: a person, however they asked for it, or the archive.
 
-    A person's is not given up again, even if the node had adopted it. Raises `DiskError`.
+    A person's is never given up, even if the node had adopted it. Raises `DiskError`.
     """
     if request.kind == "fetch":
         StewardStore(store).hand_over(snapshot)
 
 
 def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:
-    """Have the running node fetch it, and report what it says; the node continues if the caller is interrupted.
+    """Have the running node fetch it, and report its events; the node continues if the caller is interrupted.
 
-    The node may have joined it to a fetch that another asked for, which lays the files into another cache or none.
-    Where the request insists on its own, it is made again once that has ended. Raises what the fetch raised,
-    `NetworkError` where the node ends before.
+    The node may join it to a fetch that another caller requested, which lays the files into another cache or none. A
+    request with `insist_on_cache` is then repeated after that fetch. Raises what the fetch raised, and `NetworkError`
+    if the node stops before.
     """
     if not request.insist_on_cache:
         return _job_of_node(running, request, report)
@@ -233,7 +233,7 @@ def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report)
         try:
             done = _job_of_node(running, request, report)
         except InUseError as error:
-            problem = error  # another fetch of it, or the node that looks after what has just come
+            problem = error  # another fetch of it, or the node tending a snapshot that has just arrived
         else:
             if _is_laid_as_asked(request, done):
                 return done
@@ -265,7 +265,7 @@ def _job_of_node(running: ControlClient, request: FetchRequest, report: Report) 
 
 
 def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None = None) -> SwarmSettings:
-    """Return the settings of a session of this home with these choices; `listen`: where it accepts peers, if at all."""
+    """Return the settings of a session of this home; `listen`: where it accepts peers, None: nowhere."""
     return SwarmSettings(
         listen=listen,
         choices=choices,

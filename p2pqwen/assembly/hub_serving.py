@@ -1,4 +1,4 @@
-"""How an app serves the Hub's place: the catalogue of its library and trusted indexes, behind the HTTP endpoint."""
+"""How an app serves the hub endpoint: the catalogue of its library and trusted indexes, behind HTTP."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _LEAST_TOKEN = 16
 
 @dataclass(frozen=True, slots=True)
 class HubWishes:
-    """What a user wants of the endpoint. `beyond`: other addresses than loopback may be listened on.
+    """What a user wants of the endpoint. `beyond`: it may listen on addresses other than loopback.
 
     `upstream` and `abandoned` are as in `HubEndpointConfig`.
     """
@@ -66,7 +66,7 @@ class HubWishes:
     timeout: timedelta = timedelta(minutes=1)
 
     def server_settings(self) -> HubServerSettings:
-        """Return where it listens; raises `UsageError` for an address beyond loopback that was not asked for twice."""
+        """Return where it listens; raises `UsageError` beyond loopback without both `beyond` and access rules."""
         where = self.listen.resolve()
         if not where.is_loopback and not (self.beyond and self.access.is_open_beyond):
             raise UsageError(
@@ -78,7 +78,7 @@ class HubWishes:
 
 
 def configured(app: App, choices: NetworkChoices, *, listen: str | None = None) -> HubWishes | None:
-    """Return what [hub_endpoint] in config.toml wishes, at `listen` if given; None where neither says where.
+    """Return the wishes of [hub_endpoint] in config.toml, at `listen` if given; None if neither names an address.
 
     Raises `UsageError`, `NotFoundError` and `DiskError` for a token that cannot be read.
     """
@@ -99,7 +99,7 @@ def configured(app: App, choices: NetworkChoices, *, listen: str | None = None) 
 
 
 def read_access(token_file: Path | None, allow: Sequence[str], hosts: Sequence[str]) -> HubAccess:
-    """Return who may ask; raises `UsageError` for what is no token or network, `NotFoundError`, `DiskError`."""
+    """Return who may ask; raises `UsageError` for an invalid token or network, `NotFoundError`, `DiskError`."""
     token = None
     if token_file is not None:
         token = durable.read(token_file, max_bytes=MAX_TOKEN).decode("utf-8", "replace").strip()
@@ -112,9 +112,9 @@ def read_access(token_file: Path | None, allow: Sequence[str], hosts: Sequence[s
 
 @contextmanager
 def hub_endpoint(app: App, store: StateStore, wishes: HubWishes, report: Report) -> Iterator[HubEndpoint]:
-    """Serve the Hub's place for the length of the block, and tell where; raises `UsageError`, `P2pqwenError`."""
+    """Serve the endpoint for the length of the block and report its URL; raises `UsageError`, `P2pqwenError`."""
     settings = wishes.server_settings()
-    threading.Thread(target=git_sha1.load, name="load git", daemon=True).start()  # the first torrent is proven by it
+    threading.Thread(target=git_sha1.load, name="load git", daemon=True).start()  # to prove the first torrent
     bringing = _Bringing(app, store, wishes, report)
     on_demand = OnDemand(bringing.context, bringing.options(), bringing.count, report)
     catalogue = HubCatalogue(
@@ -142,7 +142,7 @@ def hub_endpoint(app: App, store: StateStore, wishes: HubWishes, report: Report)
 
 @dataclass(frozen=True, slots=True)
 class _Bringing:
-    """How what the library lacks is found and brought, under the user's limits of the moment."""
+    """Finds and downloads what the library lacks, within the user's current limits."""
 
     app: App
     store: StateStore
@@ -150,14 +150,14 @@ class _Bringing:
     report: Report
 
     def options(self) -> BringOptions:
-        """Return how files are brought."""
+        """Return how files are downloaded."""
         use = WebSeedUse(self.app.config.network.web_seeds)
         fetch = FetchOptions(peers=self.wishes.peers, use_web_seeds=use, into_hub_cache=False)
         abandoned: Literal["finish", "stop"] = "stop" if self.wishes.abandoned == "stop" else "finish"
         return BringOptions(fetch, timeout=self.wishes.timeout.total_seconds(), abandoned=abandoned)
 
     def context(self) -> FetchContext:
-        """Return where a download reads and writes; raises `NetworkError` where the user's hours forbid one."""
+        """Return where a download reads and writes; raises `NetworkError` while the user's limits forbid transfers."""
         now, choices = datetime.now().astimezone(), Choices(self.store)
         used = choices.month(now).uploaded
         allowed = allowance(choices.limits(), now=now, uploaded_this_month=used)
@@ -179,7 +179,7 @@ class _Bringing:
         return found
 
     def count(self, snapshot: SnapshotId, uploaded: int, downloaded: int) -> None:
-        """Book what a download moved."""
+        """Record the bytes that a download moved."""
         with suppress(P2pqwenError):
             Choices(self.store).count({snapshot: Transfer(uploaded, downloaded)}, datetime.now().astimezone())
 
@@ -194,7 +194,7 @@ class _Bringing:
 
 
 def _hub_of(app: App, wishes: HubWishes) -> str:
-    """Return where the Hub is: where HF_ENDPOINT leads here, it is where it always was."""
+    """Return the Hub's URL: the public one if HF_ENDPOINT leads back to this endpoint."""
     base = app.config.hub.endpoint
     parts = urlsplit(base)
     here = parts.port == wishes.listen.port and parts.hostname in {"localhost", "127.0.0.1", "::1"}
@@ -202,7 +202,7 @@ def _hub_of(app: App, wishes: HubWishes) -> str:
 
 
 def _upstream(app: App, wishes: HubWishes, base: str, keeper: Keeper) -> HubUpstream | None:
-    """Return the Hub that is asked for what nobody else has; None where the user wishes none."""
+    """Return the Hub, which is asked for what nobody else has; None if the user wants none."""
     if wishes.upstream == "never":
         return None
     named = app.named_hosts | NamedHosts.configured([base])

@@ -1,4 +1,4 @@
-"""How an app looks around: swarms, what a plan starts from, the state of its node, and what `doctor` examines."""
+"""How an app gathers facts: about swarms, the state of its node, and what `doctor` examines."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _DOCTOR_SECONDS = 8.0
 
 
 def own_rows(app: App) -> list[SnapshotState]:
-    """Return the snapshots of the running node as it sees them, none where none runs."""
+    """Return the snapshots of the running node as it sees them, none if no node runs."""
     running, rows = node_status(app.library, app.home)
     return rows if running is not None else []
 
 
 def probes(app: App, choices: NetworkChoices, *, web_seeds: bool = True) -> Probes:
-    """Say whom to ask about swarms, as these choices and the configuration of web seeds allow."""
+    """Return whom to ask about swarms, as these choices and the configuration allow."""
     return Probes(
         app.dht(enabled=choices.dht),
-        trackers=choices.trackers and app.config.network.bittorrent_proxy is None,  # scrapes would go past it
+        trackers=choices.trackers and app.config.network.bittorrent_proxy is None,  # scrapes would bypass it
         web_seeds=web_seeds and app.config.network.web_seeds != "never",
         named=app.named_hosts,
     )
 
 
 def home_status(app: App, store: StateStore, report: Report) -> Status:
-    """Return how this home stands: what its node says, or what lies on the disk."""
+    """Return the status of this home: what its node says, or what is on the disk."""
     running = app.running()
     asked = None if running is None else running.call(NodeStatusAnswer, "GET", "/v1/status")
     return status(app.library, app.home, store, asked, app.standings(store), report)
@@ -60,7 +60,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         with app.state_store(report) as store:
             scrubs, choices = scrub_records(store), Choices(store)
             limits, uploaded = choices.limits(), choices.month(now.astimezone()).uploaded
-    except DiskError as error:  # a full disk, say: which is what somebody is looking for
+    except DiskError as error:  # such as a full disk, which `doctor` must then report
         problem = error
     access = app.dht()
     return DoctorContext(
@@ -70,7 +70,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         listen=Endpoint.parse(app.config.network.listen, allow_port_zero=True),
         dht=None if access is None else replace(access, seconds=_DOCTOR_SECONDS),
         hub_endpoint=app.config.hub.endpoint,
-        hub_time=lambda: app.hub.time(),  # noqa: PLW0108 - huggingface_hub is slow to import: when it is due
+        hub_time=lambda: app.hub.time(),  # noqa: PLW0108 - huggingface_hub is slow to import, so only on demand
         xet_storage=lambda snapshot: app.hub.xet_storage(snapshot),  # noqa: PLW0108
         publishers=app.trust.publishers(now=now, report=report),
         publishes=app.keys.exists,
@@ -92,7 +92,7 @@ def _uses_modelscope(app: App) -> bool:
 
 
 def running_node(app: App) -> RunningNode | None:
-    """Return the running node as `doctor` asks it, None where none runs."""
+    """Return what `doctor` needs of the running node, None if none runs."""
     client = app.running()
     if client is None:
         return None

@@ -1,4 +1,4 @@
-"""What an app plans from: the swarms that matter, what is remembered of them, what is kept. Nobody is asked."""
+"""What an app plans from: the swarms that matter, what is remembered of them, what is pinned. Asks no network."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def each_swarm(app: App, only: Collection[SnapshotId] | None = None) -> Iterator[WatchedSwarm]:
-    """Go through the swarms that matter here, or those of these snapshots, without a list of them."""
+    """Iterate over the swarms that matter here, or those of `only`, without building a list."""
     return each_watched(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices(), only=only)
 
 
 def swarms(app: App) -> list[WatchedSwarm]:
-    """Return the swarms that matter here: what is held, and what trusted indexes list."""
+    """Return the swarms that matter here: those of held snapshots and of trusted indexes' entries."""
     return watched_swarms(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices())
 
 
 def outlook(app: App, store: StateStore, report: Report) -> Outlook:
-    """Return what a plan of what to hold starts from; the indexes are read when it asks for what they list."""
+    """Return what a plan of what to hold starts from; the indexes are read on demand."""
     now = datetime.now(UTC)
     return Outlook(
         listed=Listed(app.trust.publishers(now=now, report=report), app.library.all(), report),
@@ -48,5 +48,5 @@ def outlook(app: App, store: StateStore, report: Report) -> Outlook:
 
 
 def pinned(store: StateStore) -> frozenset[SnapshotId]:
-    """Return the snapshots that are kept whatever happens."""
+    """Return the snapshots that are kept whatever a plan says."""
     return frozenset(SnapshotId.parse(name) for name, choice in Choices(store).all().items() if choice.pinned)

@@ -1,4 +1,4 @@
-"""How a command is run with the Hub's place set for it: its environment, its signals, its exit code."""
+"""Run a command against the hub endpoint: its environment, its signals, its exit code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.values.proxy import VARIABLES as PROXY_VARIABLES
 
 _PATIENCE = {"HF_HUB_ETAG_TIMEOUT": "60", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
-"""Seconds: a file that only peers have takes longer to begin than one of the Hub."""
+"""Seconds: a file that only peers have takes longer to start than one from the Hub."""
 
 
 class CannotStartError(P2pqwenError):
-    """A command that cannot be started; `code` is what a shell, or env(1), ends with: 127 not found, else 126."""
+    """A command that cannot be started; `code` is the exit code of a shell or env(1): 127 not found, else 126."""
 
     def __init__(self, command: str, error: OSError) -> None:
         missing = isinstance(error, FileNotFoundError)
@@ -40,7 +40,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class RunAnswer:
-    """What `run` set for the command, and how that ended."""
+    """What `run` set for the command, and how the command ended."""
 
     url: str
     environment: tuple[Setting, ...]
@@ -48,7 +48,7 @@ class RunAnswer:
 
 
 def environment_for(url: str) -> dict[str, str]:
-    """Return what a command needs set to ask an endpoint: huggingface_hub and its kin, llama.cpp, and no proxy."""
+    """Return the variables that make a command use an endpoint: for huggingface_hub, llama.cpp and proxies."""
     added = {"HF_ENDPOINT": url, "MODEL_ENDPOINT": f"{url}/"}
     added |= {name: value for name, value in _PATIENCE.items() if name not in os.environ}
     if any(os.environ.get(name) for name in PROXY_VARIABLES if "no_proxy" not in name.lower()):
@@ -60,7 +60,7 @@ def environment_for(url: str) -> dict[str, str]:
 
 
 def run_command(command: Sequence[str], added: Mapping[str, str], *, quiet: bool) -> int:
-    """Run a command to its end and return its exit code, as a shell would; `quiet`: what it prints goes to stderr.
+    """Run a command and return its exit code, as a shell would; `quiet`: its stdout goes to stderr.
 
     Ctrl-C reaches it by itself; SIGTERM is passed on. Raises `CannotStartError`.
     """
@@ -80,7 +80,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            continue  # it was told as well, and ends as it likes
+            continue  # the command got the signal as well, and ends as it likes
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How an app serves: the parts of a running node, each built from the configuration and joined to the others."""
+"""How an app serves: the parts of a running node, built from the configuration and connected."""
 
 from __future__ import annotations
 
@@ -72,22 +72,22 @@ from p2pqwen.values.snapshot_id import SnapshotId
 MOST_ADOPTED = 1000
 """Snapshots of one plan that a call may ask for."""
 SURVEY_SECONDS = 30.0
-"""For asking swarms before the archive is planned."""
+"""How long swarms are asked before the archive is planned."""
 
 
 def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publishers:
-    """Build what a seeding node does for its own publisher and for those it follows."""
+    """Build the part of a seeding node that serves its own publisher and follows others."""
 
     def own() -> Accepted | None:
         return last_published(app.keys, datetime.now(UTC)) if app.keys.exists else None
 
     def ids() -> list[Sha256]:
-        # Our own roots may be damaged: `doctor` and every command that signs say so, and others are seeded on.
+        # Our own roots may be damaged: `doctor` and every command that signs say so; others are still seeded.
         own = each([app.keys] if app.keys.exists else [], KeyStore.publisher, failed=lambda *_: None)
         return [*app.trust.ids(), *own]
 
     def route(stopping: Callable[[], bool]) -> BundleRoute:
-        # A session of its own, which accepts nobody and may speak to whom the node may.
+        # A separate session, which accepts no peers and may connect to the same hosts as the node.
         reach = replace(
             settings,
             listen=None,
@@ -113,7 +113,7 @@ def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publ
 
 
 def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report: Report) -> Supervisor:
-    """Build what keeps a seeding node in order."""
+    """Build the supervisor of a seeding node."""
     network = app.config.network
 
     def repair_request(snapshot: SnapshotId) -> FetchRequest:
@@ -125,7 +125,7 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         )
 
     def carry_out(request: FetchRequest, report: Report, on_plan: Callable[[SnapshotId], None]) -> FetchAnswer:
-        # What this node does not do, it does for no request either.
+        # A request cannot switch on what this node does not do.
         mine = replace(request, choices=request.choices.within(settings.choices))
         return fetching.carry_out(app, mine, report, on_plan, allowed=supervisor.allowed)
 
@@ -133,7 +133,7 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         carry_out,
         store,
         report,
-        chosen=lambda one: supervisor.choice_of(one),  # noqa: PLW0108 - the two know each other
+        chosen=lambda one: supervisor.choice_of(one),  # noqa: PLW0108 - the two refer to each other
         fetched=partial(fetching.note_fetched, store),
         repaired=lambda one: supervisor.mended(one),  # noqa: PLW0108
     )
@@ -158,7 +158,7 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
 
 
 def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> HubWatch:
-    """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
+    """Build the watch that preserves on a schedule and asks the Hub what it still shows."""
     config = app.config.watch
 
     def rate() -> int:
@@ -199,7 +199,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
 def health_watch(
     app: App, supervisor: Supervisor, store: StateStore, settings: SwarmSettings, report: Report
 ) -> HealthWatch:
-    """Build what looks at swarms in the background of a seeding node."""
+    """Build the watch that examines swarms in the background of a seeding node."""
     return HealthWatch(
         swarms=partial(planning.each_swarm, app),
         rows=lambda: supervisor.on_node(supervisor.look),
@@ -250,7 +250,7 @@ class _KeptNode:
         return "" if self.supervisor.allowed.may_transfer else self.supervisor.allowed.reason
 
     def survey(self, only: Collection[SnapshotId] | None = None, *, again: bool = False) -> None:
-        """Look at the swarms that are due, or at these, for a while."""
+        """Examine the swarms that are due, or those of `only`, for `SURVEY_SECONDS`."""
         swarms = list(planning.each_swarm(self.app, only))
         known = HealthStore(self.store)
         look(self.app, swarms, known, self.probes, ignore, seconds=SURVEY_SECONDS, again=again)
@@ -259,7 +259,7 @@ class _KeptNode:
 def archive_keeper(
     app: App, supervisor: Supervisor, store: StateStore, settings: SwarmSettings, report: Report, *, budget: int | None
 ) -> ArchiveKeeper | None:
-    """Build what adopts by itself within `budget` bytes, or that of config.toml; None where neither is named."""
+    """Build the keeper that adopts within `budget` bytes, or config.toml's budget; None if neither is given."""
     config = app.config.archive
     size = config.budget if budget is None else budget
     if size is None:
@@ -295,7 +295,7 @@ def control(
     dashboard: Dashboard | None = None,
     alerts: AlertWatch,
 ) -> ControlServer:
-    """Build the control API of a seeding node; with `dashboard_on`, a page for it that shows `dashboard`."""
+    """Build the control API of a seeding node and, with `dashboard_on`, the page that shows `dashboard`."""
     calls = {
         **node_calls(supervisor, app.library, store, watch_every=watch_every(app)),
         "GET /v1/alerts": lambda _: AlertsAnswer(alerts.current()),
@@ -313,9 +313,9 @@ def control(
 
 
 def adopt_calls(app: App, supervisor: Supervisor, store: StateStore) -> dict[str, Call]:
-    """Return the calls that plan an adoption by what is known of swarms, and that carry a shown plan out.
+    """Return the calls that plan an adoption from what is known of swarms and that carry out a plan.
 
-    Their arguments are `budget`, a size such as 2TB, and `snapshots`, those of the plan as it was shown.
+    Their arguments are `budget`, a size such as 2TB, and `snapshots`, those of the plan as shown.
     """
     wishes = Wishes(app.config.archive.prefer, app.config.archive.exclude, app.config.archive.license)
 
@@ -348,7 +348,7 @@ def adopt_calls(app: App, supervisor: Supervisor, store: StateStore) -> dict[str
 
 
 def dashboard(app: App, supervisor: Supervisor, store: StateStore, alerts: AlertWatch) -> Dashboard:
-    """Build what draws a seeding node's pictures."""
+    """Build the source of a seeding node's charts."""
     looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
     return Dashboard(
         looks.status,
@@ -362,13 +362,13 @@ def dashboard(app: App, supervisor: Supervisor, store: StateStore, alerts: Alert
 
 
 def messages(app: App) -> Messages | None:
-    """Build what tells people of alerts; None where config.toml names nobody. Raises `UsageError`."""
+    """Build the sender of alerts; None if config.toml names no address. Raises `UsageError`."""
     addresses = app.config.alerts.addresses()
     return Messages(addresses, f"{app.home.config_file}: [alerts]") if addresses else None
 
 
 def alert_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> AlertWatch:
-    """Build what looks for trouble while a node seeds; raises `UsageError` for an address that is none."""
+    """Build the watch for trouble while a node seeds; raises `UsageError` for an invalid address."""
     looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
 
     def swarms() -> dict[SnapshotId, SwarmHealth]:
@@ -420,7 +420,7 @@ def _own_look(keys: KeyStore) -> PublisherLook:
 
 
 def watch_every(app: App) -> timedelta | None:
-    """How often the node preserves by itself; None where it is not asked to."""
+    """Return how often the node preserves by itself; None if it does not."""
     return app.config.watch.every if app.config.watch.preserves else None
 
 

@@ -1,1 +1,1 @@
-"""The command line: one module for each command group: parse, call, print. typer and rich live here only."""
+"""The command line: one module for each command or group: parse, call, print. Only this package uses typer and rich."""

@@ -55,7 +55,7 @@ def adopt(
     quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Choose what the archive needs most of what trusted indexes list, and fetch it; a running node then seeds it.
+    """Choose the snapshots that the archive needs most from trusted indexes, and fetch them; a running node seeds them.
 
     Neediest first; each node breaks near-ties in its own way, always the same. The plan gives a reason for every
     snapshot, chosen or not. It stays within the budget and leaves the disks' reserves free.
@@ -74,7 +74,7 @@ def adopt(
                 dry_run=dry_run,
                 show=lambda plan: _show(plan, out),
             )
-        if out.as_json:  # an answer has an object for each snapshot, which nobody else needs
+        if out.as_json:  # an answer has an object for each snapshot, which only JSON needs
             out.result(AdoptAnswer.of(done, dry_run=dry_run), ())
         else:
             out.lines(_lines(done, dry_run=dry_run))
@@ -82,7 +82,7 @@ def adopt(
 
 
 def _show(plan: Adoption, out: Output) -> None:
-    """Say what is about to be taken, and under which licenses, before it is."""
+    """Show what will be fetched, and under which licenses, before it is."""
     if not out.as_json:
         out.lines(_plan_lines(plan))
         return
@@ -109,7 +109,7 @@ def _plan_lines(plan: Adoption) -> Iterator[str]:
 
 
 def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:
-    """Say what came of the plan, which `_show` has shown unless it is a dry run."""
+    """Yield the result of the plan, and for a dry run the plan itself, which `_show` has not shown."""
     if dry_run:
         yield from _plan_lines(done.plan)
         yield "nothing was done (--dry-run)"

@@ -1,4 +1,4 @@
-"""`p2pqwen alerts …`: what is wrong with the running node, and whether people would be told."""
+"""`p2pqwen alerts …`: what is wrong with the running node, and whether alerts reach people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_alerts(json_output: JsonFlag = False) -> None:
-    """List what is wrong with the node that runs in this home, the worst first. Exit 4 where none runs."""
+    """List what is wrong with this home's running node, worst first. Exit 4 if none runs."""
     from p2pqwen.app import open_app
     from p2pqwen.errors import NotFoundError
     from p2pqwen.operations.control.alerts import AlertsAnswer
@@ -25,15 +25,15 @@ def list_alerts(json_output: JsonFlag = False) -> None:
     with Output(as_json=json_output) as out:
         client = open_app().running()
         if client is None:
-            raise NotFoundError("no node of this home runs", hint="start it: `p2pqwen seed`")
+            raise NotFoundError("no node of this home is running", hint="start it: `p2pqwen seed`")
         found = client.call(AlertsAnswer, "GET", "/v1/alerts")
         out.result(found, [f"{one.level:<8} {one}" for one in found.alerts] or ["nothing is wrong"])
 
 
 def send_test(json_output: JsonFlag = False) -> None:
-    """Send a test message to every address of [alerts] in config.toml. Exit 5 if one of them does not take it.
+    """Send a test message to every address of [alerts] in config.toml. Exit 5 if one of them does not accept it.
 
-    No node need run. Each address is shown without its secrets.
+    No running node is needed. Each address is shown without its secrets.
     """
     import platform
 
@@ -47,7 +47,7 @@ def send_test(json_output: JsonFlag = False) -> None:
         service = messages(app)
         if service is None:
             hint = f'write into {app.home.config_file}: [alerts], and below it to = ["ntfys://ntfy.sh/TOPIC"]'
-            raise UsageError("config.toml names nobody to tell of alerts", hint=hint)
+            raise UsageError("config.toml names no address for alerts", hint=hint)
         body = "This is a test. If you read it, alerts of this node reach you."
         failed = service.send(f"p2pqwen on {platform.node() or 'this machine'}: test", body, danger=False)
         refused = {one.to for one in failed}
@@ -55,4 +55,4 @@ def send_test(json_output: JsonFlag = False) -> None:
         lines = [f"sent     {one}" for one in sent] + [f"failed   {one.to}: {one.reason}" for one in failed]
         out.result(TriedAnswer(sent, failed), lines)
     if failed:
-        fail(NetworkError("not every address took the message", hint="see above"))
+        fail(NetworkError("not every address accepted the message", hint="see above"))

@@ -1,4 +1,4 @@
-"""What `adopt` and `rebalance` share: how they reach others, and how a plan is shown."""
+"""What `adopt` and `rebalance` share: network options, and how a plan is shown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Look = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How fetches reach others, as the options say."""
+    """The network options of fetches."""
 
     peers: tuple[str, ...]
     web_seeds: bool
@@ -48,7 +48,7 @@ class Network:
     off: SwitchedOff
 
     def request(self, app: App, snapshot: SnapshotId) -> FetchRequest:
-        """Return a fetch into the library alone."""
+        """Return a request for a fetch into the library only."""
         from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
         from p2pqwen.operations.fetch.request import FetchRequest
 
@@ -63,7 +63,7 @@ class Network:
 
 @contextmanager
 def open_archiver(network: Network, out: Output) -> Iterator[Archiver]:
-    """Open what carries a plan out; imported late for a fast `--help`."""
+    """Open what carries out a plan."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly.archiving import Archiver
 
@@ -85,5 +85,5 @@ def exit_for(errors: Sequence[P2pqwenError | None]) -> None:
 
 
 def decision_line(one: Decision, license_name: str = "") -> str:
-    """Return a snapshot of a plan, its size, its license where it matters, and the reason, on one line."""
+    """Return a snapshot of a plan, its size, its license if given, and the reason, on one line."""
     return "  ".join(filter(None, (str(one.snapshot), format_size(one.size), license_name, one.reason)))

@@ -1,4 +1,4 @@
-"""What may follow on a command line, found by typer; the one place that uses its search, which has no public name."""
+"""Completion candidates, found by typer; the only place that uses its search, which has no public name."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typer._click.shell_completion import CompletionItem, ShellComplete
 
 
 class _Search(ShellComplete):
-    """Typer's search, without the reading of a shell's variables and the writing of its format around it."""
+    """Typer's search, without reading a shell's variables or writing its format."""
 
     name = "p2pqwen"
     source_template = ""
 
     def source_vars(self) -> dict[str, Any]:
-        """Nothing: there is no script."""
+        """Return nothing: there is no script."""
         return {}
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Nothing: what was typed is given to `get_completions`."""
+        """Return nothing: `get_completions` is given what was typed."""
         return [], ""
 
     def format_completion(self, item: CompletionItem) -> str:

@@ -1,7 +1,7 @@
 """The root of the command line: its help in panels that fit the terminal, and what people type out of habit.
 
-A word that another program uses for one of our commands runs that command if it only reads, lists or fetches. What
-deletes, publishes or listens never runs under another name, and a link or a model's name in place of a command fetches
+Another program's word for one of our commands runs that command if it only reads, lists or fetches. A command that
+deletes, publishes or listens never runs under another name. A link or a model's name in place of a command fetches
 nothing: the error says what to type.
 """
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from typer._click.core import Context as AnyContext
 
 NARROWEST, WIDEST = 40, 100
-"""Columns of a help text, at least and at most; longer lines are hard to read."""
+"""Least and most columns of a help text; longer lines are hard to read."""
 _FIRST_COLUMN = 30
 _TARGET = re.compile(r"[/:@]|\.torrent$|^[0-9a-fA-F]{40}$|^[0-9a-fA-F]{64}$", re.ASCII)
 
 RUN = {"download": "fetch", "get": "fetch", "pull": "fetch", "ls": "list", "find": "search"}
-"""Other programs' words for commands that read or fetch: they run."""
+"""Other programs' words for commands that read or fetch; these run."""
 SAY = {
     "add": "`p2pqwen trust add` pins a publisher, `p2pqwen library import` imports models that are on this machine",
     "config": "`p2pqwen help config` lists the settings of config.toml",
@@ -52,23 +52,23 @@ SAY = {
     "update": "`p2pqwen index update` gets newer indexes of the publishers you trust",
     "upload": "`p2pqwen preserve REPO`, then `p2pqwen publish --out DIR`",
 }
-"""Words whose command is not run, and what is said instead."""
+"""Words that run no command, and the hint that each gets instead."""
 
 
 class Formatter(HelpFormatter):
-    """Help as wide as the terminal, where typer's has at least 50 columns and lets narrow terminals break its lines."""
+    """Help as wide as the terminal; typer's has at least 50 columns, so narrow terminals break its lines."""
 
     def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
         columns = shutil.get_terminal_size().columns if width is None else width
         super().__init__(indent_increment, max(NARROWEST, min(columns, max_width or WIDEST)) - 2, max_width)
 
     def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = _FIRST_COLUMN, col_spacing: int = 2) -> None:
-        """Write a list of terms and what they mean; in a narrow one the terms take a third at most."""
+        """Write a list of terms and meanings; in a narrow one the terms take at most a third."""
         super().write_dl(rows, col_max if self.width >= 2 * col_max else self.width // 3, col_spacing)
 
 
 class Context(typer.Context):
-    """A context whose help is laid out by `Formatter`, and whose parameters are left alone until they are given."""
+    """A context whose help is laid out by `Formatter`, and whose parameters skip pydantic if possible."""
 
     formatter_class = Formatter
 
@@ -78,9 +78,9 @@ class Context(typer.Context):
 
 
 class OnDemand(MutableMapping[str, "Command"]):
-    """Commands by name; the module of each, which has its name and `register(app)`, is imported once it is asked for.
+    """Commands by name; the module of each, which has its name and a `register(app)`, is imported on first use.
 
-    `words`: what help says of each.
+    `words`: the help text of each.
     """
 
     def __init__(self, words: Mapping[str, str]) -> None:
@@ -100,7 +100,7 @@ class OnDemand(MutableMapping[str, "Command"]):
     def __delitem__(self, name: str) -> None:
         raise TypeError("a command is listed in the panels")
 
-    def __contains__(self, name: object) -> bool:  # the mixin's own would import it
+    def __contains__(self, name: object) -> bool:  # the mixin's own would import the command
         return name in self._words
 
     def __iter__(self) -> Iterator[str]:
@@ -119,11 +119,11 @@ def _load(name: str, words: str) -> Command:
 
 
 class Commands(TyperGroup):
-    """The group of all commands, each imported when it is used; a subclass says which there are."""
+    """The group of all commands, each imported on first use; a subclass lists them."""
 
     context_class = Context
     panels: ClassVar[Mapping[str, Mapping[str, str]]] = {}
-    """By the panel of the help that shows them: the commands with what it says of each."""
+    """The commands with their help texts, by the panel of the help that shows them."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - typer's own
         super().__init__(**settings)
@@ -141,7 +141,7 @@ class Commands(TyperGroup):
                 formatter.write_dl([(name.ljust(width), words) for name, words in commands.items()])
 
     def resolve_command(self, ctx: AnyContext, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
-        """Find the command; raises `UsageError` that says what to type where there is none of that name."""
+        """Find the command; raises `UsageError`, which says what to type, for an unknown name."""
         name = RUN.get(args[0], args[0])
         if name not in self.commands and not ctx.resilient_parsing and not name.startswith("-"):
             raise UsageError(f"no such command {name!r}", hint=self._hint(args))
@@ -163,18 +163,18 @@ class Commands(TyperGroup):
         return f"{guess}see `p2pqwen --help`"
 
     def _groups_with(self, name: str) -> list[str]:
-        """Return the groups that have a command of this name: `rotate` is one of `keys`."""
+        """Return the groups that have a command of this name, as `keys` has `rotate`."""
         groups = [one for one in self.commands.values() if isinstance(one, TyperGroup)]
         return [str(group.name) for group in groups if name in group.commands]
 
 
 def _is_a_target(text: str) -> bool:
-    """Whether this is meant for `fetch`, which says the rest: a name, a link, an infohash, a file; no command."""
+    """Tell whether this is a target of `fetch` rather than a command: a name, a link, an infohash or a file."""
     return _TARGET.search(text) is not None
 
 
 def _laid_out(command: Command) -> Command:
-    """Return a command whose help is laid out as that of the group."""
+    """Return a command whose help is laid out like that of the group."""
     command.context_class = Context
     if isinstance(command, TyperGroup):
         for one in command.commands.values():

@@ -1,12 +1,12 @@
-r"""Completion for bash, zsh and fish: `p2pqwen completion SHELL`, and the answers to what its scripts ask at each TAB.
+r"""Completion for bash, zsh and fish: `p2pqwen completion SHELL`, and the answers to its scripts at each TAB.
 
 A script sends the line up to the cursor in `_P2PQWEN_COMPLETE` and gets one candidate per line, with its help after a
 tab. Typer finds the candidates. Its own scripts are not used: the one for zsh evaluates the answer as code, and the one
 for bash breaks `ORG/MODEL@COMMIT` at the `@`.
 
-Names come from indexes that others wrote, and a shell executes what stands on its line. So an answer holds only the
-characters of `_SAFE`, none of which means anything to a shell; whatever else would be offered is left out. It comes
-within `_DEADLINE` or not at all, and nothing is ever printed in the midst of somebody's prompt.
+Names come from indexes that others wrote, and a shell executes its command line. So an answer only holds characters of
+`_SAFE`, none of which is special to a shell; other candidates are left out. An answer comes within `_DEADLINE` or not
+at all, and nothing else is ever printed into the user's prompt.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SAFE = re.compile(r"[A-Za-z0-9@%+=:,./_-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ScriptAnswer:
-    """What `completion SHELL --json` says."""
+    """The answer of `completion SHELL --json`."""
 
     shell: str
     script: str
@@ -46,7 +46,7 @@ class ScriptAnswer:
 
 @dataclass(frozen=True, slots=True)
 class InstalledAnswer:
-    """What `completion --install --json` says: the script's file, and the start file that loads it, if there is one."""
+    """The answer of `completion --install --json`: the script's file, and the startup file that loads it, if any."""
 
     shell: str
     path: Path
@@ -142,7 +142,7 @@ def completion(
 
 
 def answer(app: typer.Typer, line: str) -> int:
-    """Print what may follow `line`; always returns 0, and prints nothing where anything is wrong."""
+    """Print what may follow `line`; always returns 0, and prints nothing if anything fails."""
     found: list[str] = []
     with contextlib.suppress(BaseException), _deadline(), _silence():
         found = [*_candidates(app, line)]
@@ -153,7 +153,7 @@ def answer(app: typer.Typer, line: str) -> int:
 
 
 def _candidates(app: typer.Typer, line: str) -> Iterator[str]:
-    """Find what may follow and is safe to have on a command line; for `--option=beginning` the whole word is given."""
+    """Yield the candidates that are safe on a command line; for `--option=beginning`, the whole word."""
     from p2pqwen.cli.candidates import candidates
 
     words, word = _split(line)
@@ -170,7 +170,7 @@ def _split(line: str) -> tuple[list[str], str]:
     words: list[str] = []
     try:
         words.extend(splitter)
-    except ValueError:  # an open quote: what came after it is the word
+    except ValueError:  # an open quote: the text after it is the word
         words.append(splitter.token)
     typed = words.pop() if words and not line[-1:].isspace() else ""
     return words[1:], typed
@@ -184,7 +184,7 @@ def _silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deadline() -> Iterator[None]:
-    """Give up after `_DEADLINE`, even in the middle of a library that does not come back."""
+    """End the process after `_DEADLINE`, even during a library call that does not return."""
     if not hasattr(signal, "SIGALRM"):
         yield
         return
@@ -198,7 +198,7 @@ def _deadline() -> Iterator[None]:
 
 
 def _shell_in_use() -> Shell:
-    """Return the shell that the user logs in with: $SHELL, which scripts and containers may lack."""
+    """Return the user's login shell from $SHELL, which scripts and containers may lack."""
     name = Path(os.environ.get("SHELL", "")).name
     try:
         return Shell(name)
@@ -208,7 +208,7 @@ def _shell_in_use() -> Shell:
 
 
 def _install(shell: Shell, script: str) -> tuple[Path, Path | None]:
-    """Write the script, and the line that loads it; return both files, the second where the shell needs one."""
+    """Write the script, and the line that loads it; return both files, the second only if the shell needs one."""
     from p2pqwen.library import durable
     from p2pqwen.user_path import user_path
 

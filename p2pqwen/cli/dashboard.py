@@ -13,7 +13,7 @@ from p2pqwen.cli.output import Output
 
 @dataclass(frozen=True, slots=True)
 class DashboardAnswer:
-    """What `dashboard --json` says; the token of the node stands behind the `#`."""
+    """The answer of `dashboard --json`; the URL's fragment holds the node's token."""
 
     url: str
 
@@ -31,8 +31,8 @@ def dashboard(
 ) -> None:
     """Open the dashboard of this home's node, which runs with `seed --dashboard HOST:PORT`. Exit 4 without one.
 
-    The browser is led there by a page that only you can read, and that works once, within a minute. The address that is
-    printed holds a token, which is made anew whenever the node starts. With --json nothing is opened.
+    A page that only you can read, and that works once, within a minute, takes the browser there. The printed address
+    holds a token, which is renewed whenever the node starts. With --json nothing is opened.
     """
     import webbrowser
 

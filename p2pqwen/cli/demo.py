@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     stay: Annotated[
-        bool, typer.Option("--stay", help="Seed on at the end, and print what to type in another terminal.")
+        bool, typer.Option("--stay", help="Keep seeding at the end, and print what to type in another terminal.")
     ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the folder with its published site, and a node with a dashboard.")
@@ -37,7 +37,7 @@ def demo(
     from p2pqwen.errors import UsageError
 
     if keep and stay:
-        raise UsageError("--keep and --stay contradict each other", hint="--keep leaves a node that seeds on")
+        raise UsageError("--keep and --stay contradict each other", hint="--keep leaves a node that keeps seeding")
     with Output(as_json=json_output) as out:
         interruption = InterruptOnce()
 
@@ -84,7 +84,7 @@ def _kept_lines(kept: Kept) -> list[str]:
 def _wait(tell: Tell, out: Output, interruption: InterruptOnce, commands: Sequence[str]) -> None:
     """Show what to type, and wait for Ctrl-C."""
     interruption.expect()
-    for line in ("", "The node goes on seeding. In another terminal, fetch the model yourself:", ""):
+    for line in ("", "The node keeps seeding. In another terminal, fetch the model yourself:", ""):
         tell(line)
     out.unbroken(f"  {command}" for command in commands)
     for line in ("", "Ctrl-C here ends the demo."):

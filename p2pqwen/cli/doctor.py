@@ -1,4 +1,4 @@
-"""`p2pqwen doctor`: what a node needs, looked at, with advice."""
+"""`p2pqwen doctor`: check what a node needs, with advice."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 _MARGIN = 18
-"""Columns before what is found."""
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print what needs attention only, for cron.")]
+"""Columns before a finding's detail."""
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only what needs attention, for cron.")]
 
 
 def register(app: typer.Typer) -> None:

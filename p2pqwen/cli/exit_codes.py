@@ -1,4 +1,4 @@
-"""Which error ends the program with which code, and ending it."""
+"""The exit code of each error, and ending the program."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def exit_code(error: errors.P2pqwenError) -> int:
 
 
 def leave_at_once(code: int) -> NoReturn:
-    """End without waiting for download threads that are blocked in a read; what they staged is resumable."""
+    """Exit without waiting for download threads that are blocked in a read; what they staged is resumable."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -34,15 +34,15 @@ def export(
         bool,
         typer.Option(
             "--hard-links",
-            help="Second names instead of copies where the disk has no reflinks: what another program writes to such a "
+            help="Hard links instead of copies if the disk has no reflinks: what another program writes to such a "
             "file, it writes to the library.",
         ),
     ] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Write a held snapshot as plain files below DIR, with its .torrent beside, outside the library.
+    """Write a held snapshot as plain files below DIR, with its .torrent beside them, outside the library.
 
-    Another client seeds it with DIR as its download folder. What is there and right is kept; nothing is overwritten.
+    Another client seeds it with DIR as its download folder. Correct files there are kept; nothing is overwritten.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.verify.export import export as run

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from p2pqwen.server.control_client import ControlClient
 
 
-# transformers asks for them at every load, and no file in the cache spares it that; see the manual.
+# transformers asks for listings at every load, and no file in the cache prevents that; see the manual.
 _OFFLINE = "  offline     set HF_HUB_OFFLINE=1 to load it without asking the Hub for listings"
 _OFFLINE_BY_COMMIT = "  offline     set HF_HUB_OFFLINE=1 and load revision {}; `fetch --set-main` makes it the default"
 _OFFLINE_DATASET = "  offline     set HF_HUB_OFFLINE=1 and give load_dataset the path of the hf cache, not the name"
@@ -108,7 +108,7 @@ def fetch(
 ) -> None:
     """Fetch a model from peers and web seeds, verify it, and put it where other programs find it.
 
-    A target that fails stops no other. The exit code is then the one that all failures share, or 1 if they differ.
+    A target that fails does not stop the others. The exit code is then that of all failures, or 1 if they differ.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import fetching
@@ -159,7 +159,7 @@ def fetch(
 def _fetch_all(
     app: App, request: FetchRequest, targets: Sequence[str], out: Output, *, yes: bool
 ) -> list[P2pqwenError]:
-    """Fetch one after the other, and return what failed; what can be asked is asked before the first."""
+    """Fetch one target after another, and return the failures; all questions are asked before the first."""
     from p2pqwen.operations.fetch.fetch_answer import FetchedAnswer, FetchFailed
     from p2pqwen.operations.fetch.request import absolute
 
@@ -177,7 +177,7 @@ def _fetch_all(
         asked = requests[target]
         number = targets.index(target) + 1
         shown = _fetched(app, asked, None, out, about(target, number, len(targets), out.report))
-        if not out.as_json:  # each as it comes: the next may take days
+        if not out.as_json:  # each when it is done: the next may take days
             out.lines(_lines(shown, paths=asked.include is not None))
         return shown
 
@@ -193,9 +193,9 @@ def _fetch_all(
 def _fetched(
     app: App, request: FetchRequest, folder: Path | None, out: Output, report: Report | None = None
 ) -> FetchShown:
-    """Fetch one target, by the running node where there is one, and lay it into the user's `folder` where one is named.
+    """Fetch one target, through the running node if there is one, and lay it into the user's `folder`, if given.
 
-    Its warnings are said. `report` None: that of `out`.
+    Prints its warnings. `report` None: that of `out`.
     """
     from p2pqwen.assembly import fetching
 
@@ -208,7 +208,7 @@ def _fetched(
 
 
 def _chosen(app: App, request: FetchRequest, out: Output) -> FetchRequest:
-    """Ask which quantisation is meant where there are several, and somebody to ask."""
+    """Ask which quantisation to fetch, if there are several and a terminal to ask on."""
     if out.as_json or not sys.stdin.isatty():
         return request
     from p2pqwen.assembly import fetching
@@ -238,7 +238,7 @@ def _here(app: App, request: FetchRequest, out: Output, report: Report) -> Fetch
 
 
 def _through(running: ControlClient, request: FetchRequest, out: Output, report: Report) -> FetchAnswer:
-    """Have the running node fetch it, and show what it says; the node continues if we are interrupted."""
+    """Have the running node fetch it, and show its events; the node continues if we are interrupted."""
     from p2pqwen.assembly import fetching
 
     try:
@@ -260,7 +260,7 @@ def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebS
 
 
 def _lines(shown: FetchShown, *, paths: bool) -> list[str]:
-    """Return the result in words; `paths`: with that of every file on a line of its own."""
+    """Return the result in words; `paths`: with the path of every file on its own line."""
     from p2pqwen.values.byte_size import format_rate, format_size
 
     done = shown.fetched

@@ -1,4 +1,4 @@
-"""What stands after `fetch`: one model, files of it by their paths, or several models, also by globs."""
+"""The arguments of `fetch`: one model, files of it by their paths, or several models, also by globs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The targets of one command. `files`: paths in the one target.
+    """The targets of one command. `files`: paths in the only target.
 
     `listed`: the answer is a list, whatever a glob matches.
     """
@@ -26,7 +26,7 @@ class Wanted:
     listed: bool = False
 
     def explained(self, error: P2pqwenError) -> P2pqwenError:
-        """Return the error of a fetch of files, which says so where one of them may have been meant as a model."""
+        """Return the error of a fetch of files, with a hint if one of them may have been meant as a model."""
         mistaken = [one for one in self.files if _is_repo(one)]
         if not mistaken or not isinstance(error, NotFoundError):
             return error
@@ -38,10 +38,10 @@ class Wanted:
 def wanted(app: App, typed: Sequence[str]) -> Wanted:
     """Tell models from files among what was typed.
 
-    The first is a model. Of the others a link, an infohash, a .torrent, what has a commit or a quantisation, and every
-    model that is held or listed is one too. The rest are files of the first; where there are several models, what looks
-    like the name of another is one, so that it fails for itself.
-    Raises `UsageError` for files of several models, `NotFoundError` for a glob that matches nothing.
+    The first is a model. So is any other that is a link, an infohash or a .torrent, that has a commit or a
+    quantisation, or that is held or listed. The rest are files of the first. If there are several models, whatever
+    looks like a model's name is one too, so that it fails separately. Raises `UsageError` for files of several models,
+    `NotFoundError` for a glob that matches nothing.
     """
     first, *others = typed
     if not others and not _is_glob(first):
@@ -54,7 +54,7 @@ def wanted(app: App, typed: Sequence[str]) -> Wanted:
     listed = len(models) > 1 or _is_glob(first)
     if listed and files:
         raise UsageError(
-            f"{files[0]} is no model, and files are named after one model",
+            f"{files[0]} is not a model, and files can be named for one model only",
             expected="ORG/MODEL…, or one ORG/MODEL and paths of its files",
             got=" ".join(typed),
             hint="choose files of several models with --include",
@@ -64,7 +64,7 @@ def wanted(app: App, typed: Sequence[str]) -> Wanted:
 
 
 def _is_glob(text: str) -> bool:
-    """Tell whether it is a glob of models: links and addresses may hold a `?`, and files that are there any sign."""
+    """Tell whether it is a glob of models: links and URLs may hold a `?`, and existing files any character."""
     from p2pqwen.operations.fetch.target import is_link
     from p2pqwen.values.known_snapshots import is_glob
 
@@ -72,7 +72,7 @@ def _is_glob(text: str) -> bool:
 
 
 def _targets(text: str, known: KnownSnapshots) -> list[str]:
-    """Return the targets that one word means; a glob of repositories means the newest snapshot of each."""
+    """Return the targets that one argument means; a glob of repositories means the newest snapshot of each."""
     from p2pqwen.operations.fetch.target import split_files
 
     name, colon, part = split_files(text)
@@ -87,14 +87,14 @@ def _is_model(text: str, known: KnownSnapshots) -> bool:
 
     if is_link(text):
         return True
-    if _is_glob(text) and "/" not in text:  # `*.gguf` is of files
+    if _is_glob(text) and "/" not in text:  # `*.gguf` means files
         return False
     try:
         return bool(known.meant(split_files(text)[0]))
     except NotFoundError:
         return "@" in text and not _is_glob(text)
     except P2pqwenError:
-        return "@" in text  # a commit that is short for several, which is said when it is looked up
+        return "@" in text  # a commit that is short for several; the lookup reports it
 
 
 def _is_repo(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The files of a snapshot as people read them, and the switch that shows them."""
+"""The files of a snapshot as lines, and the flag that shows them."""
 
 from __future__ import annotations
 

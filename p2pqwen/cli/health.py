@@ -1,4 +1,4 @@
-"""`p2pqwen health`: how each swarm stands, the one most in danger first."""
+"""`p2pqwen health`: the health of each swarm, most endangered first."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def health(
     """Show how many copies of each snapshot others hold, who says so, when a complete one was last seen, and the trend.
 
     This node is never counted. No source counts a whole swarm: ~ marks estimates, and every figure is a lower bound.
-    `unknown` means that nobody has looked, or nobody answered: no danger is known, nor safety. A running node checks in
-    the background; without one, this command does. `webseed check` reads more of web seeds than this.
+    `unknown` means that no one has looked, or no one answered: neither danger nor safety is known. A running node
+    checks in the background; without one, this command does. `webseed check` reads more of web seeds than this.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import archiving, looking, planning
@@ -85,7 +85,7 @@ def health(
 
 
 def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
-    """Return the rows in words; `looked`: this command has asked, so that whatever said nothing did not answer."""
+    """Return the rows in words; `looked`: this command has asked, so silence means that no one answered."""
     from p2pqwen.cli.table import columns, table_lines
     from p2pqwen.values.byte_size import format_size
 
@@ -119,13 +119,13 @@ def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
 
 
 def _places(row: HealthRow) -> list[str]:
-    """Return a line for each web seed of a swarm that was asked."""
+    """Return a line for each web seed of a swarm, if they were asked."""
     places = () if row.record.web is None else row.record.web.places
     return [f"web seed {'works' if right else 'fails'}: {url}  {row.swarm.snapshot.short}" for url, right in places]
 
 
 def _seen_by(row: HealthRow, now: datetime, *, looked: bool) -> str:
-    """Say how it is known: who told of the swarm, and when last."""
+    """Return the sources of what is known of a swarm, and when they were last asked."""
     if not row.record.sightings:
         return "no one answered" if looked else "no one yet"
     sources = ", ".join(sorted(one.source.words for one in row.record.sightings))

@@ -22,11 +22,11 @@ ORDER = (
     *("publish", "catalogue", "keys", "web-seeds", "clients", "no-host"),
     *("privacy", "troubleshooting", "config", "json", "control-api", "glossary"),
 )
-"""The topics as somebody new would read them; what is looked up comes last."""
+"""The topics in the order in which a newcomer would read them; reference pages come last."""
 WIDEST = 100
-"""Columns that a page takes at most; longer lines are hard to read."""
+"""Most columns of a page; longer lines are hard to read."""
 NARROW = 64
-"""Columns below which a table is shown as a list: its cells would be cut off."""
+"""With fewer columns, tables are shown as lists, because their cells would be cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,14 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What `help --json` says."""
+    """The answer of `help --json`."""
 
     topics: tuple[Topic, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """What `help TOPIC --json` says."""
+    """The answer of `help TOPIC --json`."""
 
     topic: str
     title: str
@@ -118,12 +118,12 @@ def manual() -> dict[str, Page]:
 
 
 def _as_topic(text: str) -> str:
-    """Return what somebody typed as topics are written: `Web seeds` is web-seeds."""
+    """Return a typed text in the form of topics: `Web seeds` becomes `web-seeds`."""
     return "-".join(text.lower().replace("_", " ").split())
 
 
 def _instead(text: str, pages: Mapping[str, Page], commands: Collection[str]) -> str:
-    """Say what to type: the command of that name, the pages that speak of it, or what is spelt nearly so."""
+    """Return a hint what to type: the command of that name, the pages that mention it, or similar topics."""
     wanted = _as_topic(text)
     said = [f"`p2pqwen {wanted} --help` explains the command"] if wanted in commands else []
     near = difflib.get_close_matches(wanted, pages, n=3) or [
@@ -140,19 +140,19 @@ def _commands(ctx: typer.Context) -> Collection[str]:
 
 
 def _without_comments(text: str) -> str:
-    """Return a page without the marks by which its examples are run: they lie on lines of their own."""
+    """Return a page without the comments that mark its tested examples; they are on separate lines."""
     lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith("<!-- ")).rstrip("\n") + "\n"
 
 
 def _show_on_terminal(page: Page) -> bool:
-    """Show a page rendered, and paged where it is longer than the screen; return False where there is no terminal."""
+    """Show a page rendered, through a pager if it is longer than the screen; return False without a terminal."""
     if not (can_redraw(sys.stdout) and sys.stdin is not None and sys.stdin.isatty()):
         return False
     from rich.console import Console
     from rich.markdown import Markdown
 
-    os.environ.setdefault("LESS", "-FRX")  # colours, and no paging of what fits on the screen
+    os.environ.setdefault("LESS", "-FRX")  # colours, and no paging of a page that fits on the screen
     console = Console()
     text = page.text if console.width >= NARROW else tables_as_lists(page.text)
     with console.pager(styles=True):
@@ -161,7 +161,7 @@ def _show_on_terminal(page: Page) -> bool:
 
 
 def tables_as_lists(text: str) -> str:
-    """Return Markdown with each row of a table as an item: the first cell, then what the others say of it."""
+    """Return Markdown with each row of a table as a list item: the first cell, then the others."""
     lines: list[str] = []
     names: list[str] = []
     for line in text.splitlines():
@@ -182,5 +182,5 @@ def tables_as_lists(text: str) -> str:
 
 
 def _cells(row: str) -> list[str]:
-    """Return the cells of a table's row; a bar inside `code` parts them too, as GitHub has it, unless it is escaped."""
+    """Return the cells of a table's row; as on GitHub, an unescaped bar separates them even inside `code`."""
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row.strip())[1:-1]]

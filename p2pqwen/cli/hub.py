@@ -1,4 +1,4 @@
-"""`p2pqwen hub`: the Hub's place, for programs that follow HF_ENDPOINT."""
+"""`p2pqwen hub`: a Hub endpoint for programs that follow HF_ENDPOINT."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def hub(
         app = open_app()
         config, choices = app.config.hub_endpoint, network_choices(app, off)
         wishes = configured(app, choices, listen=listen or config.listen or DEFAULT_LISTEN)
-        assert wishes is not None  # noqa: S101 - it says where
+        assert wishes is not None  # noqa: S101 - `listen` is given
         wishes = replace(
             wishes,
             access=read_access(token_file or config.token_file, allow or config.allow, host or config.hosts),

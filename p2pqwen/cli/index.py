@@ -195,7 +195,7 @@ def update(
 
 
 def entry_lines(entry: Entry, listed: ListedStanding, shown: FilesShown | None, *, v1_magnet: bool) -> list[str]:
-    """Return the words for one entry, and for what this home knows of it; `shown` None: not its files."""
+    """Return the lines for one entry and for what this home knows of it; `shown` None: without its files."""
     from p2pqwen.values.byte_size import format_size
 
     content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, license {entry.license or 'unknown'}"
@@ -209,7 +209,7 @@ def entry_lines(entry: Entry, listed: ListedStanding, shown: FilesShown | None, 
 
 
 def _files(app: App, file: Path, accepted: Accepted, out: Output) -> list[FilesShown | None]:
-    """Return the files of every entry: the torrents may be beside the index, as a publisher writes them."""
+    """Return the files of every entry; the torrents may be beside the index, where a publisher writes them."""
     from p2pqwen.mirrors.location import Location
     from p2pqwen.operations.indexes.listed_files import ListedFiles
     from p2pqwen.operations.verify.file_answer import FilesShown
@@ -247,7 +247,7 @@ def _check(file: Path, publisher: str | None, report: Report) -> Checked:
 
 
 def _refuse(file: Path, refusal: RefusedError) -> NoReturn:
-    """End with the refusal, naming file and step."""
+    """Exit with the refusal, naming file and step."""
     from p2pqwen.errors import VerificationError
 
     what = f"{file}: refused at step {refusal.step}: {refusal.what}"
@@ -255,12 +255,12 @@ def _refuse(file: Path, refusal: RefusedError) -> NoReturn:
 
 
 def _checked_lines(checked: Checked, file: Path, home: Path, *, most: int | None = NAMED_SKIPPED) -> list[str]:
-    """Return the words for a checked index; of the skipped entries `most` are named, all where it is None."""
+    """Return the lines for a checked index; `most`: how many skipped entries to name, None for all."""
     from p2pqwen.cli.trust import age
 
     accepted = checked.accepted
     if accepted is None:
-        return []  # `_refuse` says why
+        return []  # `_refuse` prints the reason
     count = len(accepted.document.entries)
     signers = f"{', '.join(accepted.signer_labels)} ({accepted.signers.threshold} needed)"
     lines = [

@@ -46,7 +46,7 @@ def init(
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        check_no_publisher(app.keys)  # before a passphrase is asked for
+        check_no_publisher(app.keys)  # before asking for a passphrase
         shown = init_keys(app.keys, name, chosen_passphrase(out, f"the keys of {name}", without=no_passphrase))
         lines = [
             "",
@@ -59,7 +59,7 @@ def init(
 def show(json_output: JsonFlag = False) -> None:
     """Show this home's publisher: id, root version, thresholds, and the private keys in this home.
 
-    In a home that has not joined a publisher yet: the keys made in it for one.
+    In a home that has not joined a publisher yet, show the keys made for one.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import show_keys, spare_keys
@@ -216,7 +216,7 @@ def accept(
 
 
 def rotation_lines(done: Rotation) -> list[str]:
-    """Return the words for a new root and its signatures."""
+    """Return the lines for a new root and its signatures."""
     root, state = done.root, done.progress
     counts = [
         f"{len(one.signed_by)} of the {one.threshold} needed of root {version}"
@@ -238,7 +238,7 @@ def rotation_lines(done: Rotation) -> list[str]:
 
 
 def made_lines(made: Sequence[KeyShown]) -> list[str]:
-    """Return the words for a co-signer's keys, whose publisher is not known here yet."""
+    """Return the lines for a co-signer's keys, whose publisher is not known here yet."""
     return [
         "publisher  none yet; join one with `p2pqwen keys accept FILE --publisher ID`",
         *(line for key in made for line in _spare_lines(key)),
@@ -251,7 +251,7 @@ def _spare_lines(key: KeyShown) -> list[str]:
 
 
 def publisher_lines(shown: PublisherShown) -> list[str]:
-    """Return the words for a publisher with its keys."""
+    """Return the lines for a publisher with its keys."""
     return [
         f"publisher  {shown.publisher}",
         f"name       {shown.root.name}",

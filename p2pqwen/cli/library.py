@@ -1,4 +1,4 @@
-"""`p2pqwen library …`: import what is on this disk already, move what is held to another disk, scrub it."""
+"""`p2pqwen library …`: import what is already on this disk, move snapshots to another disk, scrub them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def import_models(
         bool,
         typer.Option(
             "--hard-links",
-            help="Share disk blocks by hard links where the disk has no reflinks: link counts rise, and nothing is "
+            help="Share disk blocks by hard links if the disk has no reflinks: link counts rise, and nothing is "
             "written through them.",
         ),
     ] = False,
@@ -101,9 +101,9 @@ def move(
     ],
     json_output: JsonFlag = False,
 ) -> None:
-    """Move snapshots to another folder of the library, such as one on another disk; a running node serves them on.
+    """Move snapshots to another folder of the library, such as one on another disk; a running node keeps serving them.
 
-    A copy is read back and compared before the original goes. What was verified stays so, and need not be read again.
+    A copy is read back and compared before the original is deleted. Verified files stay verified.
     """
     from p2pqwen.app import open_app
     from p2pqwen.library.moving import bytes_to_copy
@@ -199,7 +199,7 @@ def _repo(text: str | None) -> RepoId | None:
 
 
 def _notices_of(out: Output) -> Report:
-    """Leave events out: stdout is for the result."""
+    """Return a report without events: stdout is for the result."""
     return lambda event: None if isinstance(event, Happened) else out.report(event)
 
 

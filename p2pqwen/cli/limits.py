@@ -1,4 +1,4 @@
-"""`p2pqwen limits`: how fast, when and how much a month this home transfers."""
+"""`p2pqwen limits`: how fast, when, and how much a month this home transfers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def limits(
 
 
 def _meant(rate: str | None, out: Output) -> str | None:
-    """Return the rate, or the one that is meant by a small number without a unit, where there is somebody to ask."""
+    """Return the rate; for a small number without a unit, ask on a terminal which rate is meant."""
     from p2pqwen.values.byte_size import BareRateError, parse_rate
 
     try:

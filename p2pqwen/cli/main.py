@@ -23,8 +23,8 @@ from p2pqwen.errors import UsageError
 
 _PURPOSE = "Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch."
 
-# Every command and group by the panel of `--help` that shows it, with its words there. The module of its own name has
-# its `register(app)`, and is imported only once the command is asked for: `--help` imports none of them.
+# Every command and group by the panel of `--help` that shows it, with its text there. The module of the same name has
+# its `register(app)`, and is imported only when the command is used: `--help` imports none of them.
 PANELS = {
     "Get models": {
         "search": "Search what the trusted publishers list.",
@@ -84,7 +84,7 @@ app = typer.Typer(
     "`p2pqwen COMMAND --help` explains a command, `p2pqwen help` opens the manual.",
     no_args_is_help=True,
     invoke_without_command=True,
-    add_completion=False,  # its two options are below: with typer's own, every command would import pydantic for them
+    add_completion=False,  # its two options are below: typer's own would make every command import pydantic
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -108,7 +108,7 @@ def _common(
     ] = False,
 ) -> None:
     """Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch."""
-    if install_completion or show_completion:  # alone it was `completion` (see `typed`)
+    if install_completion or show_completion:  # on its own it became `completion` (see `typed`)
         option = "--install-completion" if install_completion else "--show-completion"
         raise UsageError(f"{option} stands alone", hint="see `p2pqwen completion --help`")
     if version:
@@ -125,7 +125,7 @@ def _common(
 
 @cache
 def commands() -> TyperGroup:
-    """Return what typer makes of the group, made once: that takes longer than most commands do."""
+    """Return typer's group, made once: making it takes longer than most commands do."""
     return get_group(app)
 
 
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
-    """Run a command; the only place where errors become words and codes."""
+    """Run a command; the only place where errors become messages and exit codes."""
     as_json = "--json" in given
     prepare_streams()
     try:
@@ -159,7 +159,7 @@ def _run(given: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our stdout has gone (`| head`): nothing is left to say.
+        # The reader of our stdout has gone (`| head`): there is nothing left to print.
         give_up_stdout()
         return exit_codes.FAILED
     except OSError as error:
@@ -172,7 +172,7 @@ def _run(given: list[str]) -> int:
             raise
         code = exit_codes.exit_code(said)
         print_error(said, code=code, as_json=as_json)
-    if code == exit_codes.INTERRUPTED:  # typer makes Ctrl-C this code, too
+    if code == exit_codes.INTERRUPTED:  # typer turns Ctrl-C into this code too
         print_interrupted(as_json=as_json)
         exit_codes.leave_at_once(code)
     return code if isinstance(code, int) else exit_codes.DONE

@@ -1,4 +1,4 @@
-"""Names of snapshots and publishers that a user may mean: for TAB, and where a commit is shortened."""
+"""Names of snapshots and publishers that a user may mean, for completion and for shortened commits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def listed(incomplete: str) -> list[str]:
 
 
 def known(app: App, beginning: str = "") -> KnownSnapshots:
-    """Return the snapshots of the library, and those of trusted indexes whose names begin so."""
+    """Return the snapshots of the library, and those of trusted indexes whose names start with `beginning`."""
     from p2pqwen.operations.indexes.known_names import held_names, listed_names
     from p2pqwen.values.known_snapshots import KnownSnapshots
 
@@ -40,9 +40,9 @@ def known(app: App, beginning: str = "") -> KnownSnapshots:
 
 
 def whole(app: App, target: str) -> str:
-    """Return the name that a target with a shortened commit stands for, as `search` and `list` show it.
+    """Return a target with its whole commit, if that is shortened as in `search` and `list`.
 
-    Raises `UsageError` where it fits several, `NotFoundError` where it fits none.
+    Raises `UsageError` if it matches several, `NotFoundError` if it matches none.
     """
     from p2pqwen.operations.fetch.target import split_files
 
@@ -53,7 +53,7 @@ def whole(app: App, target: str) -> str:
 
 
 def meant(app: App, typed: Sequence[str]) -> list[str]:
-    """Return the names that were typed, each glob as the held snapshots that it matches, each name once.
+    """Return the typed names without duplicates, each glob replaced by the held snapshots that it matches.
 
     Raises `NotFoundError` for a glob that matches nothing.
     """
@@ -66,10 +66,10 @@ def meant(app: App, typed: Sequence[str]) -> list[str]:
 
 
 def is_path(text: str) -> bool:
-    """Tell whether a file or folder of that name is there."""
+    """Tell whether a file or folder of that name exists."""
     try:
         return Path(text).exists()
-    except (OSError, ValueError):  # too long for a name, a NUL in it
+    except (OSError, ValueError):  # too long for a path, or contains NUL
         return False
 
 
@@ -79,7 +79,7 @@ def publishers(incomplete: str) -> list[str]:
 
 
 def _app() -> App:
-    """Return the app of this home, which is only read: not even its permissions are mended for a suggestion."""
+    """Return the app of this home, opened read-only: completion does not even fix its permissions."""
     from p2pqwen.app import App
     from p2pqwen.config import load
 

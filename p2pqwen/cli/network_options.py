@@ -1,4 +1,4 @@
-"""Flags for what a session does on the network, over config.toml: each declared once, for every command that has it."""
+"""Flags for what a session does on the network, which override config.toml; each is declared once for all commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SWITCH_HELP: Mapping[Switch, str] = {
     "trackers": "Do not talk to trackers.",
 }
 SwitchedOff = tuple[Switch, ...]
-"""The parameter of a command with `network_switches`: the switches whose `--no-…` flags were given."""
+"""The parameter of a command with `network_switches`: the switches whose `--no-…` flag was given."""
 NoDht = Annotated[bool, typer.Option("--no-dht", help=SWITCH_HELP["dht"])]
 UploadLimit = Annotated[
     str | None, typer.Option(metavar="RATE", help="Upload no faster than this, such as 2MB/s (0: no limit).")
@@ -45,15 +45,15 @@ NoUpstream = Annotated[bool, typer.Option("--no-upstream", help="Do not ask the 
 
 
 def network_switches(*switches: Switch) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the flags `--no-…` of these switches, of all by default, in place of its `off: SwitchedOff`.
+    """Replace a command's `off: SwitchedOff` by the `--no-…` flags of these switches, of all by default.
 
-    Typer reads a command's signature, so the flags are written into it where `off` stands.
+    Typer reads a command's signature, so the flags are put into it in place of `off`.
     """
     flags = {f"no_{switch}": switch for switch in switches or SWITCHES}
 
     def add_flags(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def with_flags(**options: Any) -> None:  # noqa: ANN401 - whatever the command takes
+        def with_flags(**options: Any) -> None:  # noqa: ANN401 - the command's own options
             command(off=tuple(switch for flag, switch in flags.items() if options.pop(flag)), **options)
 
         given = inspect.signature(command, eval_str=True)
@@ -75,7 +75,7 @@ def _flag(name: str, switch: Switch) -> inspect.Parameter:
 def network_choices(
     app: App, off: SwitchedOff, *, upload_limit: str | None = None, download_limit: str | None = None
 ) -> NetworkChoices:
-    """Return the choices of config.toml under the flags; raises `UsageError` for what is no rate."""
+    """Return the choices of config.toml as overridden by the flags; raises `UsageError` for an invalid rate."""
     from p2pqwen.values.byte_size import parse_rate
 
     return app.config.network.choices.without(*off).limited(
@@ -85,13 +85,13 @@ def network_choices(
 
 
 def bundle_route(app: App, out: Output, *, dht: bool, peers: list[str] | None) -> BundleRoute | None:
-    """Return the way to publishers' bundles by DHT and peers; None where the DHT is switched off."""
+    """Return the route to publishers' bundles through DHT and peers; None if the DHT is switched off."""
     from p2pqwen.swarm.endpoint import Endpoint
 
     named = tuple(Endpoint.parse(text) for text in peers or ())
     choices = app.config.network.choices.without("upnp")
     if not (dht and choices.dht):
         return None
-    from p2pqwen.assembly import fetching  # brings libtorrent, which an update without the DHT does without
+    from p2pqwen.assembly import fetching  # imports libtorrent, which an update without the DHT does not need
 
     return fetching.bundle_route(app, fetching.swarm_settings(app, choices), out.report, peers=named)

@@ -1,4 +1,4 @@
-"""The only printing: results to stdout, talk to stderr; for people, or one JSON object with `--json`."""
+"""All printing: results to stdout, messages to stderr; for people, or one JSON object with `--json`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor
 _ROOM_FOR_BARS = 70  # columns
-_LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
+_LINE_EVERY = 5.0  # seconds between progress lines without a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class _Details:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """What a command that failed prints with `--json`."""
+    """What a failed command prints with `--json`."""
 
     ok: bool = field(default=False, init=False)
     error: _Details
@@ -56,17 +56,17 @@ class _Failed:
 
 @dataclass(frozen=True, slots=True)
 class _EventLine:
-    """What `seed --json` prints of an event."""
+    """What `seed --json` prints for an event."""
 
     event: str
     facts: Mapping[str, str | int | float | bool | None] = field(metadata=FLAT)
 
 
 class Output:
-    """What one command says. Use as a context manager, so that bars are gone before anything else is printed.
+    """The output of one command. Use as a context manager, so that bars are gone before anything else is printed.
 
-    On a terminal progress is drawn as bars; elsewhere as a line every few seconds, always on stderr. `quiet`: only what
-    somebody has to look at is said, so that cron writes no mail: warnings, errors, and JSON that was asked for.
+    On a terminal, progress is drawn as bars; elsewhere as a line every few seconds, always on stderr. `quiet`: print
+    only what needs attention, so that cron sends no mail: warnings, errors, and JSON if requested.
     """
 
     def __init__(self, *, as_json: bool, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -76,7 +76,7 @@ class Output:
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
-        self._started: dict[str, tuple[float, int]] = {}  # when, and how much was done already
+        self._started: dict[str, tuple[float, int]] = {}  # when, and how much was already done
         self._about = ""
         self._lock = threading.RLock()  # operations report from several threads
         self._over = False
@@ -92,7 +92,7 @@ class Output:
             self._close_bars()
 
     def report(self, event: Event) -> None:
-        """Show an event of an operation; nothing once the command is over, whatever its threads still do."""
+        """Show an event of an operation; ignored once the command is over, even if its threads still run."""
         with self._lock:
             if not self._over:
                 self._show(event)
@@ -110,12 +110,12 @@ class Output:
                 self.event(event)
 
     def note(self, text: str) -> None:
-        """Say one line to the person, on stderr."""
+        """Print one line for a person, on stderr."""
         if not self.quiet:
             self._say(text)
 
     def warn(self, text: str) -> None:
-        """Say one line that is not to be missed, on stderr."""
+        """Print one line that must not be missed, on stderr."""
         self._say(f"warning: {text}")
 
     def _say(self, text: str) -> None:
@@ -158,7 +158,7 @@ class Output:
                 print("\n".join(wrapped(printable(covered(line), limit=4000), width)))
 
     def unbroken(self, lines: Iterable[str]) -> None:
-        """Print lines that a person copies commands from: whole, however narrow the terminal; `--json`: on stderr."""
+        """Print lines with commands to copy: unbroken, however narrow the terminal; with `--json`, on stderr."""
         self._close_bars()
         for line in lines:
             shown = printable(covered(line), limit=4000)
@@ -169,9 +169,9 @@ class Output:
                     print(shown)
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
-        """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question.
+        """Ask yes or no. Removes bars first and reports nothing meanwhile, which would hide the question.
 
-        Raises `UsageError` where nothing is to be said, since what the question is about was not said either.
+        Raises `UsageError` if `quiet`, since what the question is about was not printed either.
         """
         if self.quiet:
             raise errors.UsageError("this needs an answer, and --quiet asks nothing", hint="--yes answers it")
@@ -186,7 +186,7 @@ class Output:
             return str(typer.prompt(_question(question), err=True)).strip()
 
     def ask_secret(self, question: str, *, twice: bool = False) -> str:
-        """Ask for words that are not shown while they are typed; as `confirm` does."""
+        """Ask for a text that is not shown while it is typed; as `confirm` does."""
         with self._lock:
             self._close_bars()
             try:
@@ -196,7 +196,7 @@ class Output:
                 raise errors.UsageError(said, hint="set the terminal and LANG to the same encoding") from error
 
     def _progress(self, event: Progress) -> None:
-        if event.about != self._about:  # its stages are others of the same names
+        if event.about != self._about:  # its stages are others with the same names
             self._close_bars()
             self._last_line.clear()
             self._started.clear()
@@ -210,7 +210,7 @@ class Output:
         if not finished and now - self._last_line.get(event.stage, started) < _LINE_EVERY:
             return
         if finished and event.stage in self._last_line and self._last_line[event.stage] < 0:
-            return  # its last line is out already
+            return  # its last line was already printed
         self._last_line[event.stage] = -1.0 if finished else now
         self.note(_progress_line(event, event.done - before, now - started))
 
@@ -224,7 +224,7 @@ class Output:
         speed = next(row.speed for row in self._bars.tasks if row.id == task) or 0.0
         words, width = _words(event, speed), columns(sys.stderr)
         if width is not None and max(len(event.stage), 9) + 1 + len(words) > width:
-            words = _words(replace(event, detail=""), speed)  # half a figure is another one
+            words = _words(replace(event, detail=""), speed)  # a truncated figure would be a different one
         self._bars.update(task, completed=event.done, total=event.total, words=words)
 
     def _close_bars(self) -> None:
@@ -235,15 +235,15 @@ class Output:
 
 
 def can_redraw(stream: TextIO) -> bool:
-    """Whether what was printed can be drawn over: on a terminal, unless it says that it is a dumb one."""
+    """Tell whether printed text can be overwritten: on a terminal, unless TERM says that it is dumb."""
     return stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
 
 
 def prepare_streams() -> None:
-    """Let no character that the terminal's encoding lacks, and no stream that was closed, end a command.
+    """Keep closed streams, and characters that the terminal's encoding lacks, from ending a command.
 
-    A closed one is as /dev/null from here on, its descriptor too: else the next file or socket that is opened gets the
-    number, and what is printed, or read by a program that is started, goes there.
+    A closed stream becomes /dev/null, with its descriptor. Otherwise the next file or socket to be opened would get
+    that number, and output, or the input of a child process, would use it.
     """
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor < len(_STREAMS):
@@ -259,13 +259,13 @@ def prepare_streams() -> None:
 
 
 def give_up_stdout() -> None:
-    """Drop what stdout could not take, so that closing it at the end does not complain."""
+    """Drop what stdout could not take, so that closing it at exit raises nothing."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
 def _to_stdout() -> Iterator[None]:
-    """Print here; raises `DiskError` where the file behind stdout takes no more, `BrokenPipeError` without a reader."""
+    """Print in this block; raises `DiskError` if the file behind stdout is full, `BrokenPipeError` without a reader."""
     try:
         yield
         sys.stdout.flush()
@@ -277,7 +277,7 @@ def _to_stdout() -> Iterator[None]:
 
 
 def unwritten(error: OSError) -> errors.DiskError:
-    """Return what is said where stdout does not take what a command has to say."""
+    """Return the error for output that stdout does not take."""
     hint = "everything else was done: free some space, or redirect the output"
     return errors.DiskError("cannot write to stdout", got=error.strerror, hint=hint)
 
@@ -285,7 +285,7 @@ def unwritten(error: OSError) -> errors.DiskError:
 def _say(line: str) -> None:
     """Print a line on stderr, broken between words on a terminal.
 
-    A log that is full or has gone ends no command, which has its exit code to tell.
+    A log that is full or gone must not end a command: its exit code still tells the result.
     """
     with contextlib.suppress(OSError):
         print("\n".join(wrapped(line, columns(sys.stderr))), file=sys.stderr, flush=True)
@@ -301,23 +301,23 @@ def print_error(error: errors.P2pqwenError, *, code: int, as_json: bool) -> None
 
 
 def print_interrupted(*, as_json: bool) -> None:
-    """Say on stderr that a command was interrupted; with `--json` stdout still gets its object."""
+    """Print on stderr that a command was interrupted; with `--json`, stdout still gets its object."""
     _say("interrupted")
     if as_json:
         _print_failure(errors.P2pqwenError("interrupted"), exit_codes.INTERRUPTED)
 
 
 def fail(error: errors.P2pqwenError, *, code: int | None = None) -> NoReturn:
-    """End a command whose result, which is printed already, is a failure: say why on stderr, exit as `error` does."""
+    """End a command whose printed result is a failure: print why on stderr, and exit with the code of `error`."""
     code = exit_codes.exit_code(error) if code is None else code
     print_error(error, code=code, as_json=False)
     raise typer.Exit(code)
 
 
 def fail_for(failed: Sequence[errors.P2pqwenError], total: int) -> None:
-    """End a command that did something for each of `total` things, and whose result is printed already.
+    """End a command that did something for each of `total` things, after its result was printed.
 
-    With 0 when nothing failed, with the one code that all failures share, else with 1.
+    The exit code is 0 if nothing failed, the one that all failures share, or else 1.
     """
     codes = {exit_codes.exit_code(error) for error in failed}
     if failed:
@@ -328,17 +328,17 @@ def fail_for(failed: Sequence[errors.P2pqwenError], total: int) -> None:
 
 def _print_failure(error: errors.P2pqwenError, code: int) -> None:
     told = _Failed(_Details(error.what, error.expected, error.got, error.hint), code)
-    with contextlib.suppress(errors.DiskError, BrokenPipeError), _to_stdout():  # the exit code says it as well
+    with contextlib.suppress(errors.DiskError, BrokenPipeError), _to_stdout():  # the exit code tells it as well
         print(_as_json(told))
 
 
 def _as_json(answer: Answer) -> str:
-    """Print an object in ASCII: what an index or a torrent says reaches a terminal as escapes at most."""
+    """Return an object as ASCII: texts of an index or a torrent reach a terminal only as escapes."""
     return covered(json.dumps(object_json(answer))).replace("\x7f", "\\u007f")
 
 
 def _question(text: str) -> str:
-    """Return a question as it is shown on the terminal behind stderr: room is left for the answers it names."""
+    """Return a question wrapped for the terminal behind stderr, with room for its choice of answers."""
     width = columns(sys.stderr)
     return "\n".join(wrapped(printable(text, limit=2000), None if width is None else width - len(" [y/N]: ")))
 
@@ -356,7 +356,7 @@ def _duration(seconds: float) -> str:
 
 
 def _words(event: Progress, rate: float) -> str:
-    """Return how much of how much, how fast, and the event's own detail; `rate` in units a second."""
+    """Return amount, total, rate and the event's detail; `rate` in units a second."""
     in_bytes = event.unit == "bytes"
     amount = format_size(event.done) if in_bytes else str(event.done)
     if event.total is not None:
@@ -366,7 +366,7 @@ def _words(event: Progress, rate: float) -> str:
 
 
 def _make_bars(width: int | None) -> Bars:
-    """Make bars for a terminal; a narrow one has room for the words alone."""
+    """Make bars for a terminal; a narrow one only has room for the words."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars

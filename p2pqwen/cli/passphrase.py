@@ -1,4 +1,4 @@
-"""Where the passphrase of private keys comes from: `P2PQWEN_PASSPHRASE`, else a terminal, else nowhere."""
+"""Where the passphrase of private keys comes from: `P2PQWEN_PASSPHRASE`, or else a terminal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ VARIABLE = "P2PQWEN_PASSPHRASE"
 
 
 class KnownPassphrases:
-    """The passphrases of existing keys: each key's is asked for once in a command, and said whose it is."""
+    """The passphrases of existing keys: each is asked for once in a command, naming the key."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
         self._said: dict[Sha256, str] = {}
 
     def __call__(self, use: KeyUse) -> str:
-        """Return a key's passphrase; raises `UsageError` when nobody can be asked."""
+        """Return a key's passphrase; raises `UsageError` without a terminal to ask on."""
         if given := _given():
             return given
         if not sys.stdin.isatty():
@@ -38,7 +38,7 @@ class KnownPassphrases:
 
 
 def chosen_passphrase(out: Output, what: str, *, without: bool) -> str | None:
-    """Return the passphrase for new keys, None where the user wants none; `what` says whose. Raises `UsageError`."""
+    """Return the passphrase for new keys, None if the user wants none; `what` names the keys. Raises `UsageError`."""
     if without:
         return None
     if given := _given():
@@ -52,7 +52,7 @@ def chosen_passphrase(out: Output, what: str, *, without: bool) -> str | None:
 
 
 def _given() -> str | None:
-    """Return what the environment holds, as the locale reads it where it is no UTF-8."""
+    """Return the environment's passphrase, decoded by the locale if it is not UTF-8."""
     given = os.environ.get(VARIABLE)
     try:
         return given and os.fsencode(given).decode(locale.getencoding())
@@ -61,7 +61,7 @@ def _given() -> str | None:
 
 
 def _checked(out: Output, chosen: str) -> str:
-    """Refuse what encrypts nothing, and say what its owner may come to regret."""
+    """Refuse a passphrase that encrypts nothing, and warn about a weak one or one that may be hard to type."""
     from p2pqwen.signing.passphrase import SHORT, is_short, is_text, new_passphrase
 
     new_passphrase(chosen)

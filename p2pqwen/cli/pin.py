@@ -14,5 +14,5 @@ def register(app: typer.Typer) -> None:
 
 
 def pin(targets: Targets, json_output: JsonFlag = False) -> None:
-    """Keep a snapshot whatever happens: neither `rebalance` nor `remove` deletes it before `unpin`."""
+    """Keep a snapshot: neither `rebalance` nor `remove` deletes it before `unpin`."""
     change_all("pin", targets, "pinned {}", json_output=json_output)

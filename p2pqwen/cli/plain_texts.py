@@ -1,7 +1,7 @@
-"""Plain texts and numbers of the command line: typer has pydantic check those too, which is a third of a cold start.
+"""Parse plain texts and numbers of the command line without pydantic, whose import is a third of a cold start.
 
-Typer has no public way around it, so this uses names of its own (it is pinned to one minor version). Where they are
-gone, everything is as typer does it.
+Typer has no public way to do so, so this uses private names of typer, which is pinned to one minor version. If they are
+missing, typer parses everything itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _PlainText(RuntimeParam):
-    """Takes plain texts and numbers, and leaves everything else to typer."""
+    """Parses plain texts and numbers, and leaves everything else to typer."""
 
     descriptor: TypeDescriptor
 
@@ -36,7 +36,7 @@ class _PlainText(RuntimeParam):
         return build_runtime_param(self.descriptor)._coerce_value(value, param=param, ctx=ctx)  # noqa: SLF001
 
     def _number(self, value: object) -> float | None:
-        """Return a number that is written plainly, and is in the range that is asked for."""
+        """Return a plainly written number within the parameter's range, None for any other."""
         number: float | None = None
         if self.annotation in _NUMBERS and isinstance(value, int | float) and type(value) is self.annotation:
             number = value
@@ -54,7 +54,7 @@ _NUMBERS: dict[Any, re.Pattern[str]] = {
 
 
 def take_texts_as_they_are(parameters: Iterable[Parameter]) -> None:
-    """Let parameters that were left out, and texts in ASCII, be without pydantic."""
+    """Make parameters that are left out or given as plain ASCII texts skip pydantic."""
     for one in parameters:
         described = getattr(one, "type_descriptor", None)
         if isinstance(described, TypeDescriptor) and getattr(one, "_runtime_param", one) is None:
@@ -63,4 +63,4 @@ def take_texts_as_they_are(parameters: Iterable[Parameter]) -> None:
 
 
 def _is_plain(value: object) -> bool:
-    return type(value) is str and value.isascii()  # what is no Unicode is refused, with words for it
+    return type(value) is str and value.isascii()  # invalid Unicode is refused elsewhere, with a message

@@ -1,4 +1,4 @@
-"""One change to what the node may do with a snapshot, made by the running node or in this process."""
+"""Change what the node may do with a snapshot, through the running node or in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Verb = Literal["pause", "resume", "priority", "pin", "unpin"]
 
 
 def change(verb: Verb, given: Mapping[str, str], words: str, *, json_output: bool) -> None:
-    """Carry `verb` out with what was `given`, and say `words` about the snapshot; raises `P2pqwenError`."""
+    """Carry out `verb` with the `given` arguments, and print `words` about the snapshot; raises `P2pqwenError`."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import changing
 
@@ -44,7 +44,7 @@ def change(verb: Verb, given: Mapping[str, str], words: str, *, json_output: boo
 def change_all(
     verb: Literal["pause", "resume", "pin", "unpin"], targets: Sequence[str], words: str, *, json_output: bool
 ) -> None:
-    """Carry `verb` out for every snapshot that is named; one that fails stops no other."""
+    """Carry out `verb` for every named snapshot; a failure does not stop the others."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import changing
     from p2pqwen.operations.control.snapshot_calls import ChoicesAnswer
@@ -53,7 +53,7 @@ def change_all(
     with Output(as_json=json_output) as out:
         app = open_app()
         meant = names.meant(app, targets)
-        if len(meant) == 1 and meant == list(targets):  # else the answer is a list, whatever a glob matches
+        if len(meant) == 1 and meant == list(targets):  # otherwise the answer is a list, whatever a glob matches
             one = changing.change(app, verb, {"target": meant[0]}, out.report)
             out.result(one, [words.format(one.snapshot)])
             return

@@ -1,4 +1,4 @@
-"""`p2pqwen preserve`: bring one snapshot or many into the library, whole, verified, each with its torrent."""
+"""`p2pqwen preserve`: bring one or many snapshots into the library, whole and verified, each with its torrent."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def preserve(
         bool,
         typer.Option(
             "--hard-links",
-            help="Share disk blocks with the folder, or the Hugging Face cache, by hard links where the disk has no "
+            help="Share disk blocks with the folder, or the Hugging Face cache, by hard links if the disk has no "
             "reflinks: link counts rise, and nothing is written through them.",
         ),
     ] = False,
@@ -163,7 +163,7 @@ def _from_hub(
         options=replace(options, known_damage=known_damage),
         report=out.report,
     )
-    if done.shown is not None:  # its origin has just been asked
+    if done.shown is not None:  # the origin has just been asked
         with app.state_store(out.report) as store:
             now = datetime.now(UTC)
             note_upstream(UpstreamStore(store), done.held.id, shown=done.shown, now=now, report=out.report)

@@ -1,4 +1,4 @@
-"""`preserve --org ORG` and `preserve --watchlist FILE`: plan, work, and what became of every repository."""
+"""`preserve --org ORG` and `preserve --watchlist FILE`: plan, work, and print the result for every repository."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ManyOptions:
 
 
 def preserve_many(app: App, out: Output, options: ManyOptions) -> None:
-    """Carry it out and print it; ends with the exit code of what failed, if anything did."""
+    """Carry it out and print the result; exits with the code of the failures, if any."""
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.bulk_answer import BulkAnswer
     from p2pqwen.operations.archive.bulk_preserve import BulkContext, bulk_preserve
@@ -119,7 +119,7 @@ def _wanted(origin: Origin, options: ManyOptions, out: Output) -> Wanted:
 
 
 def _exit_code(result: BulkResult) -> int:
-    """Return 0 when nothing failed, the one code that all failures share, else 1."""
+    """Return 0 if nothing failed, the one code that all failures share, or else 1."""
     from p2pqwen.stewardship.bulk_plan import Action
 
     codes = {exit_codes.exit_code(row.error) for row in result.of(Action.FAILED) if row.error is not None}

@@ -1,4 +1,4 @@
-"""`p2pqwen priority`: which snapshots go first."""
+"""`p2pqwen priority`: which snapshots come first."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def publish(
         bool, typer.Option("--dry-run", help="Show what would be signed; open no key and write nothing.")
     ] = False,
     if_changed: Annotated[
-        bool, typer.Option("--if-changed", help="Sign nothing where nothing changed, for up to 30 days.")
+        bool, typer.Option("--if-changed", help="Sign nothing if nothing changed, for up to 30 days.")
     ] = False,
     details: DetailsFlag = False,
     yes: YesFlag = False,
@@ -235,7 +235,7 @@ def _tree_words(tree: MirrorTreeAnswer) -> str:
 
 
 def proposal_lines(proposal: Proposal) -> list[str]:
-    """Return the words for what `publish --dry-run` would sign."""
+    """Return the lines for what `publish --dry-run` would sign."""
     from p2pqwen.index.diff_summary import headline
 
     document = proposal.document
@@ -255,7 +255,7 @@ def proposal_lines(proposal: Proposal) -> list[str]:
 
 
 def published_lines(done: Published) -> list[str]:
-    """Return the words for a published or drafted index."""
+    """Return the lines for a published or drafted index."""
     accepted = done.accepted
     count = len(accepted.document.entries)
     said = "nothing changed, so none was signed; " if done.unchanged else ""
@@ -271,9 +271,9 @@ def published_lines(done: Published) -> list[str]:
 
 
 def approval(out: Output, *, yes: bool, question: str) -> Callable[[Signing], bool]:
-    """Return how a change is approved: by asking on a terminal; `{}` in the question stands for what is signed.
+    """Return the function that approves a change: on a terminal it asks; `{}` in the question is what is signed.
 
-    Without one the command itself is the approval, except of what alarms: that needs `--yes`.
+    Without a terminal, the command itself is the approval, except for an alarming change, which needs `--yes`.
     """
     import sys
 

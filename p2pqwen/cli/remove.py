@@ -91,7 +91,7 @@ def _named(app: App, target: str) -> _Named:
 
 
 def _confirm(found: Sequence[_Named], out: Output) -> None:
-    """Ask once for all; raises `UsageError` where nobody can answer, `P2pqwenError` for a no."""
+    """Ask once for all; raises `UsageError` without a terminal, `P2pqwenError` if the answer is no."""
     all_names = ", ".join(one.name for one in found)
     if not sys.stdin.isatty():
         raise UsageError(f"deleting {all_names} needs confirmation, and there is no terminal", hint="use --yes")

@@ -1,4 +1,4 @@
-"""`p2pqwen resume`: go on with a paused snapshot."""
+"""`p2pqwen resume`: resume a paused snapshot."""
 
 from __future__ import annotations
 

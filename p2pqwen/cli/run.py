@@ -1,4 +1,4 @@
-"""`p2pqwen run`: a command with the Hub's place set for it."""
+"""`p2pqwen run`: run a command against this home's Hub endpoint."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def run(
 
     As a shell does, it exits with 127 if the command is not found, 126 if it cannot be started.
 
-    The endpoint of the running node, or of `p2pqwen hub`, is used where there is one; else one is started on a free
-    port of this machine, for as long as the command runs. What is set for the command is said first.
+    If the running node or `p2pqwen hub` serves an endpoint, that one is used; otherwise one is started on a free port
+    of this machine for as long as the command runs. The variables that are set are printed first.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly.running import CannotStartError, RunAnswer, Setting, environment_for, run_command
@@ -68,7 +68,7 @@ def _endpoint(app: App, out: Output, peer: list[str] | None, off: SwitchedOff, *
         yield url
         return
     wishes = configured(app, network_choices(app, off), listen="127.0.0.1:0")
-    assert wishes is not None  # noqa: S101 - it says where
+    assert wishes is not None  # noqa: S101 - `listen` is given
     peers = tuple(Endpoint.parse(text) for text in peer or ())
     wishes = replace(wishes, peers=(*peers, *wishes.peers), upstream="never" if no_upstream else wishes.upstream)
     with app.state_store(out.report) as store, hub_endpoint(app, store, wishes, _notes(out)) as endpoint:
@@ -76,7 +76,7 @@ def _endpoint(app: App, out: Output, peer: list[str] | None, off: SwitchedOff, *
 
 
 def _notes(out: Output) -> Report:
-    """Report without events, which have a node's stdout: here that is the command's."""
+    """Return a report without events: here stdout belongs to the command."""
     from p2pqwen.events import Event, Happened
 
     def report(event: Event) -> None:

@@ -73,7 +73,7 @@ def search(
 
 
 def _files(app: App, found: Sequence[Found], out: Output) -> Sequence[FilesShown | None]:
-    from p2pqwen.operations.indexes.listed_files import ListedFiles  # brings libtorrent
+    from p2pqwen.operations.indexes.listed_files import ListedFiles  # imports libtorrent
     from p2pqwen.operations.verify.file_answer import FilesShown
 
     look = ListedFiles(app.library, app.bundles, out.report)

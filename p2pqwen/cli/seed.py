@@ -1,4 +1,4 @@
-"""`p2pqwen seed`: the app, in the foreground."""
+"""`p2pqwen seed`: the node, in the foreground."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _IN_THE_TABLE = frozenset({"checking", "seeding", "stats"})
-"""Events that the live status shows as it is: no line for them."""
+"""Events that get no line, because the live status shows them."""
 
 
 def register(app: typer.Typer) -> None:
@@ -81,7 +81,7 @@ def seed(
 ) -> None:
     """Serve every verified file of the library, partial snapshots included, until it is stopped (Ctrl-C or SIGTERM).
 
-    With --budget it also fetches what the archive needs most, and goes on with that by itself.
+    With --budget it also keeps fetching what the archive needs most.
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     On a terminal `p2pqwen status` is shown below, refreshed every second; elsewhere a line for each event.
     With --json one JSON event per line: listening, proxied, http, hub, dashboard, checking, seeding, paused, damaged,
@@ -182,7 +182,7 @@ def _log(app: App, out: Output) -> EventLog:
 
 @contextlib.contextmanager
 def _view(app: App, store: StateStore, out: Output) -> Iterator[Report]:
-    """Give what shows an event: a line each, or on a terminal the live status, and a line for what it cannot show."""
+    """Yield the report that shows events: as lines, or on a terminal as the live status with lines for the rest."""
     from p2pqwen.assembly import looking
     from p2pqwen.cli.status import notes_of
     from p2pqwen.cli.status_table import StatusBelow
@@ -195,7 +195,7 @@ def _view(app: App, store: StateStore, out: Output) -> Iterator[Report]:
     def report(event: Event) -> None:
         if not isinstance(event, Progress) and not (isinstance(event, Happened) and event.event in _IN_THE_TABLE):
             out.report(event)
-        if isinstance(event, Happened) and event.event == "listening":  # else another node may be the one that is shown
+        if isinstance(event, Happened) and event.event == "listening":  # otherwise another node may be shown
             below.start()
 
     def notes(found: Status) -> list[str]:
@@ -223,7 +223,7 @@ def _into(log: EventLog, show: Report) -> Report:
 
 
 def _loopback(option: str, text: str | None, usual: int) -> tuple[str, int] | None:
-    """Read an address of this machine; raises `UsageError` for any other."""
+    """Parse an address of this machine; raises `UsageError` for any other."""
     from p2pqwen.errors import UsageError
     from p2pqwen.swarm.endpoint import Endpoint
 

@@ -1,4 +1,4 @@
-"""`p2pqwen service`: a node that starts with the machine, by systemd."""
+"""`p2pqwen service`: a node that systemd starts with the machine."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def install(
 ) -> None:
     """Write a systemd user unit for this home's node, and start it.
 
-    With --budget nobody need look after it: it adopts, plans anew as health changes, and goes on after sleep, in
-    another network, and when a full disk has room again. Without systemd it says which line of cron does the same.
-    Other settings belong in config.toml; a token for the Hub is not written into the unit.
+    With --budget it needs no attention: it adopts, plans again as health changes, and continues after sleep, in another
+    network, and when a full disk has room again. Without systemd, it prints a cron line that does the same. Other
+    settings belong in config.toml; a token for the Hub is not written into the unit.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import serving
@@ -52,7 +52,7 @@ def install(
     with Output(as_json=json_output) as out:
         app = open_app()
         if budget is not None:
-            parse_size(budget)  # what `seed` would refuse is refused here
+            parse_size(budget)  # refuse here what `seed` would refuse
         if upload is not None:
             parse_rate(upload)
         given = [*_option("--budget", budget), *_option("--upload-limit", upload), *(options or [])]
@@ -88,7 +88,7 @@ def _option(name: str, value: str | None) -> list[str]:
 
 
 def _check_options(options: list[str]) -> None:
-    """Refuse options that `seed` would refuse, before they stand in a unit that cannot start."""
+    """Refuse options that `seed` would refuse, before writing a unit that cannot start."""
     from typer.exceptions import TyperException
 
     from p2pqwen.cli.seed import seed

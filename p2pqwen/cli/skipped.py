@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from p2pqwen.index.document import IndexDocument
 
 NAMED_SKIPPED = 10
-"""How many are named where not all need be."""
+"""How many to name by default."""
 
 
 def skipped_lines(document: IndexDocument | None, most: int | None = NAMED_SKIPPED) -> list[str]:

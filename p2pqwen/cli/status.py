@@ -78,12 +78,12 @@ def _lines(app: App, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.stewardship.upstream import gone_words
 
     gone = {str(snapshot): gone_words(snapshot, record) for snapshot, record in UpstreamStore(store).all().items()}
-    held_back = [found.held_back] if found.held_back else []  # a table has it in its summary
+    held_back = [found.held_back] if found.held_back else []  # a table shows it in its summary
     return [*notes_of(app, store, found), *held_back, *plain_lines(found, gone)]
 
 
 def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
-    """Return what is said above the table: the node, its rounds at the Hub, what is gone from there."""
+    """Return the lines above the table: the node, its watch on the Hub, what is gone from there."""
     from p2pqwen.assembly import serving
     from p2pqwen.index.entry import Upstream
     from p2pqwen.library.steward_store import StewardStore

@@ -1,4 +1,4 @@
-"""How `status`, and a node in the foreground, look on a terminal: one table, drawn anew every second."""
+"""The status table of `status` and of a node in the foreground, redrawn every second on a terminal."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from p2pqwen.values.printable_text import printable
 from p2pqwen.values.utc_time import parse_time
 
 _COLOURS = {"good": "green", "damaged": "bold red", "away": "yellow", "unusable": "red", "unfinished": "cyan"}
-_NARROW = 110  # columns, below which words are shorter and what is empty is left out
+_NARROW = 110  # columns; below this, words are shorter and empty columns are left out
 _LEAST_NAME = 8
 _LEFT_OUT = ("ratio", "scrub", "last scrub", "size", "standing", "down", "health", "up")  # in this order
-_AROUND = 8  # lines of a screen that are not rows of the table
+_AROUND = 8  # lines of a screen besides the rows of the table
 
 
 def show_live(look: Callable[[], Status], notes: Callable[[Status], list[str]], every: float = 1.0) -> None:
@@ -46,10 +46,10 @@ def show_live(look: Callable[[], Status], notes: Callable[[Status], list[str]], 
 
 
 class StatusBelow:
-    """The table at the foot of the terminal, drawn every second from `start` to the end of the block.
+    """The table at the bottom of the terminal, drawn every second from `start` to the end of the block.
 
-    What is printed meanwhile stands above it. `look` and `notes` are called on a thread of its own; a look that fails
-    leaves the last table.
+    Lines printed meanwhile appear above it. `look` and `notes` are called on its own thread; if a look fails, the last
+    table stays.
     """
 
     def __init__(self, look: Callable[[], Status], notes: Callable[[Status], list[str]], every: float = 1.0) -> None:
@@ -68,7 +68,7 @@ class StatusBelow:
         return self
 
     def start(self) -> None:
-        """Begin to draw; once more is fine."""
+        """Start drawing; may be called twice."""
         if not self._live.is_started:
             self._live.start()
             self._thread.start()
@@ -98,7 +98,7 @@ def print_once(found: Status, notes: list[str]) -> None:
 
 
 def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
-    """Return a line for each row, for where there is no terminal; `more` are further words by `org/model@commit`."""
+    """Return a line for each row, for use without a terminal; `more` adds words by `org/model@commit`."""
     for row in found.rows:
         parts = [
             f"{row.id.short}  {_state(row)}",
@@ -165,7 +165,7 @@ def _table(rows: Sequence[SnapshotState], width: int) -> Table:
     shown = _fitting(names, widths, width - _LEAST_NAME, gap=1 if narrow else 2)
     names, widths = [names[index] for index in shown], [widths[index] for index in shown]
     cells = [[line[index] for index in shown] for line in cells]
-    # Nothing but the model's name is ever shortened.
+    # Only the model's name is ever shortened.
     left = width - sum(widths) - (1 if narrow else 2) * (len(names) + 1)
     table.add_column("model", overflow="ellipsis", no_wrap=True, ratio=1, max_width=max(_LEAST_NAME, left))
     for name, widest in zip(names, widths, strict=True):
@@ -179,7 +179,7 @@ def _table(rows: Sequence[SnapshotState], width: int) -> Table:
 
 
 def _fitting(names: Sequence[str], widths: Sequence[int], room: int, *, gap: int) -> list[int]:
-    """Return the columns that a narrow terminal has room for: what matters least is left out first."""
+    """Return the columns for which a narrow terminal has room; the least important are left out first."""
     shown = list(range(len(names)))
     for name in _LEFT_OUT:
         if sum(widths[index] + gap for index in shown) + gap <= room:

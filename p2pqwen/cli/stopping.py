@@ -1,4 +1,4 @@
-"""How commands end on SIGINT or SIGTERM: one that runs until it is stopped, and one that tidies up when interrupted."""
+"""How commands end on SIGINT or SIGTERM: those that run until stopped, and those that clean up when interrupted."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _WAKE_SECONDS = 0.5
 
 
 def wait_until_stopped(stop: threading.Event) -> None:
-    """Wait for what `stop_on_signals` gave; from the main thread, which alone runs handlers of signals.
+    """Wait for the event of `stop_on_signals`; call it on the main thread, which runs the handlers.
 
-    The system may hand a signal to any thread of the process, and then nothing wakes this one.
+    The system may deliver a signal to any thread of the process, and then nothing wakes this one.
     """
     while not stop.wait(_WAKE_SECONDS):
         pass
 
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that SIGINT and SIGTERM set; `LEAVE_SECONDS` after them the process ends, whatever still hangs.
+    """Return an event that SIGINT and SIGTERM set; `LEAVE_SECONDS` later the process ends, whatever still hangs.
 
-    Everything that counts is on the disk by then, and a node that is killed loses nothing either.
+    All state is on disk by that time, and even a killed node loses nothing.
     """
     stop = threading.Event()
 
@@ -44,11 +44,10 @@ def stop_on_signals() -> threading.Event:
 
 
 class InterruptOnce:
-    """Makes SIGINT and SIGTERM one `KeyboardInterrupt` within a block, and the block ends with that and nothing else.
+    """Turns SIGINT and SIGTERM into one `KeyboardInterrupt` within a block, which then ends with exactly that.
 
-    The exception may come anywhere: where it is swallowed (in a destructor, by a library), or amid something that then
-    fails in another way while it is tidied up. Signals that follow interrupt no tidying, and what a block did that is
-    over stands.
+    The exception may occur anywhere: it may be swallowed (in a destructor, by a library), or the clean-up after it may
+    fail in another way. Later signals do not interrupt the clean-up, and a signal after the block does nothing.
     """
 
     def __init__(self) -> None:
@@ -67,16 +66,16 @@ class InterruptOnce:
             self.check()
 
     def check(self) -> None:
-        """Raise `KeyboardInterrupt` where the one that was raised has got lost."""
+        """Raise `KeyboardInterrupt` again if the first one was swallowed."""
         if self._came and not self._expected:
             raise KeyboardInterrupt
 
     def expect(self) -> None:
-        """From now on a signal interrupts nothing: somebody is told how to end this, and `wait` returns."""
+        """Expect a signal from now on: it interrupts nothing, and `wait` returns."""
         self._expected = True
 
     def wait(self) -> None:
-        """Wait for the signal that is expected."""
+        """Wait for the expected signal."""
         while not self._came:
             time.sleep(_WAKE_SECONDS)
 

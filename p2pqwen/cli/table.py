@@ -1,4 +1,4 @@
-"""Rows as columns where they fit the terminal, and one below the other where they do not."""
+"""Rows as a table if it fits the terminal, and as lists otherwise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TextIO
 def columns(stream: TextIO | None = None) -> int | None:
     """Return the width of the terminal behind a stream, stdout by default.
 
-    None where there is none: then lines are as long as they are.
+    None if there is no terminal; lines are then not wrapped.
     """
     stream = sys.stdout if stream is None else stream
     if not stream.isatty():
@@ -21,12 +21,12 @@ def columns(stream: TextIO | None = None) -> int | None:
         return shutil.get_terminal_size().columns
     try:
         return os.get_terminal_size(stream.fileno()).columns or None
-    except (OSError, ValueError):  # a terminal that does not say, or no real file
+    except (OSError, ValueError):  # a terminal without a size, or no real file
         return shutil.get_terminal_size().columns
 
 
 def table_lines(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, *, title: int = 0) -> list[str]:
-    """Return a table of at most `width` columns; in a narrower terminal each row is headed by its cell `title`."""
+    """Return a table of at most `width` columns; in a narrower terminal, each row is listed under its cell `title`."""
     widths = [max(len(row[index]) for row in (heads, *rows)) for index in range(len(heads))]
     if width is None or sum(widths) + 2 * (len(widths) - 1) <= width:
         return [

@@ -1,4 +1,4 @@
-"""`p2pqwen trust …`: whose index this node believes."""
+"""`p2pqwen trust …`: the publishers whose indexes this home trusts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def add(
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        way = partial(bundle_route, app, out, dht=not no_dht, peers=peer)  # brings libtorrent, so only when needed
+        way = partial(bundle_route, app, out, dht=not no_dht, peers=peer)  # imports libtorrent, so only when needed
         if is_publisher_link(publisher):
             added = _add_by_link(app, out, publisher, index, way)
         elif index is None and _is_place(publisher):
@@ -113,7 +113,7 @@ def _add_by_id(app: App, out: Output, publisher: str, index: str | None, way: Wa
 
 
 def _is_place(text: str) -> bool:
-    """Tell whether what a user named is the place of an index, and no publisher's id."""
+    """Tell whether a user named the place of an index, rather than a publisher's id."""
     from p2pqwen.mirrors.location import is_web
     from p2pqwen.user_path import user_path
 
@@ -189,7 +189,7 @@ def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> No
 
 
 def trusted_lines(one: TrustedPublisher) -> list[str]:
-    """Return the words for a trusted publisher."""
+    """Return the lines for a trusted publisher."""
     lines = [f"publisher  {one.publisher}", f"name       {one.name or 'unknown until its index is read'}"]
     if one.accepted is not None:
         lines.append(
@@ -201,7 +201,7 @@ def trusted_lines(one: TrustedPublisher) -> list[str]:
 
 
 def key_lines(one: TrustedPublisher) -> list[str]:
-    """Return the words for a trusted publisher's keys and thresholds."""
+    """Return the lines for a trusted publisher's keys and thresholds."""
     from p2pqwen.operations.indexes.trust_answer import KeyAnswer
 
     if one.root is None:

@@ -1,15 +1,15 @@
-"""What was typed, before typer reads it: a shell's question at a TAB, and words that stand for a command of ours."""
+"""What was typed, before typer reads it: a shell's completion request, and aliases of our commands."""
 
 from __future__ import annotations
 
 import os
 
 ASKED = "_P2PQWEN_COMPLETE"
-_OPTIONS = {"--show-completion": [], "--install-completion": ["--install"]}  # as every program made with typer has them
+_OPTIONS = {"--show-completion": [], "--install-completion": ["--install"]}  # every program made with typer has them
 
 
 def asked() -> str | None:
-    """Return the line that a shell wants completed, None when this is not such a call."""
+    """Return the line that a shell wants completed, None if this is not such a call."""
     return os.environ.get(ASKED)
 
 

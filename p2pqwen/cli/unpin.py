@@ -1,4 +1,4 @@
-"""`p2pqwen unpin`: let go of a pinned snapshot."""
+"""`p2pqwen unpin`: let a pinned snapshot be deleted again."""
 
 from __future__ import annotations
 

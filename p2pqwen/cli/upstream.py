@@ -1,4 +1,4 @@
-"""`p2pqwen upstream`: whether the Hub still shows what is kept here."""
+"""`p2pqwen upstream`: whether the Hub still shows the snapshots of this home."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
 
 @app.command(short_help="Ask the Hub or ModelScope, and remember the answers.")
 def check(targets: Targets = None, quiet: QuietFlag = False, json_output: JsonFlag = False) -> None:
-    """Ask where each came from, the Hub or ModelScope, and remember the answers; a running node does so every day.
+    """Ask the origin of each, the Hub or ModelScope, and remember the answers; a running node does so every day.
 
     The next `p2pqwen publish` drops the origin's web seed of snapshots that are gone, and keeps listing them.
     """

@@ -1,4 +1,4 @@
-"""What typer says of a call it does not understand, in the words and the form of every other error."""
+"""Typer's errors about a call that it does not understand, in the form of all other errors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from p2pqwen.cli.command_group import RUN
 from p2pqwen.errors import UsageError
 
 _ONE_AT_A_TIME = {
-    "p2pqwen preserve": "one repository at a time; several go into a list, --watchlist FILE, and --org ORG takes a "
-    "whole one's",
+    "p2pqwen preserve": "one repository at a time; --watchlist FILE takes a list of several, and --org ORG a whole "
+    "organisation's",
 }
 _UNIT_APART = re.compile(r"Got unexpected extra argument\(s\) \((?P<unit>[kMGTP]?i?B(?:/s)?)\)", re.IGNORECASE)
 _SHOWN = 60  # characters
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"Input should be (a valid \w+)(, unable to parse .*)?")
 def usage_error(error: TyperException, root: TyperGroup, given: Sequence[str]) -> UsageError:
     """Return the error to print: lower case, no full stop, and the help of that command as its hint.
 
-    `root` is the group of all commands, `given` what was typed: an error of the parser does not say whose it is.
+    `root` is the group of all commands, `given` what was typed: an error of the parser does not name its command.
     """
     command = _command(root, given)
     hint = f"see `{command} --help`"
@@ -42,7 +42,7 @@ def usage_error(error: TyperException, root: TyperGroup, given: Sequence[str]) -
 
 
 def _command(root: TyperGroup, given: Sequence[str]) -> str:
-    """Return the command that was typed, with its groups, as far as there is one of that name."""
+    """Return the command that was typed, with its groups, as far as it exists."""
     path, group = ["p2pqwen"], root
     for word in given:
         found = group.commands.get(RUN.get(word, word) if group is root else word)
@@ -56,17 +56,17 @@ def _command(root: TyperGroup, given: Sequence[str]) -> str:
 
 
 def asks_for_help(error: TyperException) -> bool:
-    """Whether a group of commands was named alone, which is answered with its help."""
+    """Tell whether only a group of commands was named, which prints its help."""
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
 def unusable_name(error: OSError) -> UsageError | None:
-    """Return the error to print for a file's name that no file system takes; None for any other error.
+    """Return the error to print for a file name that no file system accepts; None for any other error.
 
-    Whatever is typed may be taken for a file's name, in every command.
+    Every command may take what was typed for a file name.
     """
     if error.errno not in {errno.ENAMETOOLONG, errno.ELOOP}:
         return None
     name = os.fsdecode(error.filename)
     shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}… ({len(name)} characters)"
-    return UsageError(f"no name of a file: {shown}", got=error.strerror)
+    return UsageError(f"not a valid file name: {shown}", got=error.strerror)

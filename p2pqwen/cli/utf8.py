@@ -1,8 +1,8 @@
-"""File names are UTF-8 wherever a snapshot is, whatever the locale says.
+"""Make file names UTF-8, whatever the locale says.
 
-The names in a torrent are UTF-8, and libtorrent writes them so. Where Python reads names in another encoding it would
-preserve what nobody called so, and look for files under names that they do not have. PEP 540 has a mode for that, which
-must be chosen before Python starts; so the program starts again, once.
+The names in a torrent are UTF-8, and libtorrent writes them so. In another encoding, Python would preserve files under
+wrong names, and look for files under names that they do not have. PEP 540's UTF-8 mode prevents that, but must be
+chosen before Python starts; so the program restarts itself once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def names_are_utf8() -> bool:
 
 
 def start_again() -> NoReturn:
-    """Start this program again with UTF-8 names; what is printed keeps the locale's encoding."""
+    """Restart this program with UTF-8 names; output keeps the locale's encoding."""
     sys.stdout.flush()
     environment = {**os.environ, "PYTHONUTF8": "1"}
     environment.setdefault("PYTHONIOENCODING", f"{locale.getencoding()}:backslashreplace")

@@ -106,7 +106,7 @@ class _Options:
 def _verified(
     target: str, options: _Options, app: App, out: Output, report: Report
 ) -> tuple[Verification, VerifyAnswer, list[str]]:
-    """Verify one target, and repair it where that is asked for."""
+    """Verify one target, and repair it if requested."""
     from p2pqwen.operations.verify.target import verify_target
     from p2pqwen.operations.verify.verify_answer import RepairShown, VerifyAnswer
 
@@ -134,7 +134,7 @@ def _is_on_disk(target: str) -> bool:
 
 
 def _rise(target: str, app: App, out: Output) -> None:
-    """Take what a trusted index says more of a held snapshot, where it can be had; nothing here depends on it."""
+    """Take over the better torrent that a trusted index lists for a held snapshot; failures do not matter."""
     from p2pqwen.errors import P2pqwenError
     from p2pqwen.operations.verify.target import held_snapshot
 
@@ -145,11 +145,11 @@ def _rise(target: str, app: App, out: Output) -> None:
         with app.held_standings(out.report) as standings:
             app.riser.rise_all([held], standings, web=True, report=out.report)
     except P2pqwenError:
-        return  # which verifying tells, if it matters
+        return  # verifying reports it, if it matters
 
 
 def _with_xet_names(target: str, found: Verification, app: App) -> Verification:
-    """Compare a held snapshot with what the Hub calls its files in its Xet storage."""
+    """Compare a held snapshot with the Hub's Xet names of its files."""
     from p2pqwen.operations.verify.target import held_snapshot
     from p2pqwen.operations.verify.xet_check import with_xet_names
 
@@ -159,7 +159,7 @@ def _with_xet_names(target: str, found: Verification, app: App) -> Verification:
 
 
 def _note(target: str, found: Verification, app: App, out: Output) -> None:
-    """Remember what was found of a held snapshot, so that `status` and `doctor` say the same."""
+    """Remember the findings about a held snapshot, so that `status` and `doctor` agree."""
     from p2pqwen.errors import P2pqwenError
 
     if _is_on_disk(target) or not (found.bad or app.home.state.exists()):
@@ -173,7 +173,7 @@ def _note(target: str, found: Verification, app: App, out: Output) -> None:
 
 
 def _trusted_unverified(found: Verification, app: App, out: Output) -> bool:
-    """Tell whether the snapshot was let through on the user's word alone, which it still needs."""
+    """Tell whether the user trusted the snapshot unverified, and it is still unvouched."""
     from p2pqwen.index.standing import Standing
     from p2pqwen.library.lift_store import LiftStore
 
@@ -185,7 +185,7 @@ def _trusted_unverified(found: Verification, app: App, out: Output) -> bool:
 
 
 def _error(target: str, found: Verification) -> VerificationError:
-    """Say what is wrong first of all; the result has the rest."""
+    """Return the first problem as an error; the result has the rest."""
     if not found.bad:
         wrong = next(signer for signer in found.signers if signer.state == "invalid")
         return VerificationError(f"{target}: the signature of {wrong.label} is not valid")
@@ -206,7 +206,7 @@ def _held(target: str, app: App) -> HeldSnapshot:
 def _repair(
     held: HeldSnapshot, found: Verification, app: App, peers: tuple[str, ...], timeout: float, out: Output
 ) -> Repaired:
-    """Mend a snapshot and return what that took."""
+    """Repair a snapshot and return what that took."""
     from p2pqwen.assembly import fetching
     from p2pqwen.operations.fetch.context import FetchOptions
     from p2pqwen.operations.fetch.repair import repair

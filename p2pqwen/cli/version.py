@@ -10,7 +10,7 @@ from p2pqwen.cli.output import Output
 
 @dataclass(frozen=True, slots=True)
 class VersionAnswer:
-    """What `--version --json` says. A library is None where it is not installed."""
+    """The answer of `--version --json`. A library is None if it is not installed."""
 
     version: str
     python: str
@@ -20,9 +20,9 @@ class VersionAnswer:
 
 
 def print_version(*, as_json: bool) -> None:
-    """Print the version; as JSON with those of Python, the system and the libraries that shape what it does.
+    """Print the version; as JSON also those of Python, the system and the main libraries.
 
-    The libraries are not imported for it: libtorrent alone would take longer than everything else.
+    The libraries are not imported for this: libtorrent alone would take longer than everything else.
     """
     import platform
 

@@ -1,11 +1,11 @@
-"""Lines for a person, broken between words where the terminal is narrower; what is copied from them stays whole."""
+"""Wrap lines for a terminal between words; links and commands, which people copy, stay whole."""
 
 from __future__ import annotations
 
 import re
 import textwrap
 
-_LITTLE = 4  # columns before a word that would fit no line behind more
+_LITTLE = 4  # columns before a word that would not fit after more
 _LEAST_WIDTH = 20
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _MEASURED = re.compile(r"(?<=\d) (?=(?:[kMGTP]?B(?:/s)?|s|h|days?|bytes)\b)")
@@ -14,11 +14,11 @@ _PLACEHOLDER = re.compile(r"[A-Z][A-Z_|]+")
 
 
 def wrapped(line: str, width: int | None, *, hanging: int = 2) -> list[str]:
-    """Break a line into lines of at most `width` columns, those that go on `hanging` columns further in.
+    """Break a line into lines of at most `width` columns, with continuation lines indented by `hanging` more.
 
-    A figure stays with its unit. A link stays whole, and so does a command between backticks, of which a shell would
-    run the first half: the terminal breaks them where it must. A command with a placeholder, such as FILE, is broken
-    like other text. With None for `width` nothing is broken.
+    A figure stays with its unit. A link stays whole, and so does a command between backticks, since a shell would run
+    its first half: the terminal breaks them if it must. A command with a placeholder, such as FILE, is broken like
+    other text. `width` None: break nothing.
     """
     if width is None or len(line) <= width:
         return [line]
@@ -28,7 +28,7 @@ def wrapped(line: str, width: int | None, *, hanging: int = 2) -> list[str]:
     kept = _QUOTED.sub(_in_one, kept)
     room = width - max(map(len, kept.split(" ")))
     if len(indent) > room:
-        indent = indent[:_LITTLE]  # else the terminal breaks the long word, and the indent stands alone
+        indent = indent[:_LITTLE]  # otherwise the terminal breaks the long word, and the indent is alone on its line
     if len(indent) + hanging > room:
         hanging = min(hanging, _LITTLE)
     broken = textwrap.wrap(
@@ -43,6 +43,6 @@ def wrapped(line: str, width: int | None, *, hanging: int = 2) -> list[str]:
 
 
 def _in_one(quoted: re.Match[str]) -> str:
-    """Return what is between backticks without a place to break it, unless it is no command to copy as it is."""
+    """Return a quoted command with no place to break it, unless it has a placeholder."""
     has_placeholder = any(map(_PLACEHOLDER.fullmatch, quoted[1].split()))
     return quoted[0] if has_placeholder else quoted[0].replace(" ", _NO_BREAK)

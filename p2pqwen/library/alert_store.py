@@ -1,4 +1,4 @@
-"""The alerts that were told, in the state store: `alerts`. Were it lost, what lasts would be told once more."""
+"""The alerts already reported, in the state store: `alerts`. If they are lost, alerts that last are reported again."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NAME = "alerts"
 
 
 class AlertStore:
-    """What one home was told. Methods raise `DiskError`."""
+    """The alerts reported to one home. Methods raise `DiskError`."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
 
     def told(self) -> dict[str, datetime | None]:
-        """Return the names of alerts that were told: when each ended, None while it lasts."""
+        """Return the alerts that were reported, by name: when each ended, None while it lasts."""
         value = self._store.get(_NAME)
         found: dict[str, datetime | None] = {}
         for name, ended in value.items() if isinstance(value, Mapping) else ():
@@ -31,5 +31,5 @@ class AlertStore:
         return found
 
     def set_told(self, told: Told) -> None:
-        """Remember these and no others."""
+        """Remember these alerts and no others."""
         self._store.put(_NAME, {name: None if ended is None else format_time(ended) for name, ended in told.items()})

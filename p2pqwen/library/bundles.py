@@ -1,13 +1,12 @@
-"""Bundles on disk: the newest published sites of one's own publisher and of those one follows, as torrents.
+"""Bundles on disk: the newest published sites of our own publisher and of those we follow, as torrents.
 
     bundles/<publisher id>/<v1 infohash>/p2pqwen-index-<epoch>.<version>/…     index.json and the .torrent files here
-    bundles/<publisher id>/p2pqwen-index-<epoch>.<version>.<v1 infohash>.info  its info dictionary; held once it stands
-    bundles/<publisher id>/.coming-<random>/…                                  an index on its way, not judged yet
+    bundles/<publisher id>/p2pqwen-index-<epoch>.<version>.<v1 infohash>.info  its info dictionary; present once held
+    bundles/<publisher id>/.coming-<random>/…                                  an index being fetched, not judged yet
 
-A bundle is held once its index was accepted; until then what comes of it has a folder of its own for one fetch, and
-nothing shares a file with it. Once it is held, files that did not change become links to those of the version before:
-those that are right under its own v1 pieces and pieces root, read for that. Where the index came of a delta of the
-bundle, index.json is not here.
+A bundle is held once its index is accepted. Until then each fetch writes to its own folder, which shares no file with
+a bundle. Once a bundle is held, unchanged files become links to those of the version before. Such a file is read first,
+and must match the v1 pieces and pieces root of the new bundle. A bundle whose index came as a delta has no index.json.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _INFO = re.compile(r"(?P<name>.+)\.(?P<infohash>[0-9a-f]{40})\.info", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class HeldBundle:
-    """A bundle that is here, whole or in part. `save_path` is the torrent's: the folder that holds `<name>/`."""
+    """A bundle that is here, whole or in part. `save_path` is the torrent's: the folder that contains `<name>/`."""
 
     publisher: Sha256
     position: Position
@@ -53,12 +52,12 @@ class HeldBundle:
 
     @property
     def folder(self) -> Path:
-        """Where its files stand."""
+        """The folder of its files."""
         return self.save_path / bundle_name(self.position)
 
     @property
     def info_path(self) -> Path:
-        """Where its info dictionary stands once it is held."""
+        """The file of its info dictionary, which exists once the bundle is held."""
         return self.save_path.with_name(f"{bundle_name(self.position)}.{self.infohash}.info")
 
     def metainfo(self) -> Metainfo:
@@ -70,16 +69,16 @@ class HeldBundle:
         return metainfo
 
     def path(self, file: RepoPath) -> Path:
-        """Return where a file of it stands, if it is here."""
+        """Return the path of one of its files, present or not."""
         return self.folder / file.text
 
     @property
     def has_index(self) -> bool:
-        """Whether its index.json is here: it is not where the index came of a delta."""
+        """Whether its index.json is here. It is not if the index came as a delta."""
         return _has_content(self.path(INDEX_PATH))
 
     def files_here(self, metainfo: Metainfo) -> frozenset[RepoPath]:
-        """Return the files that are here with their size."""
+        """Return the files that are here with their full size."""
         return frozenset(file.path for file in metainfo.files if _is_here(self.path(file.path), file))
 
 
@@ -104,7 +103,7 @@ class BundleStore:
         return sorted(found, key=lambda held: held.position, reverse=True)
 
     def get(self, publisher: Sha256, position: Position) -> HeldBundle | None:
-        """Return the bundle of the index at a position, if it is here: rather one that has its index.json."""
+        """Return the bundle of the index at a position, if it is here; prefer one that has its index.json."""
         found = [held for held in self.all(publisher) if held.position == position]
         return max(found, key=lambda held: held.has_index, default=None)
 
@@ -113,14 +112,14 @@ class BundleStore:
         return self._home.bundles / str(publisher)
 
     def lock_path(self, publisher: Sha256) -> Path:
-        """Return the lock that is held to change this publisher's bundles."""
+        """Return the lock that protects changes to this publisher's bundles."""
         return self._home.locks / f"bundle-{publisher}.lock"
 
     @contextlib.contextmanager
     def coming(self, publisher: Sha256, position: Position, infohash: Sha1) -> Iterator[HeldBundle]:
-        """Make a folder for files of a bundle that nobody has judged yet, which is gone after the block.
+        """Make a folder for the files of a bundle that is not judged yet; it is removed after the block.
 
-        No other fetch, of this process or another, has that folder, so that none has to wait. Raises `DiskError`.
+        No other fetch, in this process or another, uses that folder, so none has to wait. Raises `DiskError`.
         """
         folder = self.folder(publisher) / f"{_COMING}{secrets.token_hex(8)}"
         held = HeldBundle(publisher, position, infohash, folder)
@@ -132,20 +131,19 @@ class BundleStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
-                self.folder(publisher).rmdir()  # of a publisher with nothing else
+                self.folder(publisher).rmdir()  # if the publisher has nothing else
 
     def prepare(self, publisher: Sha256, position: Position, metainfo: Metainfo) -> HeldBundle:
-        """Make the folder of a bundle, which is not held, and shares nothing, before `enter`; raises `DiskError`."""
+        """Make a bundle's folder; until `enter` the bundle is not held and shares no file. Raises `DiskError`."""
         held = self._held(publisher, position, metainfo.infohash.v1)
         with durable.disk_errors(f"create {held.folder}"):
             durable.make_folder(held.folder)
         return held
 
     def separate(self, held: HeldBundle, metainfo: Metainfo, files: Collection[RepoPath]) -> frozenset[RepoPath]:
-        """Return which of these files are had: they share their bytes with another bundle, and are right.
+        """Return those of `files` that share their bytes with another bundle and are right.
 
-        Those that share them and are wrong give up the name, so that a download gets a file of its own. Raises
-        `DiskError`.
+        A shared file that is wrong is unlinked here, so that a download writes a new file. Raises `DiskError`.
         """
         had = set()
         for index, file in enumerate(metainfo.files):
@@ -159,15 +157,15 @@ class BundleStore:
         return frozenset(had)
 
     def write(self, held: HeldBundle, files: Iterable[tuple[RepoPath, bytes]]) -> None:
-        """Put files of a bundle in place; one that is right already stays the link it is. `files` is read as it goes.
+        """Write files of a bundle. A file that is right already is left alone, so a link stays a link.
 
-        Raises `DiskError`.
+        `files` is consumed lazily. Raises `DiskError`.
         """
         placed = ((held.path(file), data) for file, data in files)
         durable.write_many(held.folder, ((path, data) for path, data in placed if not _holds(path, data)))
 
     def enter(self, held: HeldBundle, metainfo: Metainfo) -> None:
-        """Say that the bundle is here: its index was accepted; share what it can, and drop all but the last two.
+        """Mark a bundle as held, since its index was accepted. Share what it can, and remove all but the last `KEPT`.
 
         The caller holds `lock_path`.
         """
@@ -193,7 +191,7 @@ class BundleStore:
                 shutil.rmtree(folder)
 
     def _sweep(self, publisher: Sha256) -> None:
-        """Delete what fetches that were killed left behind."""
+        """Delete what killed fetches left behind."""
         long_ago = time.time() - _LEFT_SECONDS
         for path in self.folder(publisher).glob(f"{_COMING}*"):
             with contextlib.suppress(OSError):
@@ -201,10 +199,10 @@ class BundleStore:
                     shutil.rmtree(path, ignore_errors=True)
 
     def share(self, held: HeldBundle, metainfo: Metainfo) -> None:
-        """Give files that are missing here a second name where an earlier bundle has them.
+        """Link files that are missing here to an earlier bundle that has them.
 
-        The bundle's index was accepted, and the caller holds `lock_path`, as a download into a bundle does: so
-        nobody is writing to them.
+        The bundle's index was accepted. The caller holds `lock_path`, as does a download into a bundle, so nothing
+        writes to the files.
         """
         earlier = self._content(one for one in self.all(held.publisher) if one != held)
         for index, file in enumerate(metainfo.files):
@@ -219,7 +217,7 @@ class BundleStore:
 
     @staticmethod
     def _content(bundles: Iterable[HeldBundle]) -> Mapping[Sha256, Path]:
-        """Return where files with these pieces roots are."""
+        """Map the pieces roots of the files that are here to their paths."""
         found: dict[Sha256, Path] = {}
         for held in bundles:
             try:
@@ -236,11 +234,11 @@ def _position(name: str) -> Position | None:
     try:
         return parse_bundle_name(name)
     except FormatError:
-        return None  # somebody else's file
+        return None  # not one of our files
 
 
 def _is_right(path: Path, metainfo: Metainfo, index: int) -> bool:
-    """Read a file and compare it with what a torrent says of its file at `index`. It has no piece layers here."""
+    """Read a file and compare it with a torrent's file at `index`. The torrent has no piece layers here."""
     layout, file = metainfo.layout, metainfo.files[index]
     try:
         found = hash_file(
@@ -258,7 +256,7 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def _is_here(path: Path, file: FileEntry) -> bool:
-    """Tell whether a file has its size and is no hole that a download left for later."""
+    """Tell whether a file has its full size and is not a hole that a download left for later."""
     try:
         return path.stat().st_size == file.size and _has_content(path)
     except OSError:

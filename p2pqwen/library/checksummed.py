@@ -1,6 +1,6 @@
-"""Small JSON files of a home that notice a flipped bit: they carry the SHA-256 of everything else in them.
+"""Small JSON files of a home that detect a flipped bit: each contains the SHA-256 of its other fields.
 
-A file without it, from an older version or a user's own hand, is taken as it is.
+A file without a checksum, from an older version or edited by hand, is accepted unchecked.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _CHECK = "check"
 
 
 def seal(fields: Mapping[str, JsonValue]) -> bytes:
-    """Return the file that holds these fields."""
+    """Return a file's bytes: these fields and their checksum."""
     return json.dumps({**fields, _CHECK: _digest(fields)}).encode()
 
 
 def unseal(data: bytes, *, max_bytes: int, always: bool = False) -> JsonObject:
-    """Return a file's fields; raises `FormatError` for anything that is not what was written.
+    """Return a file's fields; raises `FormatError` if it is not what was written.
 
-    `always`: nobody but us ever wrote it, and never without a seal.
+    `always`: require the checksum, because only we write this file and always write one.
     """
     fields = dict(parse_object(data, max_bytes=max_bytes))
     expected = fields.pop(_CHECK, None)

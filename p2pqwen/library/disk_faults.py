@@ -1,8 +1,8 @@
-"""Signs that the disk of a library folder fails: I/O errors that were met there, and those that the kernel counted.
+"""Signs that the disk of a library folder fails: I/O errors seen there, and those that the kernel counted.
 
-    disk-fault/<folder>    in the state store: what was met last, and when; it counts for a week
+    disk-fault/<folder>    in the state store: the last error and its time; it counts for a week
 
-SMART says more, earlier, and takes root to read: smartd does that, and tells people by itself.
+SMART says more and says it earlier, but reading it takes root. smartd does that, and notifies people itself.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from p2pqwen.values.plural import plural
 from p2pqwen.values.utc_time import format_time, parse_time
 
 COUNTS_FOR = timedelta(days=7)
-"""How long a disk is said to fail after the last error: one that was replaced is not told of for ever."""
+"""How long a disk is reported after its last error. A disk that was replaced is not reported for ever."""
 _AGAIN_AFTER = timedelta(minutes=1)
 _PREFIX = "disk-fault/"
 
 
 class DiskFaults:
-    """What is known of the disks of a library's folders; for several threads. Methods raise `DiskError`."""
+    """What is known of the disks of a library's folders; thread-safe. Methods raise `DiskError`."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class DiskFaults:
         self._met: Followed[Mapping[str, tuple[datetime, str]]] = Followed(store, self._read)
 
     def note(self, folder: Path, error: DiskError) -> None:
-        """Take note of an error that was met below `folder`, if it is one of a disk that fails."""
+        """Record an error seen below `folder`, if it is one that a failing disk gives."""
         if not isinstance(error, FailingDiskError):
             return
         now = self._now()

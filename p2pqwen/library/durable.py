@@ -1,10 +1,10 @@
-"""The only writer of trusted files: temp, fsync, rename, fsync the folder; and locks with their owner shown.
+"""The only writer of trusted files (temporary file, fsync, rename, fsync of the folder), and lock files.
 
 After a crash a reader sees the old bytes or the new ones, never a mixture and never neither.
 
-What is made here is the user's alone, 0600 and 0700, whatever the umask: a home tells what its owner holds, fetches
-and from whom. Only who says `SHARED` makes what others may read, as far as the umask allows: payload and its torrents,
-a published site, files that the user named.
+Files and folders made here are private to the user, 0600 and 0700, whatever the umask: a home shows what its owner
+holds and fetches, and from whom. Only `SHARED` makes files that others may read, as far as the umask allows: payload
+and its torrents, a published site, and files that the user named.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SHARED = 0o644
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MANY = 300
-"""Files of a folder: from this many on, their whole file system is synced, in one wait for the disk for all of them."""
+"""Above this many files, their whole file system is synced: one wait for the disk instead of one for each file."""
 _READ_SIZE = 1 << 18  # bytes at a time
-_AT_ONCE = 1024  # files that wait for their names together
-_LOOKERS, _LOOKING = 1000, 0.001  # how often, and for how many seconds, those are waited for who look at a lock
+_AT_ONCE = 1024  # temporary files that are renamed together
+_LOOKERS, _LOOKING = 1000, 0.001  # how often, and for how many seconds each time, we wait for processes that only look
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9]+-[0-9a-f]{8}\.tmp", re.ASCII)
-_TRIES = 10  # to make a folder that others tidy away as long as it is empty
+_TRIES = 10  # to make a folder that other processes remove while it is empty
 
 
 @contextlib.contextmanager
@@ -61,16 +61,16 @@ def disk_error(doing: str, error: OSError) -> DiskError:
 def write(path: Path, data: bytes, *, mode: int = PRIVATE, sync: bool = True) -> None:
     """Put `data` at `path` atomically and durably, creating its folder; raises `DiskError`.
 
-    Not durably without `sync`: for what is of this moment only.
+    Without `sync` the write is not durable: for files that matter only now.
     """
     with replacing(path, mode=mode, sync=sync) as file:
         file.write(data)
 
 
 def write_many(root: Path, given: Iterable[tuple[Path, bytes]], *, mode: int = PRIVATE) -> None:
-    """Put files below `root` as `write` does, and wait for the disk once for many of them; raises `DiskError`.
+    """Write files below `root` as `write` does, but wait for the disk once for many of them; raises `DiskError`.
 
-    Each stands under its name only once its content is on the disk. `given` is read as it is written.
+    A file gets its name only once its content is on the disk. `given` is consumed lazily.
     """
     begun: list[tuple[Path, Path]] = []
     try:
@@ -89,7 +89,7 @@ def write_many(root: Path, given: Iterable[tuple[Path, bytes]], *, mode: int = P
 
 
 def _let_stand(root: Path, begun: list[tuple[Path, Path]]) -> None:
-    """Rename files that were begun, and take them off the list."""
+    """Rename the temporary files to their names, and remove them from the list."""
     with disk_errors(f"write below {root}"):
         parents = {path.parent for _, path in begun}
         _sync_all(parents, [temporary for temporary, _ in begun], files.sync_file)
@@ -102,7 +102,7 @@ def _let_stand(root: Path, begun: list[tuple[Path, Path]]) -> None:
 
 
 def _up_to(root: Path, folders: Iterable[Path]) -> set[Path]:
-    """Return these folders and all above them, as far as they are below `root` or are it."""
+    """Return these folders and their parents, up to and including `root`."""
     found: set[Path] = set()
     for folder in folders:
         while folder not in found and folder.is_relative_to(root):
@@ -112,7 +112,7 @@ def _up_to(root: Path, folders: Iterable[Path]) -> set[Path]:
 
 
 def _sync_all(folders: Iterable[Path], paths: Collection[Path], sync: Callable[[Path], None]) -> None:
-    """Write out files or folders, each by itself, or all file systems of `folders` that hold them."""
+    """Sync these files or folders: each one, or, if there are many, the file systems of `folders`."""
     if len(paths) > MANY:
         disks = {folder.stat().st_dev: folder for folder in folders}  # one may be a link to another disk
         if all(files.sync_file_system(folder) for folder in disks.values()):
@@ -122,14 +122,14 @@ def _sync_all(folders: Iterable[Path], paths: Collection[Path], sync: Callable[[
 
 
 def write_pieces(path: Path, pieces: Iterable[bytes], *, mode: int = PRIVATE) -> None:
-    """Do what `write` does for what comes in pieces; raises what they do, too."""
+    """Do what `write` does, for content that comes in pieces; raises what `write` and `pieces` raise."""
     with replacing(path, mode=mode) as file:
         file.writelines(pieces)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, *, mode: int = PRIVATE, sync: bool = True) -> Iterator[BinaryIO]:
-    """Do what `write` does for what comes in pieces: the block writes them, and the file stands once it has ended."""
+    """Do what `write` does, for content that the block writes; the file gets its name when the block ends."""
     with disk_errors(f"write {path}"):
         temporary = temporary_beside(path, shared=mode != PRIVATE)
         try:
@@ -154,15 +154,15 @@ def _new_file(path: Path, mode: int) -> Iterator[BinaryIO]:
 
 
 def temporary_beside(path: Path, *, shared: bool = False, sync: bool = True) -> Path:
-    """Return a free name beside a path, for what is to take its place, and make the folder; raises `OSError`."""
+    """Return a free temporary name beside a path, and make its folder; raises `OSError`."""
     make_folder(path.parent, shared=shared, sync=sync)
     return path.parent / f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 def target_of(temporary: str) -> str | None:
-    """Return the name of the file that a temporary one was to become, None where `temporary_beside` did not name it.
+    """Return the name that a temporary file was to get, None if `temporary_beside` did not name it.
 
-    A temporary file stands there while its writer writes, and for ever where the writer was killed.
+    A temporary file exists while its writer writes, and for ever if the writer was killed.
     """
     found = _TEMPORARY.fullmatch(temporary)
     return None if found is None else found[1]
@@ -173,9 +173,9 @@ def _short(name: str) -> str:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file of the user's alone, made where it is missing, with its folder; raises `OSError`.
+    """Open a file that only the user may read; create it and its folder if missing. Raises `OSError`.
 
-    One that others may read, of an older version, is closed to them.
+    A file that others may read, made by an older version, becomes private.
     """
     make_folder(path.parent)
     descriptor = os.open(path, flags | os.O_CREAT | files.BINARY, PRIVATE)
@@ -188,14 +188,14 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def rename(source: Path, target: Path, *, shared: bool = False) -> None:
-    """Rename a file or folder durably, into a folder that is made as `make_folder` does; raises `DiskError`."""
+    """Rename a file or folder durably, and make its new parent as `make_folder` does; raises `DiskError`."""
     with disk_errors(f"rename {source} to {target}"):
         for left in range(_TRIES, 0, -1):
             make_folder(target.parent, shared=shared)
             try:
                 source.replace(target)  # `rename` takes no other file's place on Windows
                 break
-            except FileNotFoundError:  # somebody removed the folder, which was empty until now
+            except FileNotFoundError:  # another process removed the folder, which was empty until now
                 if left == 1 or target.parent.is_dir():
                     raise
         sync_folder(target.parent)
@@ -210,9 +210,9 @@ def remove(path: Path) -> None:
 
 
 def make_folder(folder: Path, *, shared: bool = False, sync: bool = True) -> None:
-    """Make a folder and those above it, each durably: what is in a folder that is lost is lost; raises `OSError`.
+    """Make a folder and its parents, each durably: a lost folder loses what it contains. Raises `OSError`.
 
-    Without `sync` somebody else makes them durable.
+    Without `sync` the caller makes them durable.
     """
     for left in range(_TRIES, 0, -1):
         if folder.is_dir():
@@ -225,7 +225,7 @@ def make_folder(folder: Path, *, shared: bool = False, sync: bool = True) -> Non
             if not folder.is_dir():
                 raise
             return  # another process was first
-        except FileNotFoundError:  # somebody removed the parent, which was empty until now
+        except FileNotFoundError:  # another process removed the parent, which was empty until now
             if left == 1:
                 raise
     if not shared:
@@ -237,8 +237,8 @@ def make_folder(folder: Path, *, shared: bool = False, sync: bool = True) -> Non
 def sync_tree(folder: Path) -> None:
     """Make every file below a folder durable, and every name: the files first, then the folders, this one last.
 
-    Symlinks are names, and not followed. What is on the disk already costs a system call a file; of many files, what
-    others wrote to the same file system is waited for too. Raises `DiskError`.
+    Symlinks are synced as names and not followed. A file that is on the disk already still costs a system call. If
+    there are many files, this also waits for what others wrote to the same file system. Raises `DiskError`.
     """
     if not folder.is_dir():
         return
@@ -287,7 +287,7 @@ def read(path: Path, *, max_bytes: int) -> bytes:
 
 
 def read_pieces(path: Path) -> Iterator[bytes]:
-    """Yield a file in pieces; raises what `read` does, but for a size that it does not limit."""
+    """Yield a file in pieces, whatever its size; raises what `read` does, except for size."""
     with disk_errors(f"read {path}"):
         try:
             file = path.open("rb")
@@ -299,17 +299,17 @@ def read_pieces(path: Path) -> Iterator[bytes]:
 
 
 class SharedLock:
-    """A lock file that many hold at once, each until it closes it or ends; `alone` makes one of them the only one."""
+    """A lock file that many processes hold at once, each until it closes it or ends; `alone` makes it exclusive."""
 
     def __init__(self, path: Path) -> None:
-        """Join those who hold it, waiting for one who is alone; raises `DiskError`."""
+        """Join the holders, and wait while one is alone; raises `DiskError`."""
         with disk_errors(f"open the lock {path}"):
             self._descriptor = open_private(path, os.O_RDWR)
             self._lock = file_lock(self._descriptor)
             self._lock.take(shared=True, wait=True)
 
     def close(self) -> None:
-        """Leave."""
+        """Release the lock."""
         if self._descriptor >= 0:
             self._lock.free()
             os.close(self._descriptor)
@@ -317,10 +317,10 @@ class SharedLock:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
-        """Tell whether nobody else holds it; then nobody does before the block ends.
+        """Yield whether no other process holds it; if so, none can join before the block ends.
 
-        To be called under another lock that whoever joins needs too: a lock is let go of before it is
-        taken in the other way.
+        Call this under another lock that every joiner needs too: changing between shared and exclusive frees the lock
+        first.
         """
         try:
             yield self._lock.take()
@@ -341,9 +341,9 @@ class LockHeldError(InUseError):
 
 @contextlib.contextmanager
 def lock(path: Path, *, wait: bool = False, hint: str = "wait for it to end, or stop it") -> Iterator[None]:
-    """Hold an exclusive lock file with our pid in it; freed by the system when the process ends.
+    """Hold an exclusive lock file that contains our pid; the system frees it when the process ends.
 
-    Raises `LockHeldError` when another process has it and `wait` is false, `DiskError`.
+    Raises `DiskError`, and `LockHeldError` if another process has it and `wait` is false.
     """
     with disk_errors(f"open the lock {path}"):
         descriptor = open_private(path, os.O_RDWR)
@@ -352,7 +352,7 @@ def lock(path: Path, *, wait: bool = False, hint: str = "wait for it to end, or 
             held = file_lock(descriptor)
             if not (held.take(wait=True) if wait else _take_at_once(held, path)):
                 raise LockHeldError(path, files.read_at(descriptor, 20, 0).decode("ascii", "replace").strip(), hint)
-        with contextlib.suppress(OSError):  # the lock holds without our pid in it, on a full disk too
+        with contextlib.suppress(OSError):  # on a full disk, the lock holds without our pid
             os.ftruncate(descriptor, 0)
             files.write_at(descriptor, f"{os.getpid()}\n".encode(), 0)
         try:
@@ -364,7 +364,7 @@ def lock(path: Path, *, wait: bool = False, hint: str = "wait for it to end, or 
 
 
 def _take_at_once(held: FileLock, path: Path) -> bool:
-    """Take a lock unless another holds it. Who only looks (`is_locked`) shares it for a moment, and is waited for."""
+    """Take a lock unless another process holds it. `is_locked` shares a lock for a moment; wait for that to end."""
     for _ in range(_LOOKERS):
         if held.take():
             return True

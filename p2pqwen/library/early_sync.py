@@ -1,4 +1,4 @@
-"""Having a large file go to its disk while more of it comes, so that little is left to wait for at its end."""
+"""Write a large file out to its disk while it still grows, so that little is left to wait for at the end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from p2pqwen.library.durable import disk_errors
 from p2pqwen.portable import files
 
 SYNC_EVERY = 32 << 20
-"""Bytes of one file after which that pays."""
+"""Bytes of one file between two syncs: as many as make a sync worth its cost."""
 _TELL_EVERY = 0.1  # seconds
 
 
 class EarlySync:
-    """Writes files out on a thread of its own: that waits for the disk, and keeps no core from anybody.
+    """Writes files out on a thread of its own, which waits for the disk and takes no core from other work.
 
-    A context manager that ends the thread. Its methods may be called from several threads.
+    A context manager that ends the thread. Methods are thread-safe.
     """
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class EarlySync:
         self._thread.shutdown(cancel_futures=True)
 
     def begin(self, path: Path) -> None:
-        """Have what a file holds now written out. One that is gone by then was moved: it is left to others."""
-        with suppress(RuntimeError):  # it is over: nobody waits for it any more
+        """Start to write out what a file contains now. A file that has been moved meanwhile is skipped."""
+        with suppress(RuntimeError):  # shut down: nothing waits for it any more
             self._begun.append(self._thread.submit(_sync, path))
 
     def wait(self, on_wait: Callable[[], None] = lambda: None) -> None:
-        """Wait for all that was begun, and call `on_wait` now and then; raises `DiskError`.
+        """Wait for every sync that was begun, and call `on_wait` now and then; raises `DiskError`.
 
-        Of a lost write the system tells once, so a later sync would not hear of it.
+        The system reports a lost write once, so a later sync would not see it.
         """
         for one in self._begun:
             while wait([one], _TELL_EVERY).not_done:

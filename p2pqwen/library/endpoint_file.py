@@ -1,10 +1,10 @@
-"""Where a home's Hub endpoint answers, in a small file that stands while one runs: `run` leads programs there.
+"""Where a home's Hub endpoint answers, in a small file that exists while one runs; `run` points programs there.
 
-Whether it runs is not the file's to say: `hub.lock` is, which the system frees whatever becomes of the process. A
-second endpoint of the same home serves as well, and is not named.
+The file does not say whether the endpoint still runs. `hub.lock` does, since the system frees it when the process ends.
+A second endpoint of the same home serves too, but is not named.
 
-The two are taken, written, read and given up under `hub-name.lock`, so that nobody sees one without the other: the
-address that an endpoint left which was killed, for one, with the lock of the next.
+Both are changed and read under `hub-name.lock`, so that no reader sees one without the other: for example the address
+that a killed endpoint left, with the lock of the next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_BYTES = 4096
 
 @contextmanager
 def named(home: Home, url: str) -> Iterator[None]:
-    """Name an endpoint for the length of the block, unless another of this home is named; raises `DiskError`."""
+    """Name an endpoint while the block runs, unless another of this home is named; raises `DiskError`."""
     with ExitStack() as stack:
         with _naming(home):
             try:
@@ -42,16 +42,16 @@ def named(home: Home, url: str) -> Iterator[None]:
 
 
 def running(home: Home) -> str | None:
-    """Return the URL of the endpoint that runs, None where none does; raises `DiskError`."""
+    """Return the URL of the running endpoint, None if there is none; raises `DiskError`."""
     if not (home.locks / "hub.lock").exists():
-        return None  # there never was one, and nothing is written to find that out
+        return None  # there never was an endpoint; finding that out writes nothing
     with _naming(home):
         if not durable.is_locked(home.locks / "hub.lock"):
             return None
         try:
             return str(json.loads(durable.read(home.hub_endpoint, max_bytes=_MAX_BYTES))["url"])
         except (P2pqwenError, ValueError, KeyError, TypeError):
-            return None  # somebody has damaged or removed it
+            return None  # the file is damaged or removed
 
 
 def _naming(home: Home) -> AbstractContextManager[None]:

@@ -1,9 +1,9 @@
-"""A node's structured log: one JSON object a line, with its time, in files that are turned over at a size.
+"""A node's structured log: one JSON object a line, with its time, in files that are rotated by size.
 
     log/node.jsonl, log/node.1.jsonl (older) … log/node.4.jsonl
 
-Facts come from outside too, so a line is written as ASCII JSON: no name can break a line or reach a terminal's escapes.
-A log that cannot be written is no reason to stop seeding: that is told once, and lines are dropped until it works.
+Facts come from outside too, so a line is ASCII JSON: no name can break a line or send escapes to a terminal. Failing to
+write the log is no reason to stop seeding: that is reported once, and lines are dropped until writing works.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class EventLog:
 
     def _close(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # a full disk: what was buffered is lost, and said
+            with contextlib.suppress(OSError):  # a full disk: the buffer is lost, and that was reported
                 self._file.close()
             self._file = None
             self._size = 0

@@ -1,11 +1,11 @@
-"""The library's folders, on one disk or on several: which are there, which have room, what an absent one held.
+"""The library's folders, on one disk or several: which are connected, which have room, what an absent one held.
 
 The home's own `library/` is the first; `[library] folders` in config.toml names more. A disk that is not connected must
-look neither like an empty folder (its snapshots would be taken for removed) nor like room (its mount point lies on
-another disk):
+not look like an empty folder, since its snapshots would be taken for removed. Nor must it look like room, since its
+mount point is on another disk:
 
     <folder>/.p2pqwen-folder   an id, written with the folder's first snapshot; a folder that was seen with an id is
-                               there only while the file is
+                               there only while this file is
     <home>/folders.json        what was seen last: {"<id>": {"path": …, "snapshots": {"org/model@commit": size}}}
 """
 
@@ -35,7 +35,7 @@ Memory = dict[str, dict[str, Any]]
 
 
 class AwayError(DiskError):
-    """A snapshot is in the library, and its disk is not connected."""
+    """A snapshot is in the library, but its disk is not connected."""
 
     def __init__(self, snapshot: SnapshotId, folder: Path) -> None:
         self.snapshot = snapshot
@@ -48,7 +48,7 @@ class AwayError(DiskError):
 
 @dataclass(frozen=True, slots=True)
 class LibraryFolder:
-    """One folder of organisations. `reserve`: bytes of its disk that snapshots leave free. `main`: the home's own."""
+    """One folder of organisations. `reserve`: bytes of its disk to leave free. `main`: this is the home's own."""
 
     root: Path
     reserve: int = RESERVE
@@ -56,7 +56,7 @@ class LibraryFolder:
 
     @property
     def staging(self) -> Path:
-        """Snapshots being made; on the same file system, so that installing one is a rename."""
+        """Snapshots being made; on the same file system, so installing one is a rename."""
         return self.root / ".staging"
 
     @property
@@ -69,31 +69,31 @@ class LibraryFolder:
         return self.root.joinpath(*library_parts(repo))
 
     def folder(self, snapshot: SnapshotId) -> Path:
-        """Return where the payload stands."""
+        """Return the folder of the payload."""
         return self.save_path(snapshot.repo) / str(snapshot.commit)
 
     def torrent_path(self, snapshot: SnapshotId) -> Path:
-        """Return where the torrent stands."""
+        """Return the path of the .torrent file."""
         return self.save_path(snapshot.repo) / f"{snapshot.commit}.torrent"
 
     def marker(self, snapshot: SnapshotId) -> Path:
-        """Return the file that stands while not every file is there."""
+        """Return the file that exists while the snapshot is incomplete."""
         return self.save_path(snapshot.repo) / f"{snapshot.commit}.partial"
 
     def left_marker(self, snapshot: SnapshotId) -> Path:
-        """Return the file that stands where the folder holds nothing but what somebody else put there."""
+        """Return the file that exists if the folder contains only files that are not ours."""
         return self.save_path(snapshot.repo) / f"{snapshot.commit}.left"
 
     def staged_of(self, repo: RepoId) -> Path:
-        """Return the folder in which snapshots of a repository are made."""
+        """Return the folder in which a repository's snapshots are made."""
         return self.staging.joinpath(*library_parts(repo))
 
     def staged(self, snapshot: SnapshotId) -> Path:
-        """Return where the snapshot is made."""
+        """Return the folder in which the snapshot is made."""
         return self.staged_of(snapshot.repo) / str(snapshot.commit)
 
     def require_room(self, size: int, *, claimed: int = 0) -> None:
-        """Refuse with `DiskError` when `size` bytes would eat into the reserve, or into what others `claimed`."""
+        """Raise `DiskError` if `size` bytes would use the reserve, or what others `claimed`."""
         if size > 0 and size + claimed > self.room:
             others = f", {format_size(claimed)} for unfinished fetches" if claimed else ""
             raise DiskError(
@@ -106,7 +106,7 @@ class LibraryFolder:
 
 @dataclass(frozen=True, slots=True)
 class AwaySnapshot:
-    """A snapshot whose disk is not connected; `folder` is where it stood, `size` what its files measure."""
+    """A snapshot whose disk is not connected; `folder` is where it was, `size` the bytes of its files."""
 
     id: SnapshotId
     folder: Path
@@ -126,9 +126,9 @@ class LibraryFolders:
         return self._folders
 
     def room(self, claimed: Callable[[LibraryFolder], int]) -> int:
-        """Return the bytes that may be written in all: of folders on one disk, what the one with least reserve may.
+        """Return the bytes that may be written in all. Folders on one disk count once, with the least reserve.
 
-        `claimed` says what unfinished fetches will still write in a folder.
+        `claimed` returns what unfinished fetches will still write in a folder.
         """
         disks: dict[int, int] = {}
         taken: dict[int, int] = {}
@@ -169,11 +169,11 @@ class LibraryFolders:
     def choose(
         self, needed: Callable[[Path], int], beside: Path | None, claimed: Callable[[LibraryFolder], int]
     ) -> LibraryFolder:
-        """Return where a new snapshot goes: where the fewest bytes must be written, on the disk of `beside`, with room.
+        """Return the folder for a new snapshot: one with room, where the fewest bytes must be written.
 
-        `needed` says how many bytes must be written below a folder: links need the same disk as what they share. Of
-        folders that are equal so far, the one with the most room, what unfinished fetches `claimed` left aside. Raises
-        `DiskError` when none has room.
+        `needed` returns how many bytes must be written below a folder: a link needs the disk of the file it shares.
+        Ties go to the disk of `beside`, then to the folder with the most room after what unfinished fetches `claimed`.
+        Raises `DiskError` if no folder has room.
         """
         here = self.present()
         if len(here) == 1:
@@ -196,7 +196,7 @@ class LibraryFolders:
     def remember(
         self, held: Mapping[LibraryFolder, Collection[SnapshotId]], size_of: Callable[[SnapshotId], int]
     ) -> None:
-        """Write down what the folders on connected disks hold, so that it is known once a disk is gone."""
+        """Write down what the folders on connected disks hold, for when a disk is gone."""
         seen: Memory = {}
         before = self._memory()
         for folder, snapshots in held.items():
@@ -208,7 +208,7 @@ class LibraryFolders:
             seen[name] = {"path": str(folder.root), "snapshots": sizes}
         if any(before.get(name) != entry for name, entry in seen.items()):
             with durable.lock(self._lock, wait=True):
-                self._read = (-1, {})  # two writes within a tick of the clock have one time
+                self._read = (-1, {})  # two writes within one clock tick have the same time
                 durable.write(self._memory_file, json.dumps({**self._memory(), **seen}).encode())
 
     def forget(self, snapshot: SnapshotId) -> None:
@@ -230,7 +230,7 @@ class LibraryFolders:
             return name
 
     def _memory(self) -> Memory:
-        """Return what folders.json says; one that makes no sense says nothing, and is written anew."""
+        """Return the content of folders.json; one that makes no sense counts as empty, and is written again."""
         try:
             stamp = self._memory_file.stat().st_mtime_ns
         except OSError:
@@ -246,10 +246,10 @@ class LibraryFolders:
 
 
 def bytes_to_write(files: Iterable[tuple[int, Path | None]], *, hard_links: bool = True) -> Callable[[Path], int]:
-    """Return how many bytes files take below a folder, given sizes and where their content stands already, if it does.
+    """Return a function that tells how many bytes files take below a folder, given sizes and existing copies, if any.
 
-    A file is linked where its content is on the same disk, and written anywhere else. Without `hard_links` it is
-    written there too, unless that disk has reflinks.
+    A file is linked if its copy is on the same disk, and written otherwise. Without `hard_links` it is written there
+    too, unless that disk has reflinks.
     """
     known = [(size, source, None if source is None else device(source)) for size, source in files]
 
@@ -263,8 +263,8 @@ def bytes_to_write(files: Iterable[tuple[int, Path | None]], *, hard_links: bool
 
 
 def device(path: Path) -> int:
-    """Return the file system that `path` is on, or would be."""
-    while True:  # a folder that we may not look into is none, and one above it answers
+    """Return the device id of the file system that `path` is on, or would be."""
+    while True:  # a folder that we may not look into gives an error; the one above it answers
         try:
             return os.stat(path).st_dev  # noqa: PTH116 - asked for each of many files
         except OSError:

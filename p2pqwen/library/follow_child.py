@@ -1,10 +1,10 @@
 """Hash a file while it grows, for another process: `python -m p2pqwen.library.follow_child PIECE_LENGTH PADDED`.
 
-`following` starts it; PADDED is 1 where a pad file follows, else 0. It is asked and answers as `hash_child` says: each
-request is `[path, is_whole]`, and the file as far as it has come, by its path as text (`os.fsdecode`), is hashed from
-where the last request left it. The answer is how many bytes are hashed (`DONE`); then of a whole file its SHA-256, the
-v1 hashes of its pieces, 20 bytes each, and their rows of the piece layer, 32 bytes each. It imports little, since it is
-started for each large file.
+`following` starts it; PADDED is 1 if a pad file follows, else 0. Requests and answers are those of `hash_child`. Each
+request is `[path, is_whole]`, with the path as text (`os.fsdecode`). The file is hashed from where the last request
+left it, as far as it goes now. The answer is how many bytes are hashed (`DONE`). For a whole file, its SHA-256 follows,
+then the v1 hashes of its pieces, 20 bytes each, then their rows of the piece layer, 32 bytes each. The module imports
+little, since it is started for each large file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from p2pqwen.portable.process import let_others_first
 from p2pqwen.torrent.piece_hasher import PieceHasher, steps
 
 DONE = struct.Struct(">Q")
-"""Bytes that are hashed."""
+"""Bytes hashed."""
 
 
 class GrowingDigests:
-    """Every digest of a file that somebody else appends to, as far as it has come."""
+    """Every digest of a file that another process or thread appends to, as far as it goes."""
 
     def __init__(self, piece_length: int, *, padded: bool) -> None:
         self.done = 0
@@ -35,9 +35,9 @@ class GrowingDigests:
         self._file: tuple[int, int] | None = None
 
     def advance(self, path: Path) -> None:
-        """Take what has been appended by now; a file that is not there any more is no error.
+        """Hash what was appended since the last call; a missing file is no error.
 
-        Raises `OSError`, and `OtherFileError` where another file than before is there.
+        Raises `OSError`, and `OtherFileError` if it is not the same file as before.
         """
         try:
             file = path.open("rb", buffering=0)
@@ -49,7 +49,7 @@ class GrowingDigests:
                 raise OtherFileError(f"{path} is not the file that it was")
             self._file = found.st_dev, found.st_ino
             file.seek(self.done)
-            # As far as it has come: one that grows faster than it is hashed has no end.
+            # Up to the size seen: a file that grows faster than it is hashed has no end.
             while self.done < found.st_size and (count := file.readinto(self._buffer[: found.st_size - self.done])):
                 for part in steps(self._buffer[:count]):
                     self._whole.update(part)
@@ -57,9 +57,9 @@ class GrowingDigests:
                 self.done += count
 
     def finish(self, path: Path) -> bytes:
-        """Take the rest of a file that is whole, and return its digests as an answer has them.
+        """Hash the rest of a file that is whole, and return its digests in the answer's form.
 
-        Raises `OSError`, `OtherFileError` where it changes meanwhile.
+        Raises `OSError`, and `OtherFileError` if the file changes meanwhile.
         """
         before = path.stat()
         self.advance(path)
@@ -71,7 +71,7 @@ class GrowingDigests:
 
 def main() -> None:
     """Answer until stdin ends."""
-    let_others_first()  # those that bring the file
+    let_others_first()  # such as those that fetch the file
     piece_length, padded = map(int, sys.argv[1:])
     digests = GrowingDigests(piece_length, padded=bool(padded))
 

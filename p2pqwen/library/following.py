@@ -1,10 +1,10 @@
-"""Hashing a file while somebody else appends to it, so that little is left to read at its end.
+"""Hash a file while it is being written, so that little is left to read at the end.
 
-A large file is hashed by a process of its own (`follow_child`): in one interpreter what brings files and what hashes
-them wait for one another, and half of two cores is idle [measured: a download over plain HTTP].
+A child process hashes a large file (`follow_child`). In one interpreter, the threads that fetch files and those that
+hash them wait for one another: measured on a download over plain HTTP, half of two cores was idle.
 
-What is followed is one file: where another one stands in its place, that is hashed anew. A writer that went back over
-bytes already read makes a digest that is wrong, and the caller, who compares it, hashes the finished file anew.
+A follower hashes one file: if another file takes its path, hashing starts again. A writer that overwrites bytes already
+read makes the digest wrong; the caller compares it, and then hashes the finished file again.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from p2pqwen.torrent.piece_hasher import V1_SIZE, FileHashes
 from p2pqwen.values.digest import Sha256
 
 MOST_PROCESSES = 8
-"""As many large files are downloaded at once; a process takes 14 MB."""
+"""As many large files are downloaded at once. A process takes 14 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of a file of `size` bytes; the rest as for `Digester`."""
+    """Which digests of a file of `size` bytes are wanted; the other fields as for `Digester`."""
 
     size: int
     piece_length: int
@@ -43,11 +43,11 @@ class Wanted:
     git_blob: bool
 
     def digester(self) -> Digester:
-        """Return a digester of what is wanted."""
+        """Return a digester for these digests."""
         return Digester(self.size, piece_length=self.piece_length, padded=self.padded, git_blob=self.git_blob)
 
     def hash(self, path: Path, on_bytes: OnBytes, begun: Digester | None = None) -> FileDigests:
-        """Read a finished file, or what is left of it; raises as `hash_file` does."""
+        """Read a finished file, or the rest of one that `begun` has begun; raises as `hash_file` does."""
         return hash_file(
             path,
             piece_length=self.piece_length,
@@ -59,31 +59,34 @@ class Wanted:
 
 
 class Follower(Protocol):
-    """Hashes one file that grows. Called from one thread at a time; `on_bytes` counts what was hashed."""
+    """Hashes one growing file. Called from one thread at a time; `on_bytes` counts the bytes hashed."""
 
     @property
     def begun(self) -> bool:
-        """Whether there is more than nothing to go on with."""
+        """Whether anything was hashed or asked for."""
 
     @property
     def done(self) -> int:
-        """Bytes that are hashed."""
+        """Bytes hashed."""
 
     def advance(self, path: Path, on_bytes: OnBytes) -> None:
-        """Go on with what has been appended; a file that is not there any more is no error."""
+        """Hash what was appended since; a missing file is no error."""
 
     def restart(self) -> None:
-        """Forget what was read: the writer begins again."""
+        """Forget what was read: the writer starts again."""
 
     def finish(self, path: Path, on_bytes: OnBytes) -> FileDigests:
         """Return the digests of the finished file; raises as `hash_file` does."""
 
     def close(self) -> None:
-        """End; nothing is asked of it any more."""
+        """Free what it holds; call nothing after this."""
 
 
 class Followers:
-    """The followers of one run, of which few are processes; a context manager that ends them. For several threads."""
+    """The followers of one run, at most `MOST_PROCESSES` of them processes; thread-safe.
+
+    A context manager that ends them.
+    """
 
     def __init__(self) -> None:
         self._processes: set[ProcessFollower] = set()
@@ -98,9 +101,9 @@ class Followers:
             one.close()
 
     def begin(self, wanted: Wanted) -> Follower:
-        """Return a follower that hashes a file in the best way here; `end` it."""
+        """Return the best follower for this file; pass it to `end` afterwards."""
         large = wanted.size >= max(SPREAD_FROM, wanted.piece_length)
-        # Git's own hash takes a file whole, and no large file of the Hub is wanted with it.
+        # Git's own hash takes a file whole, and large files of the Hub do not need it.
         if not large or wanted.git_blob or usable_cores() < 2 or len(self._processes) >= MOST_PROCESSES:
             return ThreadFollower(wanted)
         one = ProcessFollower(wanted)
@@ -108,7 +111,7 @@ class Followers:
         return one
 
     def end(self, follower: Follower) -> None:
-        """End one of them."""
+        """End a follower."""
         follower.close()
         if isinstance(follower, ProcessFollower):
             self._processes.discard(follower)
@@ -129,11 +132,11 @@ class ThreadFollower:
 
     @property
     def done(self) -> int:
-        """Bytes that are hashed."""
+        """Bytes hashed."""
         return 0 if self._digester is None else self._digester.done
 
     def advance(self, path: Path, on_bytes: OnBytes) -> None:
-        """Read what has been appended."""
+        """Read what was appended since."""
         self._forget_another(path, on_bytes)
         if self._digester is None:
             self._digester = self._wanted.digester()
@@ -144,17 +147,17 @@ class ThreadFollower:
         self._digester = self._file = None
 
     def finish(self, path: Path, on_bytes: OnBytes) -> FileDigests:
-        """Read what is left."""
+        """Read the rest."""
         self._forget_another(path, on_bytes)
         begun, self._digester = self._digester, None
         return self._wanted.hash(path, on_bytes, begun)
 
     def close(self) -> None:
-        """Keep nothing that was read."""
+        """Drop what was read."""
         self._digester = None
 
     def _forget_another(self, path: Path, on_bytes: OnBytes) -> None:
-        """Begin again where a path leads to another file than the one that was read."""
+        """Start again if the path now leads to another file than the one that was read."""
         try:
             found = path.stat()
         except FileNotFoundError:
@@ -167,22 +170,22 @@ class ThreadFollower:
 
 
 class ProcessFollower:
-    """Has a process hash, which is started once there is something to hash; where it fails, the file is read anew."""
+    """Hashes in a process, started once there is something to hash; if it fails, `finish` reads the file itself."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._thread = ThreadPoolExecutor(1, "follow")  # that waits for its answers
+        self._thread = ThreadPoolExecutor(1, "follow")  # waits for answers
         self._lock = threading.Lock()
         self._process: HashProcess | None = None
         self._closed = False
-        self._round = 0  # what was asked in an earlier one is not begun any more
+        self._round = 0  # a request of an earlier round is not started any more
         self._asked: Future[tuple[int, bytes]] | None = None
         self._failed = False
         self._done = 0
 
     @property
     def done(self) -> int:
-        """Bytes that are hashed, as far as it has told."""
+        """Bytes hashed, by the last answer."""
         return self._done
 
     @property
@@ -191,7 +194,7 @@ class ProcessFollower:
         return self._asked is not None or self._done > 0
 
     def advance(self, path: Path, on_bytes: OnBytes) -> None:
-        """Ask the process to go on, unless it is at work; waits for nothing."""
+        """Ask the process to hash what was appended, unless it is busy; does not wait."""
         if self._asked is not None and not self._asked.done():
             return
         self._take(on_bytes)
@@ -199,14 +202,14 @@ class ProcessFollower:
             self._asked = self._thread.submit(self._ask, path, self._round, is_whole=False)
 
     def restart(self) -> None:
-        """Start over in a new process."""
+        """Start again in a new process."""
         with self._lock:
             self._round += 1
         self._end()
         self._asked, self._failed, self._done = None, False, 0
 
     def finish(self, path: Path, on_bytes: OnBytes) -> FileDigests:
-        """Have it read what is left."""
+        """Have the process read the rest."""
         try:
             found = self._finish(path, on_bytes)
         finally:
@@ -247,7 +250,7 @@ class ProcessFollower:
         return -(-size // self._wanted.piece_length)
 
     def _take(self, on_bytes: OnBytes) -> None:
-        """Wait for the last answer, and take it."""
+        """Wait for the last answer, and use it."""
         asked, self._asked = self._asked, None
         if asked is None:
             return
@@ -262,7 +265,7 @@ class ProcessFollower:
             self._done = done
 
     def _ask(self, path: Path, round_: int, *, is_whole: bool) -> tuple[int, bytes]:
-        """Return how far it has come and the rest of its answer; raises `OSError` where it does not answer."""
+        """Return how many bytes are hashed and the rest of the answer; raises `OSError` if there is none."""
         with self._lock:
             if self._closed or round_ != self._round:
                 raise BrokenPipeError("nobody waits for this any more")
@@ -281,5 +284,5 @@ class ProcessFollower:
             return
         process.kill()
         if self._asked is not None:
-            wait([self._asked])  # it reads from a pipe, and may not be closed under its hands
+            wait([self._asked])  # its thread reads from the pipe, which must not be closed meanwhile
         process.close()

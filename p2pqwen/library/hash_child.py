@@ -1,8 +1,8 @@
-"""How a process that hashes for another one is asked and answers; `hash_process` is the other end.
+"""The protocol of a child process that hashes, child's end; `hash_process` is the parent's end.
 
-Each line on stdin is JSON. The answer to it on stdout begins with the SHA-256 of that line, so that nothing else is
-taken for an answer. What cannot be answered is answered by an end: the caller reads the file again, and then has the
-error itself. The process ends when stdin does.
+Each line on stdin is JSON. Each answer on stdout begins with the SHA-256 of that line, so that nothing else is taken
+for an answer. A child that cannot answer exits: the caller then reads the file itself, and gets the error. The process
+ends when stdin does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 NOT_READ = 3
-"""The exit code where the reason is the file, and another one could be hashed."""
+"""The exit code if the file is the reason, so that another file could be hashed."""
 
 
 class OtherFileError(Exception):
@@ -22,7 +22,7 @@ class OtherFileError(Exception):
 
 
 def serve(answer: Callable[[Any], bytes]) -> None:
-    """Answer one line after the other; `answer` may raise `OSError` and `OtherFileError`."""
+    """Answer each line in turn; `answer` may raise `OSError` and `OtherFileError`."""
     try:
         for line in sys.stdin.buffer:
             sys.stdout.buffer.write(sha256(line).digest() + answer(json.loads(line)))

@@ -1,4 +1,4 @@
-"""A process that hashes for this one (`hash_child`): started, asked, and ended."""
+"""A child process that hashes for this one (`hash_child`): start it, ask it, end it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _END_SECONDS = 1.0
 
 
 class HashProcess:
-    """Answers one request after another; `close` ends it, and so does our own end."""
+    """Answers one request after another; `close` ends it, and it ends when this process does."""
 
     def __init__(self, command: Sequence[str]) -> None:
         """Start it; raises `OSError`."""
@@ -23,7 +23,7 @@ class HashProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us, and it ends when we do
+            start_new_session=True,  # Ctrl-C is for us; the child ends when we do
         )
 
     def ask(self, request: object, size: int) -> bytes:
@@ -51,14 +51,14 @@ class HashProcess:
         return False
 
     def kill(self) -> None:
-        """Have it end: a thread that waits for its answer is told so."""
+        """Kill it; a thread that waits for its answer gets an error."""
         self._process.kill()
 
     def close(self) -> None:
-        """End it; it keeps nothing. Call while nobody waits for an answer."""
+        """End it. Call while no thread waits for an answer."""
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None  # noqa: S101 - pipes
-            with suppress(OSError):  # what it was asked and never read
+            with suppress(OSError):  # a request that it never read
                 pipe.close()
         self._process.wait()

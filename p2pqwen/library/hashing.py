@@ -1,6 +1,6 @@
 """Read a file and feed every digest: whole SHA-256, git blob id, v1 pieces, v2 leaves.
 
-A large file is hashed by processes of its own (`spare_cores`); where that cannot be, it is read here.
+Child processes hash a large file (`spare_cores`). If they cannot, it is read here.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
 MAX_KEPT = 16 << 20
-"""Bytes of a plain file that are kept in memory while it is hashed: more than the Hub takes."""
+"""Bytes of a plain file that are kept in memory while it is hashed: more than the Hub accepts."""
 
 SPREAD_FROM = 128 << 20
-"""Bytes: half a second on one core, and a process for a file or its pieces takes a tenth to start."""
+"""Bytes that take half a second to hash on one core. A process takes 0.1 seconds to start."""
 SMALL_IN_JOB = 64
-"""Files of at most one read that are hashed in one job: handing them out one by one costs more than to hash them."""
+"""Files of at most one read that are hashed in one job: handing out each one costs more than hashing it."""
 SMALL_BYTES_IN_JOB = 4 * READ_SIZE
-"""Bytes that make a job full: those of a job lie in memory together."""
+"""Bytes of small files that are hashed in one job: they are in memory together."""
 
 NO_HASHES = FileHashes(0, b"", None, b"")
 
@@ -56,10 +56,10 @@ class FileChangedError(VerificationError):
 class FileDigests:
     """Every digest of one file's content.
 
-    `git_blob` is the blob id of the content itself (not of an LFS pointer), None where it was not asked for; likewise
-    `hashes` is `NO_HASHES`. `pointer`: the content *is* an LFS pointer, to this. No hash tells that, so it comes with
-    them wherever a file is read; `operations.file_check` refuses it.
-    `look`: how the file looked while it was read, None where it was still being written.
+    `git_blob` is the blob id of the content itself, not of an LFS pointer; None if it was not asked for. `hashes` is
+    then likewise `NO_HASHES`. `pointer`: the content *is* an LFS pointer, to this object. No hash shows that, so it is
+    reported wherever a file is read; `operations.file_check` refuses such a file. `look`: how the file looked while it
+    was read, None if it was still being written.
     """
 
     size: int
@@ -73,8 +73,8 @@ class FileDigests:
 class Digester:
     """Feeds a file's bytes, in order, to every digest that is wanted.
 
-    `size` in bytes as git puts it before a blob. `piece_length` None: no torrent hashes. `padded`: a pad file follows
-    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted.
+    `size`: bytes, which git puts before a blob. `piece_length`: None for no torrent hashes. `padded`: a pad file
+    follows in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Digester:
         self.done = 0
         self._whole = hashlib.sha256()
         self._git_blob = git_blob
-        # Git's own hash takes a file whole: a small one is kept for it, a large one is read for it once more.
+        # Git's own hash takes a file whole: a small one is kept in memory, a large one is read a second time.
         self._kept = bytearray() if size <= (MAX_KEPT if git_blob else MAX_POINTER_SIZE) else None
         self._blob = blob_hasher(size) if git_blob and self._kept is None else None
         self._pieces = None if piece_length is None else PieceHasher(piece_length, padded=padded)
@@ -107,9 +107,9 @@ class Digester:
         self.done += len(chunk)
 
     def finish(self, location: Path) -> FileDigests:
-        """Return the digests of what was fed, which is the file at `location`; the digester is then of no use.
+        """Return the digests of what was fed, which is the file at `location`. The digester cannot be used again.
 
-        Raises `CollisionAttackError`, and `FileChangedError` where a large plain file reads otherwise now.
+        Raises `CollisionAttackError`, and `FileChangedError` if a large plain file now reads differently.
         """
         hashes = NO_HASHES if self._pieces is None else self._pieces.finish()
         content = None if self._kept is None else bytes(self._kept)
@@ -127,7 +127,7 @@ class Digester:
 
 def _checked_blob_id(path: Path) -> GitOid:
     """Return the blob id of a file by git's own SHA-1, which looks for collision attacks (`manifest.git_sha1`)."""
-    from pygit2 import GitError, hashfile  # noqa: PLC0415 - seldom needed: the Hub takes no plain file above 10 MB
+    from pygit2 import GitError, hashfile  # noqa: PLC0415 - seldom needed: the Hub accepts no plain file above 10 MB
 
     try:
         with disk_errors(f"read {path}"):
@@ -137,7 +137,7 @@ def _checked_blob_id(path: Path) -> GitOid:
 
 
 def feed_appended(digester: Digester, path: Path, on_bytes: OnBytes | None = None) -> None:
-    """Feed what has been appended to a file that grows; one that is not there any more is no error."""
+    """Feed what was appended to a growing file; a missing file is no error."""
     try:
         with path.open("rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size >= digester.done:
@@ -155,10 +155,10 @@ def hash_file(
     on_bytes: OnBytes | None = None,
     begun: Digester | None = None,
 ) -> FileDigests:
-    """Read `path` once, or what is left of it where a digester has begun; arguments as for `Digester`.
+    """Read `path` once, or what is left of it after `begun`; arguments as for `Digester`.
 
-    Raises `FileChangedError` when its size, inode or modification time moves meanwhile, `DiskError`.
-    Memory: one read buffer and one piece's leaves.
+    Raises `DiskError`, and `FileChangedError` if its size, inode or modification time changes meanwhile. Memory: one
+    read buffer and one piece's leaves.
     """
     with disk_errors(f"read {path}"):
         if begun is None and (small := _read_small(str(path), piece_length, git_blob=git_blob)) is not None:
@@ -169,7 +169,7 @@ def hash_file(
     with disk_errors(f"read {path}"), file:
         before = os.fstat(file.fileno())
         counter = _Counter(on_bytes)
-        # What an idle thread gave to processes would be hashed in its way.
+        # A process that an idle thread starts would be idle too, and would be kept for other files.
         if begun is None and not git_blob and before.st_size >= max(SPREAD_FROM, piece_length) and not is_thread_idle():
             run = Run(str(path.absolute()), identity(before), piece_length, 0, before.st_size)
             if (found := _by_processes(run, padded=padded, counter=counter)) is not None:
@@ -185,7 +185,7 @@ def hash_file(
 
 
 def digest_content(data: bytes, *, git_blob: bool) -> FileDigests:
-    """Return the digests of a file whose content lies in memory, without torrent hashes and look.
+    """Return the digests of content that is in memory, without torrent hashes and look.
 
     Raises `CollisionAttackError`.
     """
@@ -194,7 +194,7 @@ def digest_content(data: bytes, *, git_blob: bool) -> FileDigests:
 
 
 class _Small(NamedTuple):
-    """A small file as it was read, and what of its digests is no torrent's."""
+    """A small file as it was read, and its digests other than the torrent hashes."""
 
     data: bytes
     look: Look
@@ -203,7 +203,7 @@ class _Small(NamedTuple):
 
 
 def _read_small(path: str, piece_length: int, *, git_blob: bool) -> _Small | None:
-    """Read a file that is shorter than a piece and fits into one read; None for a larger one.
+    """Read a file that is shorter than a piece and fits into one read; None for a larger file.
 
     Raises `OSError`, `FileChangedError`, `CollisionAttackError`.
     """
@@ -225,7 +225,7 @@ def _read_small(path: str, piece_length: int, *, git_blob: bool) -> _Small | Non
 
 
 class _Padded(NamedTuple):
-    """A small file and its place in a torrent, as `SmallFile` has it."""
+    """A small file with the fields that `SmallFile` needs."""
 
     file: _Small
     padded: bool
@@ -241,14 +241,14 @@ def _digest_small(files: Sequence[_Padded], piece_length: int) -> list[FileDiges
 
 
 def _by_processes(file: Run, *, padded: bool, counter: _Counter) -> FileDigests | None:
-    """Have a large file hashed by processes; None where they do not get on: it is to be read here, then.
+    """Have processes hash a large file; None if they cannot, and it must be read here.
 
-    Raises `FileChangedError`, `OSError`, and what `counter` does.
+    Raises `FileChangedError`, `OSError`, and what `counter` raises.
     """
     try:
         found = digest_file(file, padded=padded, spare=SPARE, on_bytes=counter)
     except (OSError, OtherFileError):
-        found = None  # if that was the file, the next to read it meets the same
+        found = None  # if the file is the reason, the next reader gets the same error
     counter.begin_again()
     path = Path(file.path)
     with suppress(FileNotFoundError):
@@ -258,7 +258,7 @@ def _by_processes(file: Run, *, padded: bool, counter: _Counter) -> FileDigests 
 
 
 class _Counter:
-    """Tells of bytes once, also of those that are read a second time."""
+    """Reports each byte once, even if it is read twice."""
 
     def __init__(self, on_bytes: OnBytes | None) -> None:
         self._on_bytes, self._told, self._at = on_bytes, 0, 0
@@ -271,7 +271,7 @@ class _Counter:
                 self._on_bytes(new)
 
     def begin_again(self) -> None:
-        """From now on the file is read from its beginning."""
+        """Note that the file is read from its beginning again."""
         self._at = 0
 
 
@@ -284,9 +284,9 @@ def changed(path: Path) -> FileChangedError:
 
 
 def _feed(file: FileIO, digester: Digester, on_bytes: OnBytes | None) -> None:
-    """Feed what stands behind the bytes already fed, as far as the file's expected size and a little further."""
+    """Feed the bytes after those already fed, up to one byte past the file's expected size."""
     file.seek(digester.done)
-    # One that only grows would never end; a byte too many is enough to know.
+    # A file that keeps growing would never end; one byte too many is enough to see that it grows.
     buffer = memoryview(bytearray(min(READ_SIZE, digester.size + 1)))
     while digester.done <= digester.size and (count := file.readinto(buffer)):
         digester.update(buffer[:count])
@@ -306,9 +306,9 @@ def hash_files(
 ) -> Mapping[RepoPath, FileDigests]:
     """Hash the files of a layout below `folder`, or `only` some, the largest first, several at once.
 
-    `lfs` files need no git blob id; those that are named in `v1_known` no v1 piece hash, where they are shorter than a
-    piece: see `SmallFile`. Raises `FileChangedError`, `DiskError` of the first file that fails, unless
-    `on_error` takes them; such a file is left out of the result.
+    `lfs` files need no git blob id. The paths in `v1_known` need no v1 piece hash if they are shorter than a piece: see
+    `SmallFile`. Raises `FileChangedError` or `DiskError` of the first file that fails, unless `on_error` takes the
+    errors; files that fail are left out of the result.
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
     digest = _FolderHasher(folder, layout, lfs, v1_known, _locked(on_bytes)).digest
@@ -329,7 +329,7 @@ def hash_files(
 
 
 class _FolderHasher:
-    """Hashes files of a layout below a folder; used by several threads at once."""
+    """Hashes files of a layout below a folder; several threads use it at once."""
 
     def __init__(
         self,
@@ -343,10 +343,10 @@ class _FolderHasher:
         self._v1_known = v1_known
 
     def digest(self, indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
-        """Return the digests of each of these files, or what kept it from being hashed."""
+        """Return the digests of each file, or the error that it failed with."""
         if len(indexes) == 1:
             return [self._one(indexes[0], self._on_bytes)]
-        sizes: list[int] = []  # of many small ones the sum is told
+        sizes: list[int] = []  # of many small files, only the sum is reported
         found = self._many(indexes, sizes.append)
         try:
             self._on_bytes(sum(sizes))
@@ -393,7 +393,7 @@ class _FolderHasher:
 
 
 def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:
-    """Yield files in the order of their sizes, the largest first, each alone, and the small ones many at a time."""
+    """Yield the files by size, the largest first: each large file alone, the small ones many at a time."""
     small: list[int] = []
     size = 0
     for index in sorted(indexes, key=lambda index: -layout.files[index].size):
@@ -410,7 +410,7 @@ def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:
 
 
 def hash_workers() -> int:
-    """Return how many files are hashed at once: one for each core we may use."""
+    """Return how many files to hash at once: one for each core we may use."""
     return usable_cores()
 
 

@@ -54,7 +54,7 @@ def _to_json(record: SwarmRecord) -> JsonObject:
 
 
 def _read(value: Mapping[str, Any] | None) -> SwarmRecord:
-    """Read a stored record; anything else is none, and costs a look."""
+    """Read a stored record; a malformed one counts as none, and costs a look."""
     try:
         if value is None:
             return NEVER_SEEN

@@ -1,9 +1,9 @@
-"""Where a node keeps its things.
+"""Where a node keeps its files.
 
-A home is its owner's alone: it tells what somebody holds, fetches, publishes and trusts, and from whom. What is made in
-it goes through `durable`, which makes it so; a home of an older version is closed when a command starts. Who wants to
-share models with other users of the machine names a library folder outside of it, or lets them read the Hugging Face
-cache; neither is touched.
+A home is private to its owner: it shows what they hold, fetch, publish and trust, and from whom. `durable` makes the
+files in it, and makes them private; a home of an older version is closed when a command starts. To share models with
+other users of the machine, name a library folder outside the home, or let them read the Hugging Face cache. Neither is
+touched here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLOSED = frozenset({
     "hub.json", "keys", "locks", "log", "node.json", "peers.json", "pointers", "resume", "sites",
     "state.sqlite", "trust", "verified", "xet",
 })  # fmt: skip
-# SQLite's files, what was set aside, what a write that was cut off left.
+# SQLite's files, what was set aside, and what an interrupted write left.
 _BESIDE = re.compile(r"\.?state\.sqlite[-.].+|\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
 _ID = "[0-9a-f]" * 64
 
@@ -37,18 +37,18 @@ class Home:
 
     @property
     def is_open(self) -> bool:
-        """Whether other users of this machine can look into it."""
+        """Whether other users of this machine can read it."""
         try:
             return bool(others_may(self.root.stat()))
         except OSError:
             return False
 
     def close_to_others(self) -> bool:
-        """Close a home that others may look into, if it is one and ours; tell whether it was open.
+        """Close a home that others may read, if it is one and ours; tell whether it was open.
 
-        Nothing is touched but what goes by a name of ours and belongs to this user. The payload keeps its modes: it may
-        be hard-linked into the Hugging Face cache. So does whatever else has a second name, and no link is followed. A
-        folder that other things live in (`/tmp`, somebody's home directory) stays open itself: `doctor` says so.
+        Only files with a name of ours that belong to this user are changed. The payload keeps its modes, since it may
+        be hard-linked into the Hugging Face cache. So does any other file with a second name, and no link is followed.
+        A folder that contains other things (`/tmp`, a user's home directory) stays open itself; `doctor` says so.
         """
         if not self.is_open or not self._is_a_home:
             return False
@@ -56,7 +56,7 @@ class Home:
             for entry in os.scandir(self.root):
                 if entry.name in _CLOSED or _BESIDE.fullmatch(entry.name):
                     _close_all(Path(entry.path))
-            if self._is_ours_alone:  # last: what is cut off before is begun again
+            if self._is_ours_alone:  # last, so that an interrupted run is repeated
                 self.root.chmod(0o700)
         except OSError:
             return False  # another user's, or read-only: `doctor` says so
@@ -64,7 +64,7 @@ class Home:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other things live in this folder, so that it is not ours to close."""
+        """Whether this folder contains other things, so that it is not ours to close."""
         try:
             return not self._is_ours_alone
         except OSError:
@@ -72,7 +72,7 @@ class Home:
 
     @property
     def _is_a_home(self) -> bool:
-        """Whether a node was here: `keys` or `library` alone may be anybody's."""
+        """Whether a node used this folder: `keys` or `library` alone may be anybody's."""
         files = (self.state, self.choices, self.known_peers, self.node_state)
         inside = ((self.locks, "*.lock"), (self.keys, "*.pem"), (self.trust, _ID), (self.library, "*/*/*.torrent"))
         return any(path.is_file() for path in files) or any(
@@ -97,7 +97,7 @@ class Home:
 
     @property
     def xet(self) -> Path:
-        """What Xet calls the files of held snapshots."""
+        """The Xet hashes of the files of held snapshots."""
         return self.root / "xet"
 
     @property
@@ -107,17 +107,17 @@ class Home:
 
     @property
     def library_folders(self) -> Path:
-        """What was seen last in the library's folders on other disks."""
+        """What was last seen in the library's folders on other disks."""
         return self.root / "folders.json"
 
     @property
     def staging(self) -> Path:
-        """Snapshots being made; on the library's file system, so that installing one is a rename."""
+        """Snapshots being made; on the library's file system, so installing one is a rename."""
         return self.library / ".staging"
 
     @property
     def keys(self) -> Path:
-        """Private keys and what this publisher published last."""
+        """Private keys and what this publisher last published."""
         return self.root / "keys"
 
     @property
@@ -146,12 +146,12 @@ class Home:
         return self.root / "resume"
 
     def resume_file(self, snapshot: SnapshotId, infohash: Sha256) -> Path:
-        """Return where a torrent's (v2) resume data stands: it speaks of this snapshot's files, not of a twin's."""
+        """Return the file of a torrent's resume data, by v2 infohash. It belongs to this snapshot, not to a twin."""
         return self.resume / f"{file_stem(snapshot)}.{str(infohash)[:16]}.resume"
 
     @property
     def verified(self) -> Path:
-        """What was verified, and how the files looked then."""
+        """What was verified, and how the files looked at that time."""
         return self.root / "verified"
 
     @property
@@ -171,7 +171,7 @@ class Home:
 
     @property
     def choices(self) -> Path:
-        """What the user said, kept beside the state: it survives that."""
+        """What the user chose, kept beside the state so that it survives the loss of it."""
         return self.root / "choices.json"
 
     @property
@@ -186,7 +186,7 @@ class Home:
 
 
 def _close_all(path: Path) -> None:
-    """Close what is here and, where it is a folder, what it holds."""
+    """Close a path and, if it is a folder, everything in it."""
     if not path.is_symlink() and path.is_dir():
         for folder, folders, files in os.walk(path):
             for name in (*folders, *files):
@@ -195,7 +195,7 @@ def _close_all(path: Path) -> None:
 
 
 def _close(path: Path) -> None:
-    """Take away what others may do with a file or folder that has one name."""
+    """Remove other users' permissions from a folder, or from a file with only one name."""
     found = path.lstat()
     has_one_name = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
     if has_one_name and (theirs := others_may(found)) and is_ours(found):

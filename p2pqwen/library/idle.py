@@ -1,6 +1,6 @@
-"""Read much without being noticed: no share of the page cache, a bounded rate.
+"""Read much without disturbing others: no share of the page cache, a bounded rate.
 
-What the thread may have of CPU and disk is `portable.process`'s.
+`portable.process` sets the thread's priority for CPU and disk.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from p2pqwen.values.rate_limiter import RateLimiter
 
 
 def forget_cached(path: Path) -> None:
-    """Drop a file's clean pages from the page cache: what is read next comes from the disk, which is what can rot."""
+    """Drop a file's clean pages from the page cache, so that the next read comes from the disk, where rot happens."""
     with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
         files.drop_cached(file.fileno())
 
 
 class ReadThrottle:
-    """Holds work to `rate` bytes a second (0: as fast as it goes) by sleeping in `took`."""
+    """Limits work to `rate` bytes a second (0: no limit) by sleeping in `took`."""
 
     def __init__(self, rate: int) -> None:
         self._limiter = RateLimiter(max(rate, 0), now=time.monotonic(), full=False)

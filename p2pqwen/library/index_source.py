@@ -1,4 +1,4 @@
-"""An index file that is about to be judged: bytes that came, or a file on the disk, read as often as it is needed."""
+"""An index file to be judged: bytes received, or a file on disk that can be read more than once."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ IndexSource: TypeAlias = "bytes | FileSource"
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file. Somebody else may change it between two readings: what was judged is known by its SHA-256.
+    """A file. It may change between two reads, so what was judged is identified by its SHA-256.
 
-    `is_ours`: nobody does, for it is a spool's.
+    `is_ours`: nothing else changes it, since it is a spool's.
     """
 
     path: Path
@@ -42,29 +42,29 @@ class FileSource:
 
 
 LINKED = "linked.json"
-"""What a link of a spool is named after: its time is that of the file it stands for."""
+"""A spool's links are named after this. A link has the modification time of the file that it links to."""
 _LEFT_SECONDS = 86_400.0
 _IN_MEMORY = 1 << 20
 _PIECE = 1 << 18
 
 
 def remove_left(folder: Path) -> None:
-    """Delete what spools of programs that were killed left in a folder, a day later."""
+    """Delete, after a day, what the spools of killed programs left in a folder."""
     long_ago = time.time() - _LEFT_SECONDS
     for pattern in (".index.*.tmp", f".{LINKED}.*.tmp"):
         for path in folder.glob(pattern):
             with contextlib.suppress(OSError):
                 state = path.stat()
-                # A link has the time of what it leads to, but for that of its own making.
+                # A link has the times of its target, except for ctime, which linking sets.
                 if (state.st_ctime if LINKED in path.name else state.st_mtime) < long_ago:
                     path.unlink()
 
 
 class Spool:
-    """Takes what comes from the network: in memory while it is little, then in a file that `close` deletes."""
+    """Takes bytes from the network: in memory while they are few, then in a file that `close` deletes."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is where a file is made, once there has to be one."""
+        """`folder` is where the file is made, if one is needed."""
         self._folder = folder
         self._body = bytearray()
         self._file: BinaryIO | None = None
@@ -72,7 +72,7 @@ class Spool:
         self._more = threading.Condition()
         self._taken = 0
         self.expected: int | None = None
-        """Bytes that are to come in all, as far as somebody said so; known at the end."""
+        """Bytes to come in all, None while unknown; `end` sets it."""
         self._ended = False
         self._error: P2pqwenError | None = None
 
@@ -93,7 +93,7 @@ class Spool:
 
     @property
     def taken(self) -> int:
-        """Bytes that came."""
+        """Bytes received."""
         return self._taken
 
     def _begun(self) -> BinaryIO:
@@ -106,7 +106,7 @@ class Spool:
         return self._file
 
     def link(self, path: Path) -> None:
-        """Take all of a file, by a hard link where the disk has them; raises `NotFoundError`, `DiskError`."""
+        """Take a whole file, by a hard link if the disk allows one; raises `NotFoundError`, `DiskError`."""
         with durable.disk_errors(f"keep {path}"):
             link = durable.temporary_beside(self._folder / LINKED)
             try:
@@ -114,7 +114,7 @@ class Spool:
             except FileNotFoundError as error:
                 raise NotFoundError(f"no file {path}") from error
             except OSError:
-                link.unlink(missing_ok=True)  # no such links here: a copy will do
+                link.unlink(missing_ok=True)  # no hard links here: copy instead
             else:
                 self._file, self._path = link.open("rb", buffering=0), link
                 return
@@ -122,15 +122,15 @@ class Spool:
             self.take(piece)
 
     def end(self, error: P2pqwenError | None = None) -> None:
-        """Say that nothing more comes, and why, where it was to be more."""
+        """Say that no more comes, and give the error if it ended early."""
         with self._more:
             self._ended, self._error, self.expected = True, error, self._taken
             self._more.notify_all()
 
     def following(self) -> Iterator[bytes]:
-        """Yield what comes, on another thread than gives it, while it comes.
+        """Yield what is taken, while it comes, on another thread than the one that takes it.
 
-        Raises what `end` was given, and `DiskError`.
+        Raises the error given to `end`, and `DiskError`.
         """
         at = 0
         while True:
@@ -156,13 +156,13 @@ class Spool:
             return file.read(size)
 
     def source(self) -> IndexSource:
-        """Return what came, to be read until `close`."""
+        """Return what was taken; it can be read until `close`."""
         if self._file is None or self._path is None:
             return bytes(self._body)
         return FileSource(self._path, is_ours=True)
 
     def close(self) -> None:
-        """Drop it."""
+        """Delete what was taken."""
         if self._file is not None and self._path is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -172,7 +172,7 @@ class Spool:
 
 def _write_all(file: BinaryIO, data: bytes | bytearray) -> None:
     left = memoryview(data)
-    while left:  # a file without a buffer may take less than it is given
+    while left:  # an unbuffered file may write less than it is given
         left = left[file.write(left) :]
 
 

@@ -1,10 +1,10 @@
-"""What a home keeps of its own publisher: private keys, the chain of roots, the index it published last.
+"""What a home keeps of its own publisher: private keys, the chain of roots, the index it last published.
 
 keys/<keyid>.pem       PKCS#8, mode 0600; a key whose file is not here lives elsewhere (offline, at a colleague's)
-keys/<keyid>.pub       LABEL=BASE64, what is handed to a publisher; keys that were made before that was kept have none
+keys/<keyid>.pub       LABEL=BASE64, to hand to a publisher; missing for keys made by older versions
 keys/roots.json        the chain from root 1
-keys/published.json    the last index this publisher gave out, as it was written
-keys/signed.json       position and digest of the last draft of an index that the keys here signed
+keys/published.json    the last index this publisher published, as it was written
+keys/signed.json       position and digest of the last index draft that the keys here signed
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class KeyStore:
 
     @property
     def lock_path(self) -> Path:
-        """Return the lock that is held to change keys, roots or the published index."""
+        """The lock that protects changes to keys, roots and the published index."""
         return self._home.locks / "keys.lock"
 
     @property
@@ -74,13 +74,13 @@ class KeyStore:
         durable.write(self.roots_path, json.dumps({"roots": rows}, indent=1, ensure_ascii=False).encode() + b"\n")
 
     def add_key(self, key: PrivateKey, passphrase: str | None, shown: str | None = None) -> Path:
-        """Write a private key, readable by its owner alone; encrypted unless `passphrase` is None.
+        """Write a private key that only its owner can read; encrypted unless `passphrase` is None.
 
-        `shown` is its public half as people hand it on, kept beside it.
+        `shown` is its public half in the form that people hand on. It is kept beside the key.
         """
         with durable.disk_errors(f"protect {self._home.keys}"):
             durable.make_folder(self._home.keys)
-            self._home.keys.chmod(0o700)  # one of an older version
+            self._home.keys.chmod(0o700)  # an older version made it with another mode
         path = self.key_path(key.public.keyid)
         if path.exists():
             raise UsageError(f"{path} exists already")
@@ -91,17 +91,17 @@ class KeyStore:
         return path
 
     def private_keys(self) -> list[Sha256]:
-        """Return the ids of the private keys in this home, whatever they are for."""
+        """Return the ids of the private keys in this home, whatever their role."""
         stems = sorted(path.stem for path in self._home.keys.glob("*.pem") if path.is_file())
-        return each(stems, Sha256.parse, failed=lambda *_: None)  # somebody else's file
+        return each(stems, Sha256.parse, failed=lambda *_: None)  # not one of our files
 
     def shown(self, keyid: Sha256) -> str | None:
-        """Return a key's public half as people hand it on, None where that was not kept."""
+        """Return a key's public half in the form that people hand on, None if it was not kept."""
         path = self.key_path(keyid).with_suffix(".pub")
         return durable.read(path, max_bytes=MAX_PEM_SIZE).decode(errors="replace") if path.is_file() else None
 
     def key_path(self, keyid: Sha256) -> Path:
-        """Return where a private key stands, if it is here."""
+        """Return the path of a private key, present or not."""
         return self._home.keys / f"{keyid}.pem"
 
     def has_key(self, keyid: Sha256) -> bool:
@@ -124,7 +124,7 @@ class KeyStore:
         durable.write_pieces(self.published_path, pieces_of(source))
 
     def signed(self) -> tuple[Position, Sha256] | None:
-        """Return which draft of an index was signed here last, None before the first; raises `VerificationError`."""
+        """Return the index draft that was last signed here, None before the first; raises `VerificationError`."""
         if not self._signed_path.exists():
             return None
         try:
@@ -141,7 +141,7 @@ class KeyStore:
         durable.write(self._signed_path, json.dumps(row).encode())
 
     def torrent(self, location: str) -> bytes | None:
-        """Return a published torrent by its place in the site."""
+        """Return a published torrent by its path in the site."""
         path = self._torrents / location
         return durable.read(path, max_bytes=MAX_TORRENT_BYTES) if path.exists() else None
 
@@ -165,12 +165,12 @@ class KeyStore:
 
     @property
     def roots_path(self) -> Path:
-        """Return where the publisher's chain of roots stands."""
+        """The file of the publisher's chain of roots."""
         return self._home.keys / "roots.json"
 
     @property
     def published_path(self) -> Path:
-        """Return where the index published last is remembered."""
+        """The file of the index published last."""
         return self._home.keys / "published.json"
 
     @property

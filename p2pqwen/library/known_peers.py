@@ -1,6 +1,6 @@
-"""Peers and DHT nodes that answered before: where to begin when no tracker, mirror or bootstrap host is left.
+"""Peers and DHT nodes that answered before: where to begin if no tracker, mirror or bootstrap host is left.
 
-One small file, written whole. It holds addresses only, the latest last, and is never needed: losing it costs time.
+One small file, written whole. It contains only addresses, the latest last. Losing it costs nothing but time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from p2pqwen.library import durable
 MAX_DHT_NODES = 100
 MAX_TORRENTS = 500
 MAX_PEERS = 30
-"""For each torrent."""
+"""Peers of one torrent."""
 MAX_FILE = 4 << 20
 
 UNKNOWN_ID = bytes(20)
-"""Of a DHT node that libtorrent knows: its id is not told."""
+"""The id of a DHT node from libtorrent, which does not report ids."""
 
 Address = tuple[str, int]
 
@@ -76,7 +76,7 @@ class KnownPeers:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
-        """Read, let the block edit, and write, with other processes kept out."""
+        """Read the file, let the block edit it, and write it, with other processes kept out."""
         with durable.lock(self._path.with_name(f".{self._path.name}.lock"), wait=True):
             document = self._read()
             yield document

@@ -1,7 +1,7 @@
 """Snapshots that a user trusted unverified (`--trust-unverified`), in the state store: `unverified/<snapshot>`.
 
-The record gives no leave to anything: each command needs the option again. It answers a later question: how an
-unvouched snapshot came to where other programs find it. It counts for the torrent it was said of.
+The record permits nothing: each command needs the option again. It answers a later question: how did an unvouched
+snapshot get to where other programs find it? It counts only for the torrent that was trusted.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class LiftStore:
         self._store = store
 
     def note(self, snapshot: SnapshotId, infohash: InfoHash, now: datetime) -> None:
-        """Remember that this torrent was taken for the snapshot on the user's word alone."""
+        """Record that this torrent was accepted for the snapshot on the user's word alone."""
         self._store.put(f"{_PREFIX}{snapshot}", {"infohash_v2": str(infohash.v2), "time": format_time(now)})
 
     def all(self) -> dict[SnapshotId, Sha256]:
-        """Return the v2 infohash of every torrent that was trusted so."""
+        """Return the v2 infohash of every torrent that was trusted unverified."""
         read = {SnapshotId.parse(name): _read(value) for name, value in self._store.items(_PREFIX).items()}
         return {snapshot: infohash for snapshot, infohash in read.items() if infohash is not None}
 

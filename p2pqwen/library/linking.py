@@ -1,9 +1,9 @@
 """Put a file's bytes at a second place for as little disk as the file system allows.
 
-A reflink shares blocks until one side writes, so it is always tried first. A hard link is one inode with two names:
-whoever writes through one changes the other, and its link count and change time are its owner's business too. So it is
-made only where the caller says so, which is where both names are ours (`operations.reuse.share`, the Hugging Face cache
-as a target), or where the user asked for it.
+A reflink shares blocks until one side writes, so it is always tried first. A hard link is one inode with two names: a
+write through one name changes the other, and so do its link count and change time. So one is made only if the caller
+allows it. Callers do so if both names are ours (`operations.reuse.share`, the Hugging Face cache as a target), or if
+the user asked for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NO_HARD_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTS
 
 
 class Placement(enum.StrEnum):
-    """How the bytes came to stand at the target."""
+    """How the bytes got to the target."""
 
     REFLINK = "reflink"
     HARD_LINK = "hard link"
@@ -29,10 +29,10 @@ class Placement(enum.StrEnum):
 
 
 def place(source: Path, target: Path, *, allow_hard_link: bool = False) -> Placement:
-    """Create `target` with the bytes of `source` (links followed): reflink, else hard link where allowed, else copy.
+    """Create `target` with the bytes of `source` (links followed): reflink, else hard link if allowed, else copy.
 
-    Not durably: the caller syncs a whole folder at once before it says that what is in it is complete.
-    Raises `DiskError`; an existing target is an error.
+    The result is not durable: the caller syncs a whole folder before it marks the content as complete. Raises
+    `DiskError`; an existing target is an error.
     """
     with disk_errors(f"place {target}"):
         if source.is_symlink():
@@ -48,12 +48,12 @@ def place(source: Path, target: Path, *, allow_hard_link: bool = False) -> Place
 
 
 def place_linked(source: Path, target: Path) -> Placement:
-    """Do what `place` does, with a hard link where the file system has no reflinks: both names are ours to give."""
+    """Do what `place` does, with a hard link if the file system has no reflinks; for names that are both ours."""
     return place(source, target, allow_hard_link=True)
 
 
 def shares_blocks(source: Path, folder: Path) -> bool:
-    """Tell whether a reflink of `source` can be made in `folder`, or where that would be; raises `DiskError`."""
+    """Tell whether a reflink of `source` can be made in `folder`, which may not exist yet; raises `DiskError`."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if source.stat().st_dev != existing.stat().st_dev:
         return False

@@ -1,11 +1,11 @@
-"""Move a held snapshot to another folder of the library: on one disk by renaming, else by a copy that is compared.
+"""Move a held snapshot to another library folder: by renaming on one disk, else by a copy that is read back.
 
-Until the copy is whole, read back and written out, the snapshot is where it was; then its torrent names the new place,
-and only then the old one is deleted. A crash in between leaves it at one of the two, or at both, never at none; moving
-it again ends that.
+The snapshot stays where it is until the copy is whole, read back and on the disk. Then its torrent is written at the
+new place, and only then the old copy is deleted. A crash in between leaves the snapshot at one of the places or at
+both, never at none; moving it again finishes the move.
 
-Somebody may have put files of their own into a snapshot's folder, or where it goes. Nothing but the snapshot's own
-files is deleted unless the new place has the same: the rest goes along, and what cannot stays where it is and is named.
+Users may have put other files into the snapshot's folder, or at the new place. Files that are not the snapshot's are
+deleted only if the new place has the same; otherwise they move along. What cannot move stays and is reported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A snapshot that was moved, from and to which folder of the library. `copied`: bytes; 0 where it was renamed."""
+    """A snapshot that was moved, from and to which library folder. `copied`: bytes; 0 if it was renamed."""
 
     held: HeldSnapshot
     came_from: Path
@@ -50,10 +50,10 @@ def bytes_to_copy(held: HeldSnapshot, place: LibraryFolder) -> int:
 def move(
     library: Library, held: HeldSnapshot, place: LibraryFolder, *, on_bytes: Callable[[int], object] = lambda _: None
 ) -> Moved:
-    """Move a snapshot into a folder of the library; `on_bytes` is told of what was copied.
+    """Move a snapshot into a folder of the library; `on_bytes` gets the number of bytes just copied.
 
-    Raises `DiskError` for no room or a disk that gives other bytes than it took, `LockHeldError` where somebody works
-    on the snapshot, `P2pqwenError` for one that is still being fetched.
+    Raises `DiskError` if there is no room or the disk returns other bytes than were written, `LockHeldError` if another
+    process works on the snapshot, `P2pqwenError` if it is still being fetched.
     """
     with durable.lock(library.lock_path(held.id)):
         library.require_here(held)
@@ -78,7 +78,7 @@ def move(
         left = _bring(held, place, entries, on_bytes, renames=renames)
         origin = there.folder if renames else held.folder
         if known and library.verified.unchanged(held.id, metainfo.infohash.v2, origin, files):
-            # What was verified is verified still: each byte of it was compared, and nobody wrote to it meanwhile.
+            # What was verified still is: each byte was compared, and nothing wrote to the files meanwhile.
             now = Verified.now(metainfo.infohash.v2, place.folder(held.id), files)
             library.verified.keep(held.id, now)
         _name(held, place)
@@ -90,9 +90,9 @@ def move(
 def _end_cut_off(
     library: Library, held: HeldSnapshot, place: LibraryFolder, entries: Sequence[FileEntry], *, verified: bool
 ) -> list[Left]:
-    """End moves to where a snapshot is that were cut off before the old copies were deleted.
+    """Finish earlier moves to `place` that were interrupted before the old copies were deleted.
 
-    Only where the one here is as it was `verified`, and the other is of the same torrent.
+    An old copy is deleted only if the snapshot here is as it was `verified`, and the copy is of the same torrent.
     """
     left: list[Left] = []
     for other in library.folders:
@@ -126,10 +126,10 @@ def _bring(
     *,
     renames: bool,
 ) -> list[Left]:
-    """Bring a snapshot to its new place, and return what stood there and was nobody's to delete."""
+    """Bring a snapshot to its new place; return what was there and is not ours to delete."""
     target = place.folder(held.id)
     if target.is_dir() and not _is_whole(held.folder, files) and (_is_whole(target, files) or not held.folder.exists()):
-        return []  # a move was cut off after it had renamed the folder
+        return []  # an earlier move was interrupted after it had renamed the folder
     if not held.folder.exists():
         raise DiskError(f"nothing of {held.id} is there to be moved", got=f"no {held.folder}")
     with durable.disk_errors(f"move {held.id} to {place.root}"):
@@ -142,21 +142,21 @@ def _bring(
 
 
 def _make_way(target: Path, old: Path, files: Sequence[FileEntry]) -> list[Left]:
-    """Delete what an interrupted move left at the target of a whole one; anything else there is set aside."""
+    """Clear the target: delete what an interrupted move left of the snapshot, and set anything else aside."""
     if target.is_symlink():
-        target.unlink()  # it leads to somebody's own folder
+        target.unlink()  # it leads to a folder of the user's
         return []
     if not target.exists():
         return []
     names = {one.path.text for one in files}
     if any(not (name in names or _same(target / name, old / name)) for name in below(target)):
-        return [Left(set_aside(target), "it stood where the snapshot goes, and has files that are not the snapshot's")]
+        return [Left(set_aside(target), "it was where the snapshot goes, and has files that are not the snapshot's")]
     shutil.rmtree(target)
     return []
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Tell whether two paths are files of the same bytes, or links to the same place."""
+    """Tell whether two paths are files with the same bytes, or links to the same place."""
     try:
         if one.is_symlink() or other.is_symlink():
             return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
@@ -166,7 +166,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _is_whole(folder: Path, files: Sequence[FileEntry]) -> bool:
-    """Tell whether a folder has these files, each as large as it must be."""
+    """Tell whether a folder has all these files, each with its full size."""
     try:
         return all((folder / one.path.text).stat().st_size == one.size for one in files)
     except OSError:
@@ -176,7 +176,7 @@ def _is_whole(folder: Path, files: Sequence[FileEntry]) -> bool:
 def _staged(
     held: HeldSnapshot, place: LibraryFolder, files: Sequence[FileEntry], on_bytes: Callable[[int], object]
 ) -> Path:
-    """Copy a snapshot to where one is made, on the disk of its new place, and write it out."""
+    """Copy a snapshot to the staging folder on the disk of its new place, and sync it."""
     staged = place.staged(held.id)
     with durable.disk_errors(f"copy {held.id} to {place.root}"):
         if staged.exists():
@@ -190,7 +190,7 @@ def _staged(
 
 
 def _copy(source: Path, target: Path, on_bytes: Callable[[int], object]) -> None:
-    """Copy a file with its time, and read the copy back; raises `DiskError` where it is another one."""
+    """Copy a file with its times, and read the copy back; raises `DiskError` if it differs."""
     before = source.stat()
     if not clone(source, target):
         took, gives = hashlib.sha256(), hashlib.sha256()
@@ -205,12 +205,12 @@ def _copy(source: Path, target: Path, on_bytes: Callable[[int], object]) -> None
             while block := reader.read(_BLOCK):
                 gives.update(block)
         if took.digest() != gives.digest():
-            raise DiskError(f"the disk of {target} gives other bytes than it took", hint="look at it: `smartctl -a`")
+            raise DiskError(f"the disk of {target} returns other bytes than it took", hint="look at it: `smartctl -a`")
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _name(held: HeldSnapshot, place: LibraryFolder) -> None:
-    """Write the marker, the torrent and its seal at the new place, with the torrent's time: it says since when."""
+    """Write the marker, the torrent and its seal at the new place. The torrent keeps its time: when it was added."""
     torrent, marker = place.torrent_path(held.id), held.torrent_path.with_suffix(".partial")
     if marker.exists():
         durable.write(place.marker(held.id), durable.read(marker, max_bytes=1 << 20), mode=durable.SHARED)
@@ -226,9 +226,9 @@ def _name(held: HeldSnapshot, place: LibraryFolder) -> None:
 
 
 def _leave(snapshot: SnapshotId, source: LibraryFolder, place: LibraryFolder, files: Sequence[FileEntry]) -> list[Left]:
-    """Delete a snapshot at its old place, and take along what else is in its folder; return what could not be.
+    """Delete a snapshot at its old place, and move the other files in its folder along; return what could not move.
 
-    The torrent is deleted before the files, so that what is left is no snapshot.
+    The torrent is deleted before the files, so that what remains is not a snapshot.
     """
     folder, target = source.folder(snapshot), place.folder(snapshot)
     taken: list[str] = []
@@ -249,7 +249,7 @@ def _leave(snapshot: SnapshotId, source: LibraryFolder, place: LibraryFolder, fi
 
 
 def _take_along(path: Path, target: Path, place: LibraryFolder) -> Left | None:
-    """Put somebody's own file, or link, to where the snapshot is now, unless another stands there."""
+    """Copy a file or link that is not the snapshot's to the new place, unless another file is there."""
     try:
         if os.path.lexists(target):
             return None if _same(path, target) else Left(path, f"another file is at {target}")
@@ -259,7 +259,7 @@ def _take_along(path: Path, target: Path, place: LibraryFolder) -> Left | None:
                 target.symlink_to(path.readlink())
                 return None
             if not path.is_file():
-                return Left(path, "it is no file, folder or link")
+                return Left(path, "it is not a file, folder or link")
             place.require_room(path.stat().st_size)
             coming = durable.temporary_beside(target, shared=True)
             try:

@@ -1,7 +1,7 @@
-"""Deletes a snapshot's own files in a folder, and nothing else: somebody may have put files of their own there.
+"""Delete a snapshot's own files in a folder, and nothing else: users may have put other files there.
 
-Where any of those stay, the folder is marked (`<commit>.left`): it holds no snapshot and is raw material for none, so
-whatever begins the snapshot there once more sets it aside first.
+If any of those stay, the folder is marked (`<commit>.left`). A marked folder holds no snapshot, and its files are not
+reused: the next attempt to make or fetch the snapshot there sets it aside first.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What stays where it was, and why."""
+    """A path that was not deleted or moved, and why."""
 
     path: Path
     reason: str
 
 
 def below(folder: Path) -> Iterator[str]:
-    """Yield whatever is below a folder and is no folder, by its path there; no link is followed. Raises `OSError`."""
+    """Yield the relative path of everything below a folder except folders; links are not followed. Raises `OSError`."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -46,11 +46,11 @@ def delete_own(
     take: Callable[[str], Left | None],
     release: Callable[[], None],
 ) -> tuple[Left, ...]:
-    """Delete files of these names in a snapshot's folder, and the folders that are empty then; return what stays.
+    """Delete the files of these names in a snapshot's folder, and folders that are then empty; return what stays.
 
-    `take` is asked about everything else, and once more before that is deleted: None where it may be. `release` is
-    called once the first answers are there and before anything is deleted: from then on it is no snapshot. Raises
-    `DiskError`.
+    `take` is asked about every other file, and again just before that file is deleted: None if it may be deleted.
+    `release` is called after the first answers and before anything is deleted: from then on the folder holds no
+    snapshot. Raises `DiskError`.
     """
     folder = place.folder(snapshot)
     with durable.disk_errors(f"look into {folder}"):
@@ -61,7 +61,7 @@ def delete_own(
     release()
     with durable.disk_errors(f"remove {folder}"):
         if folder.is_symlink():
-            folder.unlink()  # to somebody's own folder, which stays
+            folder.unlink()  # it leads to a folder of the user's, which stays
         for name in found:
             if name in left:
                 continue
@@ -77,7 +77,7 @@ def delete_own(
 
 
 def set_aside_left(place: LibraryFolder, snapshot: SnapshotId) -> None:
-    """Give way to a snapshot that is begun where files of somebody's own were left. Raises `DiskError`."""
+    """Set a marked folder aside, for a snapshot that is begun there again; raises `DiskError`."""
     folder, marker = place.folder(snapshot), place.left_marker(snapshot)
     if not marker.exists() or place.torrent_path(snapshot).exists():
         return
@@ -87,17 +87,17 @@ def set_aside_left(place: LibraryFolder, snapshot: SnapshotId) -> None:
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a folder to a free name beside it, and return that; raises `DiskError`."""
+    """Rename a folder to a free name beside it, and return the new path; raises `DiskError`."""
     aside = next(path for number in count(1) if not os.path.lexists(path := Path(f"{folder}.aside-{number}")))
     durable.rename(folder, aside, shared=True)
     return aside
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
-    """Remove the folders below a folder, itself, and the two above it, as far as they are empty."""
+    """Remove the empty folders below a folder, then itself and the 2 above it, if they are empty."""
     if folder.is_dir():
         for here, _, _ in os.walk(folder, topdown=False):
-            with suppress(OSError):  # it holds something
+            with suppress(OSError):  # not empty
                 Path(here).rmdir()
     for parent in (folder.parent, folder.parent.parent):
         if parent != root and parent.is_dir():

@@ -2,7 +2,7 @@
 
     pointers/<publisher id>/<target>.item     one item, bencoded, for each place in the DHT
 
-They hold no secret: whoever has one can put it again, and only the key's owner can make a newer one.
+They are not secret: anyone who has one can put it again, and only the key's owner can make a newer one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PointerStore:
         self._home = home
 
     def items(self, publisher: Sha256) -> list[MutableItem]:
-        """Return a publisher's items, the highest sequence number first; damaged ones are passed over."""
+        """Return a publisher's items, the highest sequence number first; damaged ones are skipped."""
         folder = self._home.pointers / str(publisher)
         found = []
         for path in sorted(folder.glob("*.item"))[: 2 * MAX_ITEMS] if folder.is_dir() else ():
@@ -40,7 +40,7 @@ class PointerStore:
         return next((item for item in self.items(publisher) if item.address == address), None)
 
     def keep(self, publisher: Sha256, item: MutableItem) -> bool:
-        """Keep an item unless one as new is kept already; tell whether it was new. Raises `DiskError`."""
+        """Keep an item unless one at least as new is kept; tell whether it was new. Raises `DiskError`."""
         with durable.lock(self._home.locks / f"pointers-{publisher}.lock", wait=True):
             before = self.get(publisher, item.address)
             if before is not None and before.sequence >= item.sequence:

@@ -1,8 +1,8 @@
 """Hash runs of large files for another process: `python -m p2pqwen.library.run_child`, which `run_process` starts.
 
-It is asked and answers as `hash_child` says: each request is a `Run` and what of it is wanted (`Wish`). The answer has,
-where they are wanted, the v1 hashes of the run's pieces, 20 bytes each, then their rows of the piece layer, 32 bytes
-each; and after the last run of a file that is digested as a whole, its SHA-256. It imports little, since it is started
+Requests and answers are those of `hash_child`. Each request is a `Run` and a `Wish`. The answer contains, if they are
+wished for, the v1 hashes of the run's pieces, 20 bytes each, then their rows of the piece layer, 32 bytes each. After
+the last run of a file that is digested as a whole, its SHA-256 follows. The module imports little, since it is started
 for one command.
 """
 
@@ -23,7 +23,7 @@ READ_SIZE = 256 * 1024
 
 
 class Run(NamedTuple):
-    """Some whole pieces of a file, which is as it was when its reader opened it: see `identity`. Bytes all.
+    """Some whole pieces of a file, from byte `start` to `stop`; the file must still have this `identity`.
 
     `path` is text (`os.fsdecode`).
     """
@@ -36,19 +36,19 @@ class Run(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What of a run is wanted: the hashes of its pieces; and that it is the next part of a file digested as a whole."""
+    """What to return for a run: `pieces`, its hashes; `whole`, it is the next part of a file digested as a whole."""
 
     pieces: bool
     whole: bool
 
 
 def identity(stat: os.stat_result) -> tuple[int, ...]:
-    """Return what a file that was not changed keeps: inode, device, size in bytes, modification time in ns."""
+    """Return what stays the same in an unchanged file: inode, device, size in bytes, modification time in ns."""
     return stat.st_ino, stat.st_dev, stat.st_size, stat.st_mtime_ns
 
 
 def hash_run(run: Run) -> FileHashes:
-    """Read a run and return its hashes, those of a file that is only this; raises `OSError`, `OtherFileError`."""
+    """Read a run and return its hashes, as if it were a whole file; raises `OSError`, `OtherFileError`."""
     hasher = PieceHasher(run.piece_length, padded=False)
     with _opened(run) as file:
         for chunk in _read(file, run):
@@ -57,16 +57,16 @@ def hash_run(run: Run) -> FileHashes:
 
 
 class Answers:
-    """What the process knows between two requests: the SHA-256 of the file that it digests, as far as it has come."""
+    """The state kept between requests: the SHA-256 of the file being digested, up to the last run."""
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
         self._at = 0
 
     def answer(self, run: Run, wish: Wish) -> bytes:
-        """Return an answer as it is sent; raises `OSError`, and `OtherFileError` where the file is not that of before.
+        """Return the answer in the form in which it is sent; raises `OSError`, and `OtherFileError` for a changed file.
 
-        The runs of one file follow one another; with one that starts at 0 the next begins.
+        The runs of one file follow one another. A run that starts at 0 begins the next file.
         """
         hasher = PieceHasher(run.piece_length, padded=False) if wish.pieces else None
         if wish.whole and run.start == 0:

@@ -1,7 +1,7 @@
-"""Processes that hash runs of files (`run_child`): the few of them that this one keeps from one run to the next.
+"""Processes that hash runs of files (`run_child`): a few, which this process keeps from one run to the next.
 
-On threads of one interpreter each hash of 16 KiB gives up its lock and waits for it again, and two such threads spend a
-sixth of both cores on that [measured]; a process of its own has a lock of its own.
+Threads of one interpreter release its lock for each hash of 16 KiB and wait to take it again. Two such threads were
+measured to spend a sixth of both cores on that. A process has an interpreter lock to itself.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from p2pqwen.torrent.merkle import HASH_SIZE
 from p2pqwen.torrent.piece_hasher import V1_SIZE, FileHashes
 
 MAX_PROCESSES = 8
-"""Each is 14 MB of memory."""
+"""Each takes 14 MB of memory."""
 
 
 class RunProcess(HashProcess):
-    """One process, which hashes one run after another. Its methods raise `OSError` if it does not answer."""
+    """A process that hashes one run after another. Methods raise `OSError` if it does not answer."""
 
     def __init__(self) -> None:
         """Start it; raises `OSError`."""
@@ -29,11 +29,11 @@ class RunProcess(HashProcess):
     def hash(self, run: Run) -> FileHashes:
         """Return the hashes of a run."""
         hashes = self._ask(run, Wish(pieces=True, whole=False))[0]
-        assert hashes is not None  # noqa: S101 - it was wished for
+        assert hashes is not None  # noqa: S101 - the wish asks for them
         return hashes
 
     def digest(self, run: Run, *, pieces: bool, last: bool) -> tuple[FileHashes | None, bytes]:
-        """Take the next run of a file that is digested as a whole; return its hashes, and if `last` the SHA-256."""
+        """Hash the next run of a file that is digested as a whole; return its hashes, and if `last` the SHA-256."""
         return self._ask(run, Wish(pieces, whole=True), HASH_SIZE if last else 0)
 
     def _ask(self, run: Run, wish: Wish, more: int = 0) -> tuple[FileHashes | None, bytes]:
@@ -46,7 +46,7 @@ class RunProcess(HashProcess):
 
 
 class RunProcesses:
-    """Started as they are needed, at most `MAX_PROCESSES`, kept for the next who needs one, and ended together."""
+    """A pool of at most `MAX_PROCESSES`: started on demand, reused, and ended together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,14 +55,14 @@ class RunProcesses:
         self._none_here = False
 
     def hash(self, run: Run) -> FileHashes:
-        """Hash a run in a process that is free, else in this one; raises `OSError` where the file cannot be read."""
+        """Hash a run in a free process, else in this one; raises `OSError` if the file cannot be read."""
         if (process := self.take()) is None:
             return hash_run(run)
         try:
             hashes = process.hash(run)
         except OSError:
             self.end(process)
-            return hash_run(run)  # raises what the process met, if that was the file
+            return hash_run(run)  # raises the same error, if the file is the reason
         except BaseException:
             self.end(process)
             raise
@@ -70,7 +70,7 @@ class RunProcesses:
         return hashes
 
     def take(self) -> RunProcess | None:
-        """Return a process that is to be given back, or ended; None where none can be had."""
+        """Return a process, to pass to `give_back` or `end`; None if there is none."""
         with self._lock:
             if self._none_here or self._taken >= MAX_PROCESSES:
                 return None
@@ -86,13 +86,13 @@ class RunProcesses:
             return None
 
     def give_back(self, process: RunProcess) -> None:
-        """Keep a process that was taken and has answered."""
+        """Put back a process that has answered."""
         with self._lock:
             self._taken -= 1
             self._free.append(process)
 
     def end(self, process: RunProcess) -> None:
-        """End a process that was taken. One that never answered, whatever the file was, is the last that is tried."""
+        """End a process that was taken. If it never answered, whatever the file, no other is started."""
         useless = not process.has_answered and not process.could_not_read()
         with self._lock:
             self._taken -= 1
@@ -100,7 +100,7 @@ class RunProcesses:
         process.close()
 
     def close(self) -> None:
-        """End those that are free."""
+        """End the free processes."""
         with self._lock:
             ended, self._free = self._free, []
         for process in ended:

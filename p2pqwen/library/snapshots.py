@@ -1,27 +1,27 @@
 """The library: the snapshots a node holds, and the only code that installs, completes or removes one.
 
     library/<org>/<model>/<commit>/…         the payload
-    library/<org>/<model>/<commit>.torrent   its torrent; the snapshot is held once this file stands
+    library/<org>/<model>/<commit>.torrent   its torrent; the snapshot is held once this file exists
     library/<org>/<model>/<commit>.torrent.sha256   its SHA-256, as `sha256sum -c` reads it
-    library/<org>/<model>/<commit>.partial   while not every file is there: which files are wanted, and why not all
+    library/<org>/<model>/<commit>.partial   while files are missing: which files are wanted, and why not all
 
-`library/` is the home's own folder; each folder of `[library] folders`, on whatever disk, looks the same
+`library/` is the home's own folder. Each folder of `[library] folders`, on whatever disk, has the same layout
 (`library.folders`). A snapshot is in one of them, whole.
 
-Order of writes: a preserved snapshot is renamed into place and then gets its torrent; a fetched one gets its marker,
-then its torrent, and loses the marker when everything wanted is verified. So a crash leaves a folder without a torrent
-(not held; taken back to staging by the next try) or a marker (incomplete; the next fetch goes on), never a wrong
-"complete". `install` and `finish` say "complete". They write the payload and its folders out to the disk before they
-do: a power cut must not leave a torrent that stands for files of zeros. Whatever makes a snapshot complete or partial
-hands over how its files looked when they were verified (`library.verified`), and that is written first; `Library.state`
-says `changed` where they look otherwise now.
+Order of writes: a preserved snapshot is renamed into place, then gets its torrent. A fetched one gets its marker, then
+its torrent, and loses the marker when everything wanted is verified. So a crash leaves either a folder without a
+torrent (not held; the next attempt takes it back to staging) or a marker (incomplete; the next fetch resumes), never a
+wrong "complete". `install` and `finish` mark a snapshot as complete. They sync the payload and its folders first,
+because a power cut must not leave a torrent beside files of zeros. They also get the looks of the files at the time
+they were verified (`library.verified`), and write those first; `Library.state` returns `changed` if the files look
+different now.
 
-A folder without a torrent may have come of anything: of a stranger's link that claimed the same commit, say. So it is
-raw material. What has no place in the snapshot that is made there is deleted when that is begun (`make_folder`,
-`stage`), and `install` lets nothing through that was not verified.
+A folder without a torrent may come from anywhere, such as a stranger's link that claimed the same commit. So its files
+are only raw material. Files that do not belong to the snapshot are deleted when it is begun there (`make_folder`,
+`stage`), and `install` accepts only verified files.
 
-A held snapshot keeps its infohash and its proof: no torrent of another infohash, and none without the proof, is ever
-written in its place, whoever says that it is of the same commit. Only `remove` makes room for it.
+A held snapshot keeps its infohash and its proof. It is never replaced by a torrent of another infohash, nor by one
+without the proof, even if that claims the same commit. Only `remove` makes room for another.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ from p2pqwen.values.strict_json import JsonValue
 MAX_MARKER_SIZE = 1 << 20
 MAX_GLOBS = 10_000
 _GONE = -2
-_TIME_SETTLES = 2_000_000_000  # nanoseconds, more than any file system's clock is coarse
+_TIME_SETTLES = 2_000_000_000  # nanoseconds: coarser than the timestamps of any file system
 Row = TypeVar("Row")
 _TORRENT_NAME = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
 
@@ -75,7 +75,7 @@ class State(enum.StrEnum):
     COMPLETE = "complete"
     PARTIAL = "partial"  # the files chosen with --include are here and verified
     INCOMPLETE = "incomplete"  # a fetch that has not finished
-    CHANGED = "changed"  # was complete or partial; its files look otherwise than when they were verified
+    CHANGED = "changed"  # was complete or partial; its files look different from when they were verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +90,21 @@ class HeldSnapshot:
     reader: TorrentReader = field(default_factory=TorrentReader, repr=False, compare=False)
 
     def torrent_damage(self) -> tuple[Sha256 | None, Sha256] | None:
-        """Return the SHA-256 its torrent was written with, and that of now, where the two differ; raises `DiskError`.
+        """Return the SHA-256 that its torrent was written with and the current one, if they differ; raises `DiskError`.
 
-        Not every bit of a torrent is covered by a hash or a signature: its web seeds, for one, are not.
+        Hashes and signatures do not cover every bit of a torrent. They do not cover its web seeds, for example.
         """
         try:
             sealed = durable.read(seal_of(self.torrent_path), max_bytes=MAX_MARKER_SIZE)
         except NotFoundError:
-            return None  # of an older version, or a crash came between the two
+            return None  # from an older version, or a crash came between the two writes
         got = Sha256.of(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
         return None if sealed == _sealing(self.torrent_path, got) else (_sealed_digest(sealed), got)
 
     def require_torrent(self, metainfo: Metainfo) -> None:
-        """Raise `VerificationError` where the snapshot here, whole or not, is of another torrent: it stays as it is.
+        """Raise `VerificationError` if the snapshot here, whole or not, is of another torrent; it stays as it is.
 
-        A torrent that cannot be read is no obstacle: it is told of elsewhere, and replaced.
+        An unreadable torrent is no obstacle: it is reported elsewhere, and replaced.
         """
         with suppress(FormatError, NotFoundError):
             stored = self.metainfo()
@@ -117,28 +117,28 @@ class HeldSnapshot:
                 )
 
     def wants(self, path: RepoPath) -> bool:
-        """Tell whether a file is one of those to have: of a partial snapshot, one that was chosen."""
+        """Tell whether a file is wanted: in a partial snapshot, whether it was chosen."""
         return self.selected is None or any(fnmatch.fnmatchcase(path.text, glob) for glob in self.selected)
 
     def held_bytes(self, metainfo: Metainfo) -> int:
-        """Return the bytes of the files to have; while they are being fetched, about as many as are on the disk."""
+        """Return the bytes of the wanted files; during a fetch, roughly the bytes on the disk."""
         if self.state is not State.INCOMPLETE:
             return self.wanted_bytes(metainfo)
         files = [file for file in metainfo.files if self.wants(file.path)]
         return sum(min(file.size, allocated(self.folder / file.path.text)) for file in files)
 
     def wanted_bytes(self, metainfo: Metainfo) -> int:
-        """Return the bytes of the files to have, whether they are all there or not."""
+        """Return the bytes of the wanted files, present or not."""
         return sum(file.size for file in metainfo.files if self.wants(file.path))
 
     def metainfo(self) -> Metainfo:
-        """Read its torrent, not what it says of itself; raises `FormatError`, `DiskError`."""
+        """Read its torrent, but do not check what it claims; raises `FormatError`, `DiskError`."""
         return self.reader.metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
 
     def torrent(self, keys: Mapping[Sha256, PublicKey] = NO_KEYS) -> CheckedTorrent:
         """Read and check its torrent, and try its signatures with these keys.
 
-        Raises `VerificationError` where torrent and manifest contradict each other, `FormatError`, `DiskError`.
+        Raises `FormatError`, `DiskError`, and `VerificationError` if torrent and manifest contradict each other.
         """
         return self.reader.torrent(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES), keys)
 
@@ -165,18 +165,18 @@ class Library:
 
     @property
     def folders(self) -> tuple[LibraryFolder, ...]:
-        """The folders whose disks are connected; each knows its room and its reserve."""
+        """The folders whose disks are connected."""
         return self._folders.present()
 
     @property
     def missing_folders(self) -> tuple[LibraryFolder, ...]:
-        """The folders whose disks are not here."""
+        """The folders whose disks are not connected."""
         here = self.folders
         return tuple(one for one in self._folders.all if one not in here)
 
     @property
     def room(self) -> int:
-        """The bytes that may be written in all, one figure for each disk; raises `DiskError`."""
+        """The bytes that may be written in all, counting each disk once; raises `DiskError`."""
         return self._folders.room(self.claimed)
 
     def contains(self, path: Path) -> bool:
@@ -184,7 +184,7 @@ class Library:
         return any(path.resolve().is_relative_to(one.root.resolve()) for one in self._folders.all)
 
     def away(self) -> list[AwaySnapshot]:
-        """Return the snapshots whose disks are not here, ordered like `all`."""
+        """Return the snapshots whose disks are not connected, ordered like `all`."""
         found = [one for one in self._folders.away() if self._holder(one.id) is None]
         return sorted(found, key=lambda one: one.id)
 
@@ -193,29 +193,29 @@ class Library:
         self._folders.forget(snapshot)
 
     def is_here(self, held: HeldSnapshot) -> bool:
-        """Tell whether the disk of a snapshot is here."""
+        """Tell whether the disk of a snapshot is connected."""
         return any(held.folder.is_relative_to(one.root) for one in self.folders)
 
     def require_here(self, held: HeldSnapshot) -> None:
-        """Raise `AwayError` when the disk of a snapshot has gone: its files are not missing."""
+        """Raise `AwayError` if the disk of a snapshot is not connected: its files are not missing."""
         if not self.is_here(held):
             raise AwayError(held.id, held.folder)
 
     def folder(self, snapshot: SnapshotId) -> Path:
-        """Return where the payload stands, or would stand in the home's own folder."""
+        """Return the folder of the payload; if there is none yet, its path in the home's own folder."""
         return (self._place(snapshot) or self._main).folder(snapshot)
 
     def torrent_path(self, snapshot: SnapshotId) -> Path:
-        """Return where the torrent stands, or would stand in the home's own folder."""
+        """Return the path of the .torrent file; if there is none yet, its path in the home's own folder."""
         return (self._place(snapshot) or self._main).torrent_path(snapshot)
 
     def require_room(self, path: Path, size: int) -> None:
-        """Refuse with `DiskError` when `size` bytes do not fit, beside the reserve, in the folder around `path`."""
+        """Raise `DiskError` if `size` bytes, plus the reserve, do not fit in the library folder of `path`."""
         place = next((one for one in self.folders if path.is_relative_to(one.root)), self._main)
         place.require_room(size, claimed=self.claimed(place, besides=path))
 
     def lock_path(self, snapshot: SnapshotId) -> Path:
-        """Return the lock that is held to change this snapshot."""
+        """Return the lock that protects changes to this snapshot."""
         return self._home.locks / f"{file_stem(snapshot)}.lock"
 
     def all(self) -> list[HeldSnapshot]:
@@ -231,9 +231,9 @@ class Library:
         return list(last.held)
 
     def find(self, repo: RepoId, commit: CommitId | None = None) -> HeldSnapshot:
-        """Return one held snapshot; raises `NotFoundError`, or `P2pqwenError` where the commit must be named.
+        """Return one held snapshot; raises `NotFoundError`, or `P2pqwenError` if the commit must be named.
 
-        `AwayError` when it is on a disk that is not connected.
+        Raises `AwayError` if it is on a disk that is not connected.
         """
         held = {one.id: one for one in self.of_repo(repo) if commit in {None, one.id.commit}}
         if not held:
@@ -268,7 +268,7 @@ class Library:
         return self._read(place, place.torrent_path(snapshot), snapshot.repo)
 
     def of_commit(self, commit: CommitId) -> list[HeldSnapshot]:
-        """Return the held snapshots of a commit: anybody may say that a commit is of any repository."""
+        """Return the held snapshots of a commit, in any repository: anyone can claim a commit for any repository."""
         return [held for held in self.all() if held.id.commit == commit]
 
     def make_folder(
@@ -278,9 +278,9 @@ class Library:
         needed: Callable[[Path], int],
         beside: Path | None = None,
     ) -> Path:
-        """Return the folder into which this snapshot is fetched, chosen as `LibraryFolders.choose` says, and made.
+        """Make and return the folder into which to fetch this snapshot, chosen by `LibraryFolders.choose`.
 
-        While it is not held, nothing but `files` is left there.
+        If the snapshot is not held, everything in the folder except `files` is deleted.
         """
         place = self._choose(snapshot, needed, beside)
         folder = place.folder(snapshot)
@@ -299,9 +299,9 @@ class Library:
         *,
         files: Iterable[RepoPath] | None = None,
     ) -> Path:
-        """Return the folder in which this snapshot is made; what an interrupted try left of `files` (None: all) stays.
+        """Return the folder in which to make this snapshot; `files` (None: all) of an interrupted attempt are kept.
 
-        A new one is begun where `LibraryFolders.choose` says.
+        `LibraryFolders.choose` chooses where to begin a new one.
         """
         place = self._choose(snapshot, needed, beside)
         staged, orphan = place.staged(snapshot), place.folder(snapshot)
@@ -309,7 +309,7 @@ class Library:
         with durable.disk_errors(f"create {staged}"):
             for path in (staged, orphan):
                 if path.is_symlink() and not place.torrent_path(snapshot).exists():
-                    path.unlink()  # it leads to somebody's own folder
+                    path.unlink()  # it leads to a folder of the user's
         if orphan.is_dir() and not place.torrent_path(snapshot).exists() and not staged.exists():
             durable.rename(orphan, staged, shared=True)  # a crash between `install`'s two steps
         with durable.disk_errors(f"create {staged}"):
@@ -319,28 +319,28 @@ class Library:
         return staged
 
     def _make(self, folder: Path) -> None:
-        """Make a folder for payload, which may be shared; the home around it may not."""
+        """Make a folder for payload, which others may read; the home around it stays private."""
         durable.make_folder(self._home.root)
         durable.make_folder(folder, shared=True)
 
     def staged(self, snapshot: SnapshotId) -> Path:
-        """Return where this snapshot is made, or would be; nothing is created."""
+        """Return the path of the folder in which to make this snapshot; nothing is created."""
         return (self._place(snapshot) or self._main).staged(snapshot)
 
     def other_stages(self, snapshot: SnapshotId) -> list[Path]:
-        """Return where other commits of this repository were begun and not finished."""
+        """Return the folders of other commits of this repository that were begun and not finished."""
         staged = [path for one in self.folders for path in one.staged_of(snapshot.repo).glob("?" * 40)]
         return sorted(path for path in staged if path.name != str(snapshot.commit))
 
     def discard_stage(self, snapshot: SnapshotId) -> None:
-        """Remove what was staged for this snapshot."""
+        """Remove this snapshot's staging folder."""
         for one in self.folders:
             _remove_folder(one, one.staged(snapshot))
 
     def install(self, snapshot: SnapshotId, torrent: CheckedTorrent, verified: Verified) -> HeldSnapshot:
-        """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`, or as `begin`.
+        """Move a verified staged snapshot into the library and write its torrent; raises `DiskError`, or as `begin`.
 
-        What else was staged is deleted: it is nobody's. So is what unfinished tries left where it goes.
+        Anything else that was staged is deleted. So is what unfinished attempts left at the target.
         """
         admitted = self._admit(snapshot, torrent)
         staged = self.stage(snapshot, files=verified.looks)
@@ -351,7 +351,7 @@ class Library:
         return self._enter(admitted)
 
     def make_way(self, snapshot: SnapshotId) -> None:
-        """Delete what unfinished tries left where a staged snapshot goes; of one that is held, nothing."""
+        """Delete what unfinished attempts left at a staged snapshot's target; nothing if the snapshot is held."""
         if self._holder(snapshot) is None:
             place = self._here(snapshot)
             set_aside_left(place, snapshot)
@@ -361,7 +361,7 @@ class Library:
     def begin(self, snapshot: SnapshotId, torrent: CheckedTorrent, selected: tuple[str, ...] | None) -> HeldSnapshot:
         """Enter a snapshot that is about to be fetched: incomplete until `finish`.
 
-        Raises `VerificationError` where it is held from a torrent of another infohash, or from one that proves more.
+        Raises `VerificationError` if it is held from a torrent of another infohash, or from one that proves more.
         """
         admitted = self._admit(snapshot, torrent)
         self._mark(snapshot, State.INCOMPLETE, selected)
@@ -370,7 +370,7 @@ class Library:
     def finish(
         self, snapshot: SnapshotId, torrent: CheckedTorrent, selected: tuple[str, ...] | None, verified: Verified
     ) -> HeldSnapshot:
-        """Say that everything wanted is here and verified: complete, or partial where files were chosen.
+        """Mark the snapshot as complete, or as partial if files were chosen: everything wanted is verified.
 
         Raises as `begin` does, before anything is written.
         """
@@ -387,11 +387,10 @@ class Library:
         return self._read(place, place.torrent_path(snapshot), snapshot.repo)
 
     def state(self, held: HeldSnapshot, infohash: Sha256, size: int) -> State:
-        """Return the state of a snapshot by what its files look like now.
+        """Return the state of a snapshot by how its files look now.
 
-        `infohash` (v2) and `size` (bytes of all its files) are its torrent's.
-
-        It asks the file system about every file: for people and scrubbing, not for every turn of a node.
+        `infohash` (v2) and `size` (bytes of all its files) are its torrent's. This asks the file system about every
+        file: use it for people and for scrubbing, not in every round of a node.
         """
         if held.state is State.INCOMPLETE:
             return held.state
@@ -402,22 +401,22 @@ class Library:
         return held.state if whole and known is not None and known.same_content(held.folder) else State.CHANGED
 
     def scratch(self, snapshot: SnapshotId) -> Path:
-        """Return the folder for what is on its way into this snapshot's own; its user empties it."""
+        """Return the folder for data on its way into this snapshot's folder; the caller empties it."""
         return self._here(snapshot).staging / f".{file_stem(snapshot)}"
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: CheckedTorrent) -> None:
-        """Write a torrent with more signatures or seeds over the old one.
+        """Overwrite the torrent with one that has more signatures or seeds.
 
-        Raises as `begin` does, and `NotFoundError` where the snapshot is not held any more.
+        Raises as `begin` does, and `NotFoundError` if the snapshot is no longer held.
         """
         if self._holder(snapshot) is None:
             raise NotFoundError(f"{snapshot} is no longer in the library")
         self._write_torrent(self._admit(snapshot, torrent))
 
     def remove(self, held: HeldSnapshot) -> tuple[Left, ...]:
-        """Delete a snapshot; the torrent goes first, so that half a removal is no longer "held".
+        """Delete a snapshot; the torrent goes first, so that an interrupted removal leaves no held snapshot.
 
-        Its own files alone: what somebody else put into its folder stays there, and is returned.
+        Only its own files are deleted: other files in its folder stay, and are returned.
         """
         with durable.lock(self.lock_path(held.id)):
             self.require_here(held)
@@ -438,7 +437,7 @@ class Library:
         return left
 
     def _own_names(self, held: HeldSnapshot) -> frozenset[str]:
-        """Return the paths of a snapshot's files: those of its torrent, and those that were verified here."""
+        """Return the paths of a snapshot's files: those in its torrent, and those that were verified here."""
         known = self.verified.of(held.id)
         names = {path.text for path in known.looks} if known is not None else set[str]()
         with suppress(FormatError, NotFoundError):
@@ -446,7 +445,7 @@ class Library:
         return frozenset(names)
 
     def remember(self, held: Iterable[HeldSnapshot] | None = None) -> None:
-        """Write down what is on the connected disks (`held`: what `all` just gave), for when one is gone."""
+        """Write down what is on the connected disks (`held`: what `all` just returned), for when one is gone."""
         folders = self.folders
         if len(folders) == 1 and folders[0].main:
             return
@@ -467,9 +466,9 @@ class Library:
         self.torrents.remember(admitted.data, admitted.torrent)
 
     def _admit(self, snapshot: SnapshotId, torrent: CheckedTorrent) -> _Admitted:
-        """Let a torrent in; raises `VerificationError` where an undamaged one stands that is another, or proves more.
+        """Admit a torrent; raises `VerificationError` if an undamaged one is held that differs or proves more.
 
-        One that cannot be read is no obstacle.
+        An unreadable torrent is no obstacle.
         """
         held = self.get(snapshot)
         if held is not None and held.torrent_damage() is None:
@@ -478,7 +477,7 @@ class Library:
         return _Admitted(snapshot, torrent, torrent.metainfo.encode())
 
     def _place(self, snapshot: SnapshotId) -> LibraryFolder | None:
-        """Return the folder that holds a snapshot, or else the one where it was begun."""
+        """Return the folder that holds a snapshot, else the one in which it was begun."""
         if (holder := self._holder(snapshot)) is not None:
             return holder
         here = self.folders
@@ -487,7 +486,7 @@ class Library:
         return next((one for one in here if one.folder(snapshot).is_dir() or one.staged(snapshot).is_dir()), None)
 
     def claimed(self, place: LibraryFolder, besides: Path | None = None) -> int:
-        """Return the bytes that unfinished fetches, but the one at `besides`, have still to write in a folder."""
+        """Return the bytes that unfinished fetches, except the one at `besides`, will still write in a folder."""
         unfinished = [one for one in self._scan(place) if one.state is State.INCOMPLETE and one.folder != besides]
         return sum(map(_outstanding, unfinished))
 
@@ -509,7 +508,7 @@ class Library:
         )
 
     def _scan(self, place: LibraryFolder, times: list[tuple[str, int]] | None = None) -> Iterator[HeldSnapshot]:
-        """Go through what a folder holds; `times` takes every folder that was read, with its time then."""
+        """Yield what a folder holds; append every folder that was read to `times`, with its time."""
         times = [] if times is None else times
         for kind in RepoKind:
             parent = str(place.root.joinpath(*kind_parts(kind)))
@@ -526,7 +525,7 @@ class Library:
     def _orgs_in(self, parent: str, kind: RepoKind) -> _Listing[tuple[str, Owner]]:
         def read() -> Iterator[tuple[str, Owner]]:
             for folder in _folders_in(parent):
-                with suppress(FormatError):  # somebody else's folder, or that of a kind
+                with suppress(FormatError):  # not an organisation: a user's folder, or that of a kind
                     yield folder, Owner(os.path.basename(folder), kind)  # noqa: PTH119 - quick, as `os.stat` below
 
         return _if_changed(self._orgs, parent, read)
@@ -550,7 +549,7 @@ class Library:
         snapshot = SnapshotId(repo, CommitId.parse(torrent_path.stem))
         try:
             state, selected = _read_marker(place.marker(snapshot))
-        except NotFoundError:  # not asked before: another thread's fetch may finish in between
+        except NotFoundError:  # no check beforehand: another thread's fetch may finish in between
             state, selected = State.COMPLETE, None
         return HeldSnapshot(snapshot, place.folder(snapshot), torrent_path, state, selected, self.torrents)
 
@@ -568,7 +567,7 @@ class _Admitted:
 class _Listing(Generic[Row]):
     """What a folder held when it was read.
 
-    `changed` is its time then, in nanoseconds; -1 where it may change without its time, `_GONE` where there is none.
+    `changed`: its modification time then, in nanoseconds; -1 if it may change without a new time, `_GONE` if missing.
     """
 
     changed: int
@@ -577,7 +576,7 @@ class _Listing(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class _Scanned:
-    """What all folders held. `times`: of every folder that was read, as in `_Listing`: together they show changes."""
+    """What all folders held. `times`: every folder that was read, with its time as in `_Listing`, to detect changes."""
 
     folders: tuple[LibraryFolder, ...]
     times: list[tuple[str, int]]
@@ -585,7 +584,7 @@ class _Scanned:
 
 
 def _if_changed(known: dict[str, _Listing[Row]], folder: str, read: Callable[[], Iterator[Row]]) -> _Listing[Row]:
-    """Read a folder, unless it looks as it did: whatever enters or leaves changes its time."""
+    """Read a folder unless its time is unchanged: whatever enters or leaves a folder changes it."""
     changed, before = _changed(folder), known.get(folder)
     if before is not None and before.changed == changed:
         return before
@@ -600,7 +599,7 @@ def _if_changed(known: dict[str, _Listing[Row]], folder: str, read: Callable[[],
 
 def _changed(folder: str) -> int:
     try:
-        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - asked thousands of times a second
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - called thousands of times a second
     except OSError:
         return _GONE
 
@@ -613,7 +612,7 @@ def _folders_in(parent: str) -> Iterator[str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle, or to where nobody may look: those beside it are there all the same
+    except OSError:  # a circular link, or one to where we may not look; its neighbours still count
         return False
 
 
@@ -623,7 +622,7 @@ def seal_of(torrent_path: Path) -> Path:
 
 
 def _write_torrent(path: Path, torrent: bytes) -> None:
-    """Write a torrent and its seal; between the two there is none, so that no crash looks like damage."""
+    """Write a torrent and its seal; in between there is no seal, so that a crash does not look like damage."""
     durable.remove(seal_of(path))
     durable.write(path, torrent, mode=durable.SHARED)
     durable.write(seal_of(path), _sealing(path, Sha256.of(torrent)), mode=durable.SHARED)
@@ -661,22 +660,22 @@ def _is_proven(held: HeldSnapshot) -> bool:
 def _delete(folder: Path) -> None:
     with durable.disk_errors(f"remove {folder}"):
         if folder.is_dir():
-            shutil.rmtree(folder)  # follows no symlink out of the folder
+            shutil.rmtree(folder)  # does not follow symlinks
 
 
 def _remove_folder(place: LibraryFolder, folder: Path) -> None:
-    """Delete a folder, and those above it that are empty now."""
+    """Delete a folder, and the folders above it that are then empty."""
     _delete(folder)
     for parent in (folder.parent, folder.parent.parent):
         if parent != place.root:
-            with suppress(OSError):  # it holds something, or is gone
+            with suppress(OSError):  # not empty, or gone
                 parent.rmdir()
 
 
 def _leave_only(folder: Path, files: Iterable[RepoPath]) -> None:
-    """Delete whatever is below a folder but files of these names, links above all; raises `DiskError`."""
+    """Delete everything below a folder except files of these names; links go too. Raises `DiskError`."""
     if folder.is_symlink():
-        return  # to somebody's own folder, in which nothing is written either
+        return  # it leads to a folder of the user's, where nothing is written either
     names = {path.text for path in files}
     parents: set[str] = set()
     for name in names:
@@ -684,7 +683,7 @@ def _leave_only(folder: Path, files: Iterable[RepoPath]) -> None:
         while (parent := parent.rpartition("/")[0]) and parent not in parents:
             parents.add(parent)
     with durable.disk_errors(f"clear {folder}"):
-        for here, folders, found in os.walk(folder):  # follows no symlink
+        for here, folders, found in os.walk(folder):  # does not follow symlinks
             below = Path(here).relative_to(folder).as_posix()
             prefix = "" if below == "." else f"{below}/"
             for name in folders:
@@ -695,7 +694,7 @@ def _leave_only(folder: Path, files: Iterable[RepoPath]) -> None:
                     shutil.rmtree(path)
             for name in found:
                 path_text = f"{here}{os.sep}{name}"
-                if f"{prefix}{name}" not in names or os.path.islink(path_text):  # noqa: PTH114 - of many files each
+                if f"{prefix}{name}" not in names or os.path.islink(path_text):  # noqa: PTH114 - for each of many files
                     Path(path_text).unlink()
             folders[:] = [name for name in folders if Path(here, name).is_dir()]
 
@@ -717,7 +716,7 @@ def _size(held: HeldSnapshot) -> int:
 
 
 def _read_marker(path: Path) -> tuple[State, tuple[str, ...] | None]:
-    """Read a marker; one that cannot be read means that nothing is known to be finished."""
+    """Read a marker; an unreadable one means that nothing is known to be finished."""
     try:
         value = unseal(durable.read(path, max_bytes=MAX_MARKER_SIZE), max_bytes=MAX_MARKER_SIZE)
         selected = None if value["selected"] is None else json_fields.texts(value, "selected", limit=MAX_GLOBS)

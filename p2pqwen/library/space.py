@@ -1,4 +1,4 @@
-"""Is there room? Asked before the work, not after 600 GB of it."""
+"""Check for room before the work, not after 600 GB of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESERVE = 64 * 2**20
 
 
 def require_free(folder: Path, size: int) -> None:
-    """Refuse with `DiskError` when `size` bytes do not fit on the disk of `folder`."""
+    """Raise `DiskError` if `size` bytes do not fit on the disk of `folder`."""
     free = free_space(folder)
     existing = _existing(folder)
     if size > 0 and size + RESERVE > free:
@@ -35,7 +35,7 @@ def free_space(folder: Path) -> int:
 
 
 def allocated(path: Path) -> int:
-    """Return the bytes that a file takes on its disk, 0 where there is none; a file that is growing has holes."""
+    """Return the bytes that a file takes on its disk, 0 if it does not exist; a growing file has holes."""
     try:
         return files.allocated(path)
     except OSError:

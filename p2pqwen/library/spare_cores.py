@@ -1,9 +1,8 @@
-"""Large files hashed by processes: each by one, and its pieces by others where cores have nothing else to do.
+"""Hash large files in processes: one for each file, and more for its pieces while cores are free.
 
 Of a file's digests only the whole SHA-256 has to see its bytes in order; its pieces are independent of one another. So
-a file has one process (`run_process`) that digests it run after run, and hashes the pieces of a run in the same pass.
-While other cores are free, their processes get the pieces instead, as many runs as they can take: whichever core is
-faster does more.
+one process (`run_process`) digests a file run by run, and hashes the pieces of each run in the same pass. While other
+cores are free, their processes hash the pieces instead, as many runs as they can take: a faster core does more.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from p2pqwen.portable.cores import usable_cores
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.values.digest import Sha256
 
-_MOST_SPARE = 3  # two keep up with one file, and other files need processes too
-_AHEAD = 2  # runs for each spare core: one that is hashed, one that waits
-_RUN = 8 << 20  # bytes, at least a piece: the end of a file waits for one run, and each costs two changes of thread
+_MOST_SPARE = 3  # 2 keep up with one file, and other files need processes too
+_AHEAD = 2  # runs for each spare core: one being hashed, one waiting
+_RUN = 8 << 20  # bytes, at least a piece: the end of a file waits for one run, and each costs 2 thread switches
 
 
 class SpareCores:
-    """How many cores are free, and the runs given to them. Its methods may be called from several threads."""
+    """Counts the free cores and the runs given to them; thread-safe."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
@@ -39,7 +38,7 @@ class SpareCores:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep processes from one file to the next within the block; once nobody is in one, they are ended."""
+        """Keep processes from one file to the next within the block; they end when the last block does."""
         with self._lock:
             self._users += 1
         try:
@@ -53,7 +52,7 @@ class SpareCores:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Within the block the calling thread keeps a core busy."""
+        """Count the calling thread as one busy core within the block."""
         with self._lock:
             self._readers += 1
         try:
@@ -63,7 +62,7 @@ class SpareCores:
                 self._readers -= 1
 
     def hash_run(self, run: Run) -> Future[FileHashes] | None:
-        """Hash a run on a spare core; None where there is none. The future raises `OSError`."""
+        """Hash a run on a spare core; None if there is none. The future raises `OSError`."""
         with self._lock:
             free = min(max(0, self._cores - self._readers), _MOST_SPARE)
             if self._waiting >= _AHEAD * free:
@@ -74,12 +73,12 @@ class SpareCores:
         return self._pool.submit(self._hash, run)
 
     def close(self) -> None:
-        """End the processes that have nothing to do; the next file starts others."""
+        """End the free processes; the next file starts new ones."""
         self.processes.close()
 
     def _hash(self, run: Run) -> FileHashes:
         try:
-            with self.in_use():  # the caller may have given up
+            with self.in_use():  # the caller may have left its own block
                 return self.processes.hash(run)
         finally:
             with self._lock:
@@ -93,10 +92,10 @@ atexit.register(SPARE.close)
 def digest_file(
     file: Run, *, padded: bool, spare: SpareCores, on_bytes: Callable[[int], None]
 ) -> tuple[Sha256, FileHashes] | None:
-    """Return the SHA-256 of a file and its hashes; None where no process does it, and it is to be read here.
+    """Return a file's SHA-256 and its hashes; None if no process is free, and it must be read here.
 
-    `file`: the whole file as a run. `padded`: a pad file follows. Raises `OSError` and
-    `OtherFileError` where the file cannot be read or is another one by now, and what `on_bytes` raises.
+    `file`: the whole file as a run. `padded`: a pad file follows. Raises `OSError`, `OtherFileError` if the file was
+    replaced or changed, and what `on_bytes` raises.
     """
     with spare.in_use():
         if (process := spare.processes.take()) is None:
@@ -112,7 +111,7 @@ def digest_file(
 
 
 class _Digestion:
-    """One file on its way through its process, and through others that hash its pieces."""
+    """One file being hashed by its own process, and by others that hash its pieces."""
 
     def __init__(self, file: Run, *, padded: bool, spare: SpareCores, process: RunProcess) -> None:
         self._file, self._spare, self._process = file, spare, process
@@ -134,13 +133,13 @@ class _Digestion:
         if whole < size:
             _, digest = self._process.digest(self._file._replace(start=whole), pieces=False, last=True)
         self._settle(wait=True)
-        if whole < size:  # less than a piece: no run
+        if whole < size:  # less than a piece, so not part of a run
             self._hashes.update(_tail(self._file.path, whole, size))
             on_bytes(size - whole)
         return Sha256(digest), self._hashes.finish()
 
     def _settle(self, *, wait: bool) -> None:
-        """Add what is hashed, as far as nothing before it is missing."""
+        """Add the hashes that are ready, up to the first that is not."""
         while self._waiting:
             first = self._waiting[0]
             if isinstance(first, Future):

@@ -1,16 +1,16 @@
 """What a node remembers between runs: small named JSON documents in state.sqlite, each with its own checksum.
 
-SQLite keeps transactions whole through a crash; it does not see a flipped bit in a row, and a flip in a page's inside
-can hide a row. So every document carries a SHA-256 over its name and body, and a seal over all of them is kept in the
-same transaction. A store that fails either is set aside, what is provably right is carried over, and it is said aloud.
-Losing a document is harmless by design: its reader then works from its defaults.
+SQLite keeps transactions whole through a crash, but does not notice a flipped bit in a row, and a flip inside a page
+can hide a row. So every document has a SHA-256 over its name and body, and a seal over all of them is written in the
+same transaction. A store that fails either check is set aside and reported, and the documents that are provably right
+are kept. Losing a document is harmless by design: its reader falls back to defaults.
 
-But for what the user said: pins, pauses, limits, the budget, and the uploads that a monthly quota counts. They are also
-kept beside it, in choices.json, written in the same transaction. Where the database is gone or broken they come back
-from there, and that is said: deleting state.sqlite must not set free what was pinned.
+The exception is what the user said: pins, pauses, limits, the budget, and the uploads that a monthly quota counts.
+These are also written to choices.json beside the database, in the same transaction. If the database is gone or broken,
+they are restored from there, and that is reported: deleting state.sqlite must not unpin anything.
 
-A database is made under another name and then renamed, so that nobody meets one that is not whole yet. It is opened,
-checked and mended by one process at a time, and set aside only when no other has it open.
+A database is made under another name and then renamed, so that no process opens an unfinished one. One process at a
+time opens, checks and repairs it, and sets it aside only if no other has it open.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _BUSY_SECONDS = 10.0
 _SEAL = ""  # the row whose body is the XOR of all other rows' digests
 _SCHEMA = "CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL)"
 _NOTHING = bytes(32)
-_KEPT = ("limits", "steward", "choice/", "month/")  # names, and beginnings of names
+_KEPT = ("limits", "steward", "choice/", "month/")  # names and prefixes
 _KEPT_MONTHS = 2
 _BESIDE = ("-wal", "-shm")
 KEPT_FILE = "choices.json"
@@ -50,7 +50,7 @@ Value = TypeVar("Value")
 
 
 class StateStore:
-    """The documents of one home; safe for several threads and processes. Methods raise `DiskError`."""
+    """The documents of one home; safe for threads and processes. Methods raise `DiskError`."""
 
     def __init__(self, path: Path, report: Report = ignore) -> None:
         self._path = path
@@ -72,20 +72,20 @@ class StateStore:
         self.close()
 
     def close(self) -> None:
-        """Close the database; the store is of no use afterwards."""
+        """Close the database; the store cannot be used afterwards."""
         self.is_open = False
         self._connection.close()
         if self._users is not None:
             self._users.close()
 
     def get(self, name: str) -> Json | None:
-        """Return a document, None if there is none that is right."""
+        """Return a document, None if it is missing or damaged."""
         with self._using() as connection:
             row = connection.execute("SELECT body, digest FROM documents WHERE name = ?", (name,)).fetchone()
         return None if row is None or not _is_right(name, *row) else json.loads(row[0])
 
     def items(self, prefix: str) -> dict[str, Json]:
-        """Return the documents whose names begin with `prefix`, by the rest of their names."""
+        """Return the documents whose names begin with `prefix`, by the rest of the name."""
         with self._using() as connection:
             rows = connection.execute(
                 "SELECT name, body, digest FROM documents WHERE name >= ? AND name < ?", (prefix, prefix + "\U0010ffff")
@@ -94,9 +94,9 @@ class StateStore:
         return {name[len(prefix) :]: json.loads(body) for name, body in right}
 
     def version(self) -> tuple[int, ...]:
-        """Return a mark that differs once a document may have changed, by this process or another one."""
+        """Return a value that changes whenever a document may have changed, by this process or another."""
         with self._using() as connection:
-            others = connection.execute("PRAGMA data_version").fetchone()[0]  # counts the commits of all but ourselves
+            others = connection.execute("PRAGMA data_version").fetchone()[0]  # counts commits of other connections
             return self._times_opened, others, connection.total_changes
 
     def put(self, name: str, value: Json) -> None:
@@ -108,11 +108,11 @@ class StateStore:
         self.update(name, lambda _: None)
 
     def update(self, name: str, change: Callable[[Json | None], Json | None]) -> Json | None:
-        """Replace a document by what `change` makes of it (None: none), in one transaction; return the new one."""
+        """Replace a document by what `change` makes of it (None: remove it), in one transaction; return the new one."""
         return self.update_all({name: change})[name]
 
     def update_all(self, changes: Mapping[str, Callable[[Json | None], Json | None]]) -> dict[str, Json | None]:
-        """Do what `update` does for many documents, in one transaction: all of them or none."""
+        """Do what `update` does for many documents, in one transaction: all or none."""
         if not all(changes):
             raise ValueError("a document needs a name")
         values: dict[str, Json | None] = {}
@@ -122,7 +122,7 @@ class StateStore:
                 values[name], seal = _replace(connection, name, change, seal)
             _write_seal(connection, seal)
             if kept := [name for name in changes if _is_kept(name)]:
-                # Counters change every few seconds, and may be a little behind after a crash.
+                # Counters change every few seconds, and may lag a little after a crash.
                 self._keep(connection, sync=any(not name.startswith("month/") for name in kept))
         return values
 
@@ -136,9 +136,9 @@ class StateStore:
                 raise _unusable("use", self._path, error) from error
 
     def _follow(self) -> None:
-        """Go on with the database that stands here now, where the one we opened was deleted or set aside meanwhile.
+        """Reopen the database if the one we opened was deleted or set aside.
 
-        A file without a name takes what is written to it and keeps none of it, and other processes see nothing of that.
+        A deleted file accepts writes and loses them, and other processes never see them.
         """
         if self._opened == _identity(self._path):
             return
@@ -161,7 +161,7 @@ class StateStore:
             return connection
 
     def _keep(self, connection: sqlite3.Connection, *, sync: bool = True) -> None:
-        """Write what the user said beside the database; raises `DiskError`."""
+        """Write what the user said to the file beside the database; raises `DiskError`."""
         rows = connection.execute("SELECT name, body, digest FROM documents").fetchall()
         kept = {
             name: json.loads(body) for name, body, digest in rows if _is_kept(name) and _is_right(name, body, digest)
@@ -171,7 +171,7 @@ class StateStore:
         write(self._kept, seal_document({"documents": kept}), sync=sync)
 
     def _bring_back(self, connection: sqlite3.Connection, report: Report) -> None:
-        """Give a database that has just been made what was kept beside the one before it, if there was one."""
+        """Restore what the user said into a new database, from the file beside it, if there is one."""
         try:
             kept = unseal(read(self._kept, max_bytes=MAX_DOCUMENT), max_bytes=MAX_DOCUMENT, always=True)
             documents = json_fields.obj(kept, "documents")
@@ -189,7 +189,8 @@ class StateStore:
             Notice(
                 "warning",
                 f"{self._path} is new, but there was one before; limits, this month's transfers and the choices (pins, "
-                f"pauses) for {plural(chosen, 'snapshot')} are back from {self._kept.name}; other counters begin anew",
+                f"pauses) for {plural(chosen, 'snapshot')} are back from {self._kept.name}; "
+                "other counters start again at 0",
             )
         )
 
@@ -211,13 +212,13 @@ class StateStore:
     def _open(self, report: Report) -> sqlite3.Connection:
         if not self._path.exists():
             with disk_errors(f"open {self._path}"):
-                for extra in _BESIDE:  # of one that was deleted, perhaps in use by a node still
+                for extra in _BESIDE:  # of a deleted database, which a node may still use
                     self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
             _make(self._path)
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
         with disk_errors(f"open {self._path}"):
-            # SQLite gives the files beside it the same mode. By its name: to close a descriptor of it would drop the
-            # locks of another connection of this process (fcntl(2)), and the next to leave would take its log along.
+            # SQLite gives the files beside it the same mode. Set it by name: closing a descriptor of the file would
+            # drop the locks of this process's other connections (fcntl(2)), and the next to close would delete the log.
             give_mode(self._path, PRIVATE)
         connection = _connect(self._path)
         try:
@@ -230,7 +231,7 @@ class StateStore:
                 _check_seal(connection)
                 if is_new:
                     self._bring_back(connection, report)
-                if not self._kept.exists():  # of an older version, or the first one
+                if not self._kept.exists():  # made by an older version, or the first one
                     self._keep(connection)
         except BaseException:
             connection.close()
@@ -262,9 +263,9 @@ class StateStore:
 
 
 class Followed(Generic[Value]):
-    """What is read from a store, read again only where the store has changed; for several threads.
+    """A value read from a store, and read again only if the store has changed; thread-safe.
 
-    What `read` returns must not be changed by anybody. What is as before is the same object.
+    Nothing may change the object that `read` returns. An unchanged value stays the same object.
     """
 
     def __init__(self, store: StateStore, read: Callable[[], Value]) -> None:
@@ -272,8 +273,8 @@ class Followed(Generic[Value]):
         self._known: tuple[tuple[int, ...], Value] | None = None
 
     def now(self) -> Value:
-        """Return the value as it is now; raises what `read` does, and `DiskError`."""
-        known, version = self._known, self._store.version()  # the version first: what changes now is read next time
+        """Return the current value; raises what `read` does, and `DiskError`."""
+        known, version = self._known, self._store.version()  # version first: later changes are read next time
         if known is None or known[0] != version:
             found = self._read()
             known = self._known = version, found if known is None or known[1] != found else known[1]
@@ -281,7 +282,7 @@ class Followed(Generic[Value]):
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another of the same name, None where there is no file."""
+    """Return what distinguishes a file from another of the same name, None if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -323,10 +324,10 @@ def _unusable(doing: str, path: Path, error: sqlite3.Error) -> DiskError:
 
 
 def _make(path: Path) -> None:
-    """Make an empty database, whole before it has its name; its table, and what goes in, are one transaction's."""
+    """Make an empty database, and name it once it is whole; the caller adds table and content in one transaction."""
     new = path.with_name(f".{path.name}.new")
     with disk_errors(f"create {path}"):
-        new.unlink(missing_ok=True)  # of a process that was killed: one at a time makes a database, under the lock
+        new.unlink(missing_ok=True)  # of a killed process: under the lock, one process at a time makes a database
         os.close(open_private(new, os.O_RDWR))
     _connect(new).close()
     rename(new, path)
@@ -356,7 +357,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _readable_rows(path: Path) -> list[tuple[str, bytes, bytes]]:
-    """Read every document that is right, as far as the file can be read at all."""
+    """Read every intact document, as far as the file can be read."""
     saved: dict[str, tuple[str, bytes, bytes]] = {}
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(path)) as connection:
         for name, body, digest in connection.execute("SELECT name, body, digest FROM documents"):

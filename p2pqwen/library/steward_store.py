@@ -1,7 +1,7 @@
 """What makes one node's choices its own, in the state store: `steward`.
 
-The id is drawn once and means nothing else; were it lost, the node would choose another way among near-ties. Were the
-list of what the node adopted lost, it would give nothing of that up by itself any more.
+The id is drawn once and has no other meaning. Without it, the node would decide near-ties differently. Without the list
+of adopted snapshots, the node would no longer remove any of them by itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StewardStore:
         return found
 
     def budget(self) -> int | None:
-        """Return the bytes this node may hold in all, None before anybody said."""
+        """Return the bytes this node may hold in all, None before the user set it."""
         budget = self._value().get("budget")
         return budget if isinstance(budget, int) and budget >= 0 else None
 
@@ -47,11 +47,11 @@ class StewardStore:
         self._change(budget=budget)
 
     def adopted(self) -> frozenset[SnapshotId]:
-        """Return the snapshots that the node took by itself, whether they are here yet or not."""
+        """Return the snapshots that the node adopted by itself, present or not."""
         return _snapshots(self._value(), "adopted")
 
     def change_adopted(self, more: Iterable[SnapshotId] = (), *, without: Iterable[SnapshotId] = ()) -> None:
-        """Add some and drop others, in one step: a person's fetch may drop one meanwhile, in another process."""
+        """Add some and drop others in one step, because a user's fetch in another process may drop one meanwhile."""
         added, dropped = set(map(str, more)), set(map(str, without))
 
         def changed(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what was stored
@@ -62,28 +62,28 @@ class StewardStore:
         self._store.update(_NAME, changed)
 
     def hand_over(self, snapshot: SnapshotId) -> None:
-        """Take note that a snapshot is a person's from now on; writes only where the node had adopted it."""
+        """Record that a snapshot is now the user's; writes only if the node had adopted it."""
         if snapshot in self.adopted():
             self.change_adopted(without={snapshot})
 
     def arrived(self) -> frozenset[SnapshotId]:
-        """Return which adopted snapshots were seen here; one that never was cannot have been removed by a person."""
+        """Return the adopted snapshots that were seen here: only these can have been removed by the user."""
         return _snapshots(self._value(), "arrived")
 
     def set_arrived(self, snapshots: Iterable[SnapshotId]) -> None:
-        """Remember these, and no others."""
+        """Remember these snapshots and no others."""
         self._change(arrived=sorted(map(str, snapshots)))
 
     def declined(self) -> frozenset[SnapshotId]:
-        """Return what the node took by itself and a person removed: it is not taken again."""
+        """Return the snapshots that the node adopted and the user removed; it does not adopt them again."""
         return _snapshots(self._value(), "declined")
 
     def set_declined(self, snapshots: Iterable[SnapshotId]) -> None:
-        """Remember these, and no others."""
+        """Remember these snapshots and no others."""
         self._change(declined=sorted(map(str, snapshots)))
 
     def planned(self) -> datetime | None:
-        """Return when the node last planned by its schedule, None before it did."""
+        """Return when the node last planned by its schedule, None if it never did."""
         try:
             return parse_time(self._value()["planned"])
         except (KeyError, FormatError, TypeError):

@@ -1,8 +1,9 @@
-"""What the torrents of held snapshots say of themselves, so that they need not be read and proved at every look.
+"""Facts about the torrents of held snapshots, so that a torrent need not be read and proved each time.
 
-In the state store, `torrent/<snapshot>`: size, infohashes, what the manifest proves, and whose signatures are right. A
-record counts while the torrent's file looks as it did (inode, size, times); losing it costs a reading. Whom this home
-trusts is no part of it: a signature is noted by its key, and who may sign is asked when it matters.
+In the state store, `torrent/<snapshot>`: size, infohashes, what the manifest proves, and which signatures are right. A
+record is valid while the torrent's file looks unchanged (inode, size, times); losing it costs one read. Whom this home
+trusts is not part of it: a signature is recorded by its key, and whether that key may sign is checked at the time of
+use.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ Look = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class TorrentFacts:
-    """What was found in a torrent that looked like `look`. `size` in bytes, `hazards` counts pickle-format files.
+    """What was found in a torrent that looked like `look`. `size` in bytes; `hazards` counts pickle-format files.
 
-    `manifest` is its manifest, None without one; with `whole` it was compared with the files, all there then.
-    `signers` were tried with the keys of their time.
+    `manifest` is None if there is none. `whole`: it was compared with the files while all of them were there.
+    `signers` were tried with the keys known at that time.
     """
 
     look: Look
@@ -62,7 +63,7 @@ class TorrentFacts:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> TorrentFacts | None:
-        """Read a stored document; anything else is none."""
+        """Read a stored document; a malformed one counts as none."""
         try:
             if value is None:
                 return None
@@ -96,7 +97,7 @@ class FactsStore:
         return {SnapshotId.parse(name): facts for name, facts in read.items() if facts is not None}
 
     def put(self, found: Mapping[SnapshotId, TorrentFacts | None]) -> None:
-        """Write records, None: remove it; in one transaction."""
+        """Write records in one transaction; None removes one."""
         self._store.update_all({f"{_PREFIX}{snapshot}": _to(facts) for snapshot, facts in found.items()})
 
 

@@ -1,9 +1,8 @@
-"""Reads torrents, and does not parse, prove and try the same bytes again while they are among the last ones.
+"""Read torrents, but do not parse, prove and try the last few again.
 
-One command looks at a held torrent several times, under a lock and before it, and what it wrote itself it reads back.
-A publishing does so with every torrent of the library, one round after the other.
-The bytes are read from the disk every time; what was found in them is known by their SHA-256, so it is never out of
-date.
+One command reads a held torrent several times, before and under a lock, and reads back what it wrote itself. Publishing
+does so with every torrent of the library, in several rounds. The bytes are read from the disk every time. What was
+found in them is cached by their SHA-256, so it is never out of date.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.weighed_cache import WeighedCache
 
 KEPT = 4
-"""Torrents, however large: the one that is held, a better one, and the two of a contradiction."""
+"""Torrents, however large: the held one, a better one, and the two of a contradiction."""
 KEPT_BYTES = 8 << 20
-"""Of .torrent files in all, beyond those: of some 80 models of the usual size. Read, they take a few times as much."""
+"""Bytes of further .torrent files in all: about 80 models of the usual size. Parsed, they take several times that."""
 NO_KEYS: Mapping[Sha256, PublicKey] = MappingProxyType({})
 
 
 class TorrentReader:
-    """Remembers the last `kept` torrents, and more while their files come to `kept_bytes`; for several threads."""
+    """Remembers the last `kept` torrents, and more while their files fit in `kept_bytes`; thread-safe."""
 
     def __init__(self, kept: int = KEPT, kept_bytes: int = KEPT_BYTES) -> None:
         self._lock = threading.Lock()
         self._known: WeighedCache[Sha256, _Known] = WeighedCache(kept_bytes, lambda one: one.size, at_least=kept)
 
     def metainfo(self, data: bytes) -> Metainfo:
-        """Return the torrent of a .torrent file, whose manifest nobody has looked at; raises `FormatError`."""
+        """Return the torrent of a .torrent file, its manifest unchecked; raises `FormatError`."""
         digest = Sha256.of(data)
         known = self._find(digest)
         if known is None:
@@ -60,7 +59,7 @@ class TorrentReader:
         try:
             return self.metainfo(data)
         except FormatError:
-            return read_metainfo(data)  # not remembered: what this library holds is whole
+            return read_metainfo(data)  # not remembered: the library's own torrents have their layers
 
     def bare_torrent(self, data: bytes) -> CheckedTorrent:
         """Return, as `torrent` does, a torrent that another client may have saved without its piece layers."""
@@ -70,7 +69,7 @@ class TorrentReader:
             return CheckedTorrent.of(read_metainfo(data))
 
     def remember(self, data: bytes, torrent: CheckedTorrent) -> None:
-        """Note what a torrent is that was written as `data`."""
+        """Remember the torrent that was written as `data`."""
         self._keep(Sha256.of(data), len(data), torrent)
 
     def _find(self, digest: Sha256) -> Metainfo | CheckedTorrent | None:

@@ -1,9 +1,9 @@
-"""Hash files while they are being written by somebody else, a little behind the writer, out of the page cache.
+"""Hash files while another program writes them, a little behind the writer, from the page cache.
 
-The writer (libtorrent) reports pieces as soon as their hashes are right, up to a third of a second before their bytes
-are in the file [measured]. A region that was never written is a hole of a sparse file, so a reader waits where there is
-one. Systems and file systems that do not tell answer "no hole": then a digest can be wrong, which the caller settles by
-hashing the finished file once more (`library.hashing.hash_file`).
+The writer (libtorrent) reports a piece as soon as its hash is right. That was measured to be up to a third of a second
+before its bytes are in the file. A region that was never written is a hole in a sparse file, so a reader waits at a
+hole. Systems and file systems that do not report holes answer "no hole". A digest can then be wrong, and the caller
+hashes the finished file again (`library.hashing.hash_file`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class GrowingFile:
-    """A file that is on its way to `location`: `pieces` are the torrent's that hold it, each `piece_length` bytes.
+    """A file being downloaded to `location`: `pieces` are the torrent's that contain it, each `piece_length` bytes.
 
-    `git_blob`: its blob id is wanted. `hashes`: its torrent hashes are; `padded` as in `PieceHasher`.
+    `git_blob`: the blob id is wanted. `hashes`: the torrent hashes are wanted; `padded` as in `PieceHasher`.
     """
 
     path: RepoPath
@@ -51,15 +51,15 @@ class GrowingFile:
 
     @property
     def is_small(self) -> bool:
-        """Whether it comes in one piece and is read at once, and whole-file digests are all that is wanted."""
+        """Whether it is in one piece, can be read at once, and needs no torrent hashes."""
         return 0 < self.size <= min(READ_SIZE, self.piece_length) and not self.hashes
 
 
 class TrailingHasher:
     """Hashes files in order on a few threads; a context manager that ends them.
 
-    `have` holds one byte for each piece of the torrent, 1 once it is there; call `arrived` after it changed and
-    `written` when every byte that is there has reached its file.
+    `have` has one byte for each piece of the torrent, 1 once the piece is there. Call `arrived` after it changes, and
+    `written` once every byte of those pieces is in its file.
     """
 
     def __init__(self, files: Sequence[GrowingFile], have: bytearray, *, workers: int | None = None) -> None:
@@ -68,7 +68,7 @@ class TrailingHasher:
         self._news = threading.Condition()
         self._all_written = False
         self._stopped = False
-        # The threads that move the bytes first, or on few cores the download waits for its own digests.
+        # The threads that move the bytes go first; otherwise, on few cores, the download waits for its own digests.
         self._pool = ThreadPoolExecutor(workers or hash_workers(), "trailing-hash", let_others_first)
         self._early_sync = EarlySync()
         self._futures: list[Future[dict[RepoPath, FileDigests]]] = []
@@ -93,14 +93,14 @@ class TrailingHasher:
             self._news.notify_all()
 
     def written(self) -> None:
-        """Tell the readers that whatever `have` says is in the files: a hole is now content."""
+        """Tell the readers that every piece in `have` is in the files: a hole is now content."""
         with self._news:
             self._all_written = True
             self._news.notify_all()
 
     @property
     def bytes_hashed(self) -> int:
-        """How many bytes were hashed so far."""
+        """Bytes hashed so far."""
         return sum(list(self._hashed.values()))
 
     @property
@@ -109,7 +109,7 @@ class TrailingHasher:
         return all(future.done() for future in self._futures)
 
     def results(self, on_wait: Callable[[], None] = lambda: None) -> dict[RepoPath, FileDigests]:
-        """Wait for the digests of every file, and for what is large to be on the disk; call after `written`.
+        """Wait for every file's digests, and until the large files are on the disk; call after `written`.
 
         Raises `DiskError`.
         """
@@ -121,12 +121,12 @@ class TrailingHasher:
         return found
 
     def _hash_all(self, files: Sequence[GrowingFile]) -> dict[RepoPath, FileDigests]:
-        """Return the digests of those that can be hashed."""
+        """Return the digests of the files that can be hashed."""
         found = ((file.path, self._hash_small(file) if file.is_small else self._hash(file)) for file in files)
         return {path: digests for path, digests in found if digests is not None}
 
     def _hash_small(self, file: GrowingFile) -> FileDigests | None:
-        """Do what `_hash` does, of one of very many files: in one read, and with little to be made for it alone."""
+        """Do the same as `_hash` for a small file, in one read and with few objects: there may be very many."""
         piece, location = file.pieces.start, file.location
         if not self._have[piece] and not self._wait_for(lambda: self._have[piece]):
             return None
@@ -162,12 +162,12 @@ class TrailingHasher:
             with disk_errors(f"read {location}"), location.open("rb", buffering=0) as opened:
                 if not self._follow(file, opened, digests):
                     return None
-            if file.size > READ_SIZE:  # the small ones are synced together, before anybody calls them complete
+            if file.size > READ_SIZE:  # small files are synced together, before they are marked as complete
                 self._early_sync.begin(location)
         return digests.finish(location)
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
-        """Feed the whole file to its digests; False when stopped, or when the file is shorter than it should be."""
+        """Feed the whole file to its digests; False if stopped, or if the file is shorter than it should be."""
         buffer = memoryview(bytearray(min(READ_SIZE, file.size)))
         offset = synced = 0
         while offset < file.size:
@@ -187,7 +187,7 @@ class TrailingHasher:
         return True
 
     def _readable(self, file: GrowingFile, descriptor: int, offset: int) -> int | None:
-        """Wait until bytes from `offset` on are in the file; return where they end, None when stopped."""
+        """Wait until the bytes from `offset` on are in the file; return where they end, None if stopped."""
         piece = file.pieces[offset // file.piece_length]
         if not self._wait_for(lambda: self._have[piece]):
             return None
@@ -205,7 +205,7 @@ class TrailingHasher:
                 return None
 
     def _look_again(self) -> bool:
-        """Wait for a hole to be filled, for a moment; False when stopped."""
+        """Wait briefly for a hole to be filled; False if stopped."""
         with self._news:
             if not self._stopped:
                 self._news.wait(_LOOK_AGAIN)
@@ -221,7 +221,7 @@ class TrailingHasher:
 
 
 def _jobs(files: Sequence[GrowingFile]) -> Iterator[Sequence[GrowingFile]]:
-    """Yield the files in order, each alone, but small ones that follow one another many at a time."""
+    """Yield the files in order, each alone, except that consecutive small ones come many at a time."""
     small: list[GrowingFile] = []
     for file in files:
         if file.size <= READ_SIZE and len(small) < SMALL_IN_JOB:

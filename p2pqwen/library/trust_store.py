@@ -1,15 +1,15 @@
 """The publishers a user trusts: the pinned id, the last accepted index, and where newer ones come from.
 
-    trust/<publisher id>/index.json     the accepted file, root chain from root 1 included
-    trust/<publisher id>/index.….sqlite what it lists, verified once (`index_rows`); made again where it is lost
+    trust/<publisher id>/index.json     the accepted file, with the root chain from root 1
+    trust/<publisher id>/index.….sqlite what it lists, verified once (`index_rows`); made again if lost
     trust/<publisher id>/seen.json      the highest position accepted, so that a damaged index.json does not forget it;
-                                        with a digest over itself, because no signature covers it
+                                        with a checksum, because no signature covers it
     trust/<publisher id>/sources.json   files, folders and URLs the user named
     trust/<publisher id>/answers.json   ETags and dates that mirrors gave with the accepted index; can be lost
-    trust/<publisher id>/evidence/      files that contradict an accepted one, each with the one it contradicts
+    trust/<publisher id>/evidence/      files that contradict an accepted index, each with that index
 
 The folder's name is the pin: everything else can be lost and is fetched again. index.json is written before seen.json;
-after a crash between the two the higher of both positions counts.
+after a crash between the two, the higher position counts.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ from p2pqwen.values.strict_json import JsonObject
 MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
 VERIFY_EVERY = timedelta(days=30)
-"""A running node verifies what it has accepted, and has not read since, once in so long."""
+"""How often a running node verifies an accepted index that it has not read since."""
 EVIDENCE = "evidence"
-MAX_EVIDENCE = 32  # files; a thief of keys could fill the disk with contradictions
+MAX_EVIDENCE = 32  # files; someone who stole keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedPublisher:
-    """One trusted publisher. `accepted` is None until an index was; `state` is what the next one is held to.
+    """One trusted publisher. `accepted` is None before the first index; `state` is what the next one must satisfy.
 
     `named`: the hosts of their own network that the user named, in the configuration and as sources of this publisher.
     """
@@ -83,14 +83,14 @@ class TrustedPublisher:
 
     @property
     def mirrors(self) -> tuple[str, ...]:
-        """Everywhere a newer index may be: the user's sources first, then what the index itself names."""
+        """Everywhere a newer index may be: the user's sources first, then the mirrors that the index names."""
         named = self.document.mirrors if self.document else ()
         return tuple(dict.fromkeys((*self.sources, *named)))
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a mirror called its file, by ETag or date, when it was the index with this digest; the file's SHA-256."""
+    """The ETag and date that a mirror gave when its file was the index with this digest; `file`: its SHA-256."""
 
     digest: Sha256
     file: Sha256 | None
@@ -102,7 +102,7 @@ class TrustStore:
     """The folder of trusted publishers under a home."""
 
     def __init__(self, home: Home, named: NamedHosts = NONE_NAMED) -> None:
-        """`named` are the hosts that the user's configuration names; their sources are added to them."""
+        """`named` are the hosts that the user's configuration names; the sources' hosts are added."""
         self._home, self._named = home, named
 
     @property
@@ -133,11 +133,11 @@ class TrustStore:
         accepted = self._read_index(publisher, now, report)
         seen = self._read_seen(publisher, report)
         roots = accepted.roots if accepted else ()
-        damaged = accepted is None and self.index_path(publisher).exists()  # which has been told
+        damaged = accepted is None and self.index_path(publisher).exists()  # already reported
         if not damaged and (problem := _behind(accepted, seen)) is not None:
             report(Notice("warning", f"{problem} (publisher {publisher})"))
         if accepted and (seen is None or seen.position <= accepted.position):
-            seen = accepted.seen  # signed, which seen.json is not
+            seen = accepted.seen  # signed, unlike seen.json
         state = TrustedState(publisher, roots, seen)
         sources = self._read_sources(publisher, report)
         return TrustedPublisher(publisher, sources, state, accepted, self._named | NamedHosts.of(sources))
@@ -154,14 +154,15 @@ class TrustStore:
             raise NotFoundError(f"publisher {publisher} is not trusted", hint="see `p2pqwen trust list`")
         with self.locked(publisher), durable.disk_errors(f"remove {self.folder(publisher)}"):
             leaving = self._home.trust / f".{publisher}.removed"
-            shutil.rmtree(leaving, ignore_errors=True)  # of a removal that was cut short
-            self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
+            shutil.rmtree(leaving, ignore_errors=True)  # of an interrupted removal
+            self.folder(publisher).rename(leaving)  # atomic: half a removal must not look like damage
             shutil.rmtree(leaving)
 
     def verify_again(self, publisher: Sha256, *, now: datetime, report: Report = ignore) -> bool:
-        """Put the stored index through all of acceptance if that was done `VERIFY_EVERY` ago; tell whether it was.
+        """Put the stored index through all of acceptance if that was last done `VERIFY_EVERY` ago; tell whether it was.
 
-        A file that has rotted since is told, and its database goes: what no signature covers any more is not used.
+        If the file has rotted since, that is reported and its database is deleted: what no signature covers is not
+        used.
         """
         path = self.index_path(publisher)
         verified = verified_at(path)
@@ -172,13 +173,13 @@ class TrustStore:
                 rebuild(path, publisher, now, report)
         except VerificationError:
             remove_others(path, None)
-            self._read_index(publisher, now, report)  # which says what is wrong with it
+            self._read_index(publisher, now, report)  # reports what is wrong with it
         return True
 
     def judge(self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore) -> Accepted:
         """Put an index from anywhere through all of acceptance, so that `store` can take it without delay.
 
-        What is not stored has to be let go of (`index_rows.judging.let_go`). Raises `RefusedError`, `NotFoundError`,
+        If it is not stored, pass it to `index_rows.judging.let_go`. Raises `RefusedError`, `NotFoundError`,
         `DiskError`.
         """
         size = size_of(source)
@@ -193,21 +194,21 @@ class TrustStore:
         now: datetime,
         report: Report = ignore,
     ) -> Accepted:
-        """Do what `judge` does for what comes in pieces; `size` gives its bytes, None while nobody knows."""
+        """Do what `judge` does for an index in pieces; `size` returns its bytes, None while unknown."""
         remove_left(self._home.trust)
         return accept_file(pieces, trusted, now, self._home.trust, progress("verify", size, report))
 
     def judge_delta(self, data: bytes, base: Accepted, trusted: TrustedState, *, now: datetime) -> Accepted:
-        """Judge what a delta makes of the accepted index, as `judge` does; raises `FormatError` as well."""
+        """Judge the index that a delta makes of the accepted one, as `judge` does; raises `FormatError` as well."""
         remove_left(self._home.trust)
         return apply_delta(data, base, trusted, now, self._home.trust)
 
     def spool(self) -> Spool:
-        """Return a spool for an index that comes from the network; the caller closes it."""
+        """Return a spool for an index from the network; the caller closes it."""
         return Spool(self._home.trust)
 
     def answers(self, publisher: Sha256) -> dict[str, Answered]:
-        """Return what mirrors said, with the index that is accepted now, for them to tell whether theirs is another."""
+        """Return what mirrors answered for the accepted index, so that they can tell whether theirs differs."""
         path = self.folder(publisher) / "answers.json"
         try:
             row = unseal(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE, always=True)
@@ -221,10 +222,10 @@ class TrustStore:
                 for place, known in ((place, json_fields.obj(row, place)) for place in row)
             }
         except P2pqwenError:
-            return {}  # then all of it is asked for
+            return {}  # everything is then asked for again
 
     def write_answers(self, publisher: Sha256, answers: Mapping[str, Answered]) -> None:
-        """Remember that; nothing is kept of a publisher who is trusted no longer."""
+        """Store the answers; nothing is kept if the publisher is no longer trusted."""
         if answers == self.answers(publisher):
             return
         rows: JsonObject = {
@@ -243,7 +244,7 @@ class TrustStore:
     def store(self, accepted: Accepted, source: IndexSource, *, now: datetime, report: Report = ignore) -> Accepted:
         """Persist an accepted index (step 8), judged again under the lock; raises `RefusedError`, `DiskError`.
 
-        Another process may have accepted a newer one meanwhile: then this one is refused as the rules say.
+        Another process may have accepted a newer one meanwhile: then the rules refuse this one.
         """
         publisher = accepted.publisher
         with self.locked(publisher):
@@ -251,7 +252,7 @@ class TrustStore:
             if held.accepted is not None and held.accepted.state == accepted.state == held.state:
                 let_go(accepted)
                 return replace(held.accepted, unchanged=True)
-            # What was judged here before is not read through again: its digest tells whether it is still the same.
+            # What was judged in this process is not read again: its digest tells whether it is still the same.
             builder = builder_of(accepted)
             again = None if builder is None else judge_again(accepted, held.state)
             accepted = again or self.judge(source, held.state, now=now)
@@ -260,7 +261,7 @@ class TrustStore:
         return accepted
 
     def _write_index(self, accepted: Accepted, source: IndexSource, now: datetime, report: Report) -> None:
-        """Write the database, sealed for the file that is to come, and then the file beside it."""
+        """Write the database, sealed for the file that follows, then the file beside it."""
         path, builder, hasher = self.index_path(accepted.publisher), builder_of(accepted), hashlib.sha256()
         if builder is None:
             raise ValueError("an index is stored once, as it was judged")
@@ -276,7 +277,7 @@ class TrustStore:
             remove_others(path, judged)
             return
         with durable.replacing(path) as file:
-            # The chain must stand on the pinned id alone.
+            # The chain must be verifiable from the pinned id alone.
             for piece in pieces_of(source) if accepted.stands_alone else whole_file(accepted):
                 hasher.update(piece)
                 file.write(piece)
@@ -289,7 +290,7 @@ class TrustStore:
         remove_others(path, digest)
 
     def set_aside(self, publisher: Sha256) -> Spool:
-        """Return the accepted index as it is now, which stays when another takes its place, until it is closed.
+        """Return a spool with the current index; it lasts until closed, even if a newer index replaces that.
 
         Raises `NotFoundError`, `DiskError`.
         """
@@ -304,11 +305,11 @@ class TrustStore:
     def keep_evidence(
         self, publisher: Sha256, data: IndexSource, *, before: IndexSource | None = None
     ) -> tuple[Path, ...]:
-        """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
+        """Keep a file that contradicts the accepted index, and a copy of that index, which the next update overwrites.
 
-        `before`: the index that was in use when the file came, where another has taken its place since.
+        `before`: the index that was in use when the file came, if another has replaced it since.
 
-        Returns where they are; nothing once there is as much as is ever kept, or the publisher is trusted no longer.
+        Returns their paths; none if there is as much evidence as may be kept, or the publisher is no longer trusted.
         """
         with self.locked(publisher):
             if not self.is_trusted(publisher):
@@ -340,11 +341,11 @@ class TrustStore:
         return self._home.trust / str(publisher)
 
     def index_path(self, publisher: Sha256) -> Path:
-        """Return where the accepted index stands."""
+        """Return the path of the accepted index."""
         return self.folder(publisher) / INDEX_FILE
 
     def locked(self, publisher: Sha256) -> AbstractContextManager[None]:
-        """Hold the lock that is needed to change this publisher's state."""
+        """Hold the lock that protects this publisher's state."""
         return durable.lock(self._home.locks / f"trust-{publisher}.lock", wait=True)
 
     def _read_index(self, publisher: Sha256, now: datetime, report: Report) -> Accepted | None:
@@ -409,7 +410,7 @@ class TrustStore:
 
 
 def _linked(source: IndexSource, path: Path) -> Path | None:
-    """Return another name, beside a path, of a file that came from the network; None: it has to be copied."""
+    """Link a received file to a free name beside a path, and return that; None if it must be copied."""
     if isinstance(source, bytes) or not source.is_ours:
         return None
     with durable.disk_errors(f"write {path}"):
@@ -418,11 +419,11 @@ def _linked(source: IndexSource, path: Path) -> Path | None:
 
 
 def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:
-    """Tell in words where the stored index is not the one that was accepted last; None where it is."""
+    """Say how the stored index differs from the one last accepted; None if it does not."""
     if seen is None or (accepted is not None and (seen.position < accepted.position or seen == accepted.seen)):
         return None
     if accepted is not None and seen.position == accepted.position:
-        return f"the stored index {accepted.position} is another one than was accepted before; it is signed and is used"
+        return f"the stored index {accepted.position} differs from the one accepted before; it is signed and is used"
     stored = "no index is stored" if accepted is None else f"the stored index is {accepted.position}"
     return (
         f"{stored}, but index {seen.position} was accepted; was a backup restored? older indexes are refused; "

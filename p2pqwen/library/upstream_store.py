@@ -25,7 +25,7 @@ class UpstreamStore:
         self._all = Followed(store, self._read_all)
 
     def get(self, snapshot: SnapshotId) -> UpstreamRecord | None:
-        """Return a snapshot's record, None where the Hub was never asked."""
+        """Return a snapshot's record, None if the Hub was never asked."""
         return _read(self._store.get(f"{_PREFIX}{snapshot}"))
 
     def all(self) -> Mapping[SnapshotId, UpstreamRecord]:
@@ -46,7 +46,7 @@ class UpstreamStore:
     def observe(
         self, snapshot: SnapshotId, *, shown: bool, now: datetime
     ) -> tuple[UpstreamRecord | None, UpstreamRecord]:
-        """Fold in an answer of the Hub; return the record before and after."""
+        """Add an answer of the Hub; return the record before and after."""
         seen: list[UpstreamRecord | None] = []
 
         def fold(value: Json | None) -> Json:
@@ -68,7 +68,7 @@ def _to_json(record: UpstreamRecord) -> JsonObject:
 
 
 def _read(value: Mapping[str, Any] | None) -> UpstreamRecord | None:
-    """Read a stored record; anything else is none, and costs a question."""
+    """Read a stored record; a malformed one counts as none, and costs a request."""
     try:
         if value is None:
             return None

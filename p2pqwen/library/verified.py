@@ -2,11 +2,11 @@
 
     verified/<org>--<model>@<commit>.json
 
-While size, inode and modification time are the same, nobody has written to a file through the file system: as long as
-that is so of all its files, a snapshot may be called complete. While the change time is the same too, a file need not
-be read again to be believed: a second name or another mode changes that, and so does whoever sets the modification time
-back. Rotten sectors do not show here: that is what scrubbing is for. Anything unreadable or different counts as "not
-verified" and costs a reading, nothing more.
+While size, inode and modification time are unchanged, nothing has written to a file through the file system. While that
+is true of all its files, a snapshot may be called complete. While the change time is unchanged too, a file is believed
+without being read again: a second name or another mode changes that time, and so does setting the modification time
+back. Rotten sectors do not show here; scrubbing finds those. Anything unreadable or different counts as "not verified"
+and costs only a read.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Look:
 
     @classmethod
     def of_stat(cls, stat: os.stat_result) -> Self:
-        """Return the look that a stat(2) tells."""
+        """Return the look in a stat(2) result."""
         return cls(stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
 
     def same_content(self, other: Look) -> bool:
-        """Tell whether nothing says that the content differs; names and modes may."""
+        """Tell whether nothing suggests that the content differs; names and modes may differ."""
         return (self.size, self.inode, self.modified) == (other.size, other.inode, other.modified)
 
     def to_json(self) -> list[int]:
@@ -69,7 +69,7 @@ class Verified:
 
     @classmethod
     def now(cls, infohash: Sha256, folder: Path, files: Iterable[RepoPath]) -> Self:
-        """Take the looks of this moment; raises `DiskError` where a file is missing."""
+        """Record how these files look now; raises `DiskError` if a file is missing."""
         looks, root = {}, prefix_of(folder)
         for path in files:
             try:
@@ -84,7 +84,7 @@ class Verified:
         return sum(look.size for look in self.looks.values())
 
     def same_content(self, folder: Path) -> bool:
-        """Tell whether nothing says that the content of any of these files changed since; a missing one did."""
+        """Tell whether nothing suggests that the content of a file changed since; a missing file did change."""
         root = prefix_of(folder)
         try:
             return all(look.same_content(Look.of(root + path.text)) for path, look in self.looks.items())
@@ -99,16 +99,16 @@ class VerifiedFiles:
         self._folder = home.verified
 
     def record(self, snapshot: SnapshotId, infohash: Sha256, folder: Path, files: Iterable[RepoPath]) -> None:
-        """Note that these files were just verified against this torrent; raises `DiskError`."""
+        """Record that these files were just verified against this torrent; raises `DiskError`."""
         self.keep(snapshot, Verified.now(infohash, folder, files))
 
     def keep(self, snapshot: SnapshotId, verified: Verified) -> None:
-        """Note what was verified, as it looked then; raises `DiskError`."""
+        """Record what was verified, and how it looked; raises `DiskError`."""
         looks = {path.text: look.to_json() for path, look in verified.looks.items()}
         self._write(snapshot, {"infohash": str(verified.infohash), "files": looks})
 
     def unchanged(self, snapshot: SnapshotId, infohash: Sha256, folder: Path, files: Iterable[RepoPath]) -> bool:
-        """Tell whether every one of these files was verified and looks as it did then, its change time included."""
+        """Tell whether all these files were verified and look as they did then, change time included."""
         known = self.of(snapshot)
         if known is None or known.infohash != infohash:
             return False
@@ -119,7 +119,7 @@ class VerifiedFiles:
             return False
 
     def of(self, snapshot: SnapshotId) -> Verified | None:
-        """Return what was verified of a snapshot last; None where nothing readable says."""
+        """Return what was last verified of a snapshot, None if nothing readable tells."""
         try:
             document = self._read(snapshot)
             looks = {RepoPath(name): _look_of(look) for name, look in document["files"].items()}
@@ -129,10 +129,9 @@ class VerifiedFiles:
 
     @contextmanager
     def naming(self, snapshot: SnapshotId, folder: Path, files: Iterable[RepoPath]) -> Iterator[None]:
-        """Within the block these files get further names, which changes their change times: the record follows.
+        """Update the record when the block gives these files more names, which changes their change times.
 
-        Only of files that until then looked as they did when they were verified. What cannot be written costs a
-        reading later.
+        Only files that looked as they did when they were verified are updated. A failed write only costs a read later.
         """
         before = self._untouched(snapshot, folder, files)
         if not before:
@@ -145,15 +144,14 @@ class VerifiedFiles:
                 self._follow(snapshot, folder, before)
 
     def infohash(self, snapshot: SnapshotId) -> Sha256 | None:
-        """Return the v2 infohash of the torrent it was verified against last; None if that is not known."""
+        """Return the v2 infohash of the torrent it was last verified against, None if unknown."""
         known = self.of(snapshot)
         return None if known is None else known.infohash
 
     def proven(self, snapshot: SnapshotId, infohash: Sha256) -> frozenset[str]:
-        """Return the files of a snapshot of which bytes were once right under every hash of this torrent.
+        """Return the paths of the files whose bytes once matched every hash of the torrent of this v2 `infohash`.
 
-        By their paths as texts. Only `infohash` (v2) counts, which covers the v1 pieces too; what the files hold now
-        is another question.
+        The v2 infohash covers the v1 pieces as well. What the files contain now is another question.
         """
         try:
             document = self._read(snapshot)
@@ -162,7 +160,7 @@ class VerifiedFiles:
             return frozenset()
 
     def stamp(self, snapshot: SnapshotId) -> int:
-        """Return when a snapshot's record was written, in nanoseconds; 0 if there is none."""
+        """Return when a snapshot's record was written, in nanoseconds, 0 if there is none."""
         path = self._path(snapshot)
         return path.stat().st_mtime_ns if path.is_file() else 0
 

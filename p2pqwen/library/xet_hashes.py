@@ -1,9 +1,9 @@
-"""What Xet calls the files of held snapshots: beside the manifest, which knows nothing of it.
+"""The Xet hashes of the files of held snapshots, beside the manifest, which does not contain them.
 
     xet/<org>--<model>@<commit>.json    {"files": {"<SHA-256>": {"listed": <Xet hash> or null, "made": … or null}}}
 
-`listed` is what the Hub said when it was asked last, `made` what was made of the very bytes, by hf_xet. A Xet hash is a
-function of the bytes as the SHA-256 is, so what was made once holds for ever. Anything unreadable counts as unknown.
+`listed` is what the Hub last answered. `made` was computed from the bytes themselves, by hf_xet. A Xet hash depends
+only on the bytes, as the SHA-256 does, so a computed one stays valid. Anything unreadable counts as unknown.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _UNREADABLE = (NotFoundError, DiskError, FormatError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 XetHasher: TypeAlias = Callable[[Sequence[Path]], Sequence[str] | None]
-"""Make the Xet hash of each file of its bytes; None where that cannot be done here."""
+"""Compute the Xet hash of each file from its bytes; None if that is not possible here."""
 
 
 @dataclass(frozen=True, slots=True)
 class XetNames:
-    """One file's Xet hash (64 hex digits): what the Hub listed, and what was made of its bytes; None is not known."""
+    """One file's Xet hash (64 hex digits): as the Hub listed it, and as computed from its bytes; None if unknown."""
 
     listed: str | None = None
     made: str | None = None
 
     @property
     def differ(self) -> bool:
-        """Whether the Hub lists another than the bytes have."""
+        """Whether the Hub lists another hash than the bytes have."""
         return None not in {self.listed, self.made} and self.listed != self.made
 
 
@@ -62,21 +62,21 @@ class XetHashes:
             return {}
 
     def keep_listed(self, snapshot: SnapshotId, listed: Mapping[Sha256, str]) -> None:
-        """Note what the Hub lists."""
+        """Record what the Hub lists."""
         known = self.of(snapshot)
         self._write(snapshot, known, {one: replace(known.get(one, _NONE), listed=name) for one, name in listed.items()})
 
     def keep_made(self, snapshot: SnapshotId, made: Mapping[Sha256, str]) -> None:
-        """Note what was made of the bytes."""
+        """Record what was computed from the bytes."""
         known = self.of(snapshot)
         self._write(snapshot, known, {one: replace(known.get(one, _NONE), made=name) for one, name in made.items()})
 
     def made(
         self, snapshot: SnapshotId, files: Mapping[Sha256, Path], hasher: XetHasher, *, most: int | None = None
     ) -> Mapping[Sha256, str]:
-        """Return the Xet hash of each of these verified files, read once in their life; without those nobody can make.
+        """Return the Xet hashes of these verified files, each file read only once; files without one are left out.
 
-        `most`: bytes that may be read for it now. What cannot be written is made again the next time.
+        `most`: the bytes that may be read for this now. What cannot be stored is computed again next time.
         """
         known = {digest: one.made for digest, one in self.of(snapshot).items()}
         lacking = [digest for digest in files if known.get(digest) is None]
@@ -90,7 +90,7 @@ class XetHashes:
         return {digest: name for digest in files if (name := known.get(digest) or found.get(digest)) is not None}
 
     def forget(self, snapshot: SnapshotId) -> None:
-        """Forget a snapshot's."""
+        """Forget a snapshot's hashes."""
         durable.remove(self._path(snapshot))
 
     def _write(self, snapshot: SnapshotId, known: Mapping[Sha256, XetNames], new: Mapping[Sha256, XetNames]) -> None:
@@ -109,7 +109,7 @@ def _within(digests: Sequence[Sha256], files: Mapping[Sha256, Path], most: int) 
     for digest in digests:
         try:
             most -= files[digest].stat().st_size
-        except OSError:  # gone, which others will tell
+        except OSError:  # gone, which is reported elsewhere
             continue
         if most < 0:
             break

@@ -1,7 +1,6 @@
-"""Resolve a host once, look at where it leads, and connect to what was looked at; a second answer is never asked for.
+"""Resolve a host once, check its addresses, and connect to one that was checked; the name is not resolved again.
 
-So a name server that says one address when it is looked at and another when it is connected to (DNS rebinding) gains
-nothing.
+So a name server that gives one address for the check and another for the connection (DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from p2pqwen.values.proxy import Proxies, Proxy
 def addresses_of(host: str, port: int, guard: Guard) -> tuple[str, ...]:
     """Return the addresses at which the guard lets us reach a host; blocks while its name is resolved.
 
-    Raises `RefusedAddressError`, and `OSError` for a name that has no address.
+    Raises `RefusedAddressError`, and `OSError` for a name without an address.
     """
     checked = guard.check_host(host)
     if checked.address is not None:
@@ -38,7 +37,7 @@ def connect(
     source: tuple[str, int] | None = None,
     options: Sequence[tuple[int, int, int | bytes]] = (),
 ) -> socket.socket:
-    """Return a socket connected to a host, `timeout` in seconds for each of its addresses.
+    """Return a socket connected to a host, with `timeout` seconds for each of its addresses.
 
     Raises `RefusedAddressError`, and what `socket.create_connection` raises.
     """
@@ -56,19 +55,19 @@ def connect(
 
 
 def proxies_now() -> Proxies:
-    """Return the proxies of the environment."""
+    """Return the proxies in the environment."""
     return Proxies.of(os.environ)
 
 
 def guard_of(proxy: Proxy) -> Guard:
-    """Return what may be dialled on the way to a proxy: the proxy, wherever it is, and nothing else."""
+    """Return a guard that allows the proxy, wherever it is, and nothing else."""
     return Guard(proxies=NamedHosts.configured([proxy.named]))
 
 
 def connect_by_socks(proxy: Proxy, host: str, port: int, guard: Guard, *, timeout: float | None) -> socket.socket:
-    """Return a socket that leads to a host through a SOCKS5 proxy, `timeout` in seconds for each step.
+    """Return a socket that leads to a host through a SOCKS5 proxy, with `timeout` seconds for each step.
 
-    The proxy resolves the name, so that the guard judges its text alone. Raises as `connect`, and `SocksError`.
+    The proxy resolves the name, so the guard judges only its text. Raises as `connect` does, and `SocksError`.
     """
     checked = guard.check_host(host)
     connected = connect(proxy.host, proxy.port, guard_of(proxy), timeout=timeout)
@@ -81,15 +80,15 @@ def connect_by_socks(proxy: Proxy, host: str, port: int, guard: Guard, *, timeou
 
 
 def greet(proxy: Proxy, *, timeout: float) -> None:
-    """Find out whether a SOCKS5 proxy answers and lets us in; raises as `connect_by_socks`."""
+    """Check that a SOCKS5 proxy answers and accepts us; raises as `connect_by_socks` does."""
     with connect(proxy.host, proxy.port, guard_of(proxy), timeout=timeout) as connected:
         socks5.greet(connected, proxy)
 
 
 async def connect_by_socks_soon(proxy: Proxy, host: str, port: int, guard: Guard) -> socket.socket:
-    """Do as `connect_by_socks` does, in the running event loop; the socket does not block. The caller sets a timeout.
+    """Do what `connect_by_socks` does in the running event loop, and return a nonblocking socket.
 
-    An address of the proxy that does not answer uses that up.
+    The caller sets a timeout, which one unresponsive address of the proxy can use up.
     """
     checked, loop = guard.check_host(host), asyncio.get_running_loop()
     rows = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
@@ -116,6 +115,6 @@ async def connect_by_socks_soon(proxy: Proxy, host: str, port: int, guard: Guard
 
 
 def _address(row: Sequence[object]) -> str:
-    """Return the address of a row of `getaddrinfo`, with the interface of a link-local one."""
+    """Return the address in a `getaddrinfo` row, with the interface if it is link-local."""
     zone = f"%{row[3]}" if len(row) > 3 and row[3] else ""
     return f"{row[0]}{zone}"

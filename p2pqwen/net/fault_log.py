@@ -1,6 +1,6 @@
-"""What our web servers write to the log: faults of ours, and nothing that a stranger can make them write.
+"""What our web servers log: our own faults, and nothing that strangers can make them log.
 
-aiohttp logs a request that is no HTTP with a traceback; at a server that anybody may ask, that fills a disk.
+aiohttp logs a request that is not HTTP with a traceback; on a public server, that fills a disk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _LOG = logging.getLogger("p2pqwen.server")
 
 
 def fault_log() -> logging.Logger:
-    """Return the logger for a server's `logger`."""
+    """Return the logger to pass to a server."""
     if _of_ours not in _LOG.filters:
         _LOG.addFilter(_of_ours)
     return _LOG

@@ -1,13 +1,12 @@
-"""httpx's side of the guard, for huggingface_hub: each request of a client is judged on its way out, redirects too.
+"""The guard for httpx, and so for huggingface_hub: each request of a client is judged before it is sent, redirects too.
 
-What a client reads whole (API answers, refusals, bodies of redirects) has a bound, in bytes after decompression and in
-seconds; what it streams is for whoever streams it to bound.
+What a client reads whole (API answers, refusals, bodies of redirects) is limited in bytes after decompression and in
+seconds. What it streams, the caller must limit.
 
-The rule in force is asked for with each request, since huggingface_hub keeps one client for the process; where none is
-in force the request is not ours. Each rule has connections of its own: one that was opened under a wider rule must not
-serve a narrower one. A proxy of the environment
-is the user's word: it is connected to wherever it is, and resolves names itself, so that behind it a host is judged by
-its text alone.
+The current rule is looked up for each request, since huggingface_hub keeps one client for the process. If there is no
+rule, the request is not ours. Each rule has its own connections: one that was opened under a wider rule must not serve
+a narrower one. A proxy in the environment is the user's choice: it may be at any address, and it resolves names, so
+hosts behind it are judged by their text alone.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from p2pqwen.values.named_hosts import Guard
 from p2pqwen.values.proxy import Proxy
 
 MAX_WHOLE = 64 << 20
-"""Bytes of an answer that is read whole: several times what the Hub says of the most files that a snapshot may have."""
+"""Bytes of an answer read whole: several times what the Hub says of a snapshot with the most files it may have."""
 WHOLE_SECONDS = 300.0
 RequestHook = Callable[[httpx2.Request], object]
 
 
 def guarded_client(rule: Callable[[], Guard | None], on_request: Iterable[RequestHook]) -> httpx2.Client:
-    """Return a client as huggingface_hub makes its own, which sends nothing that `rule` does not let out.
+    """Return a client like huggingface_hub's own, except that it sends only what `rule` allows.
 
-    httpx's own proxies are left out: the guard chooses and dials them, SOCKS too. Each request has its own timeout.
+    httpx's own proxies are disabled: the guard chooses and dials them, SOCKS too. Each request has its own timeout.
     """
     hooks = {"request": list(on_request)}
     return httpx2.Client(
@@ -44,15 +43,15 @@ def guarded_client(rule: Callable[[], Guard | None], on_request: Iterable[Reques
 
 
 class _Answer(httpx2.Response):
-    """An answer to us, of which no more is held in memory than `MAX_WHOLE`."""
+    """An answer to us, of which at most `MAX_WHOLE` bytes are held in memory."""
 
     @classmethod
     def of(cls, answer: httpx2.Response) -> _Answer:
-        """Return an answer that a transport gave, unread."""
+        """Return an unread answer from a transport."""
         return cls(answer.status_code, headers=answer.headers, stream=answer.stream, extensions=answer.extensions)
 
     def read(self) -> bytes:
-        """Read and return all of it; raises `FormatError` where it is too large, `NetworkError` where too slow."""
+        """Read and return all of it; raises `FormatError` if it is too large, `NetworkError` if too slow."""
         if not hasattr(self, "_content"):
             body, until = bytearray(), time.monotonic() + WHOLE_SECONDS
             for part in self.iter_bytes():
@@ -68,7 +67,7 @@ class _Answer(httpx2.Response):
 
 
 class _Guarded(httpx2.BaseTransport):
-    """Judges a request, then hands it to the transports that dial by the same rule."""
+    """Judges a request, then passes it to the transport that dials by the same rule."""
 
     def __init__(self, rule: Callable[[], Guard | None]) -> None:
         self._rule = rule
@@ -89,7 +88,7 @@ class _Guarded(httpx2.BaseTransport):
         return _Answer.of(transport.handle_request(request))
 
     def _as_ever(self, request: httpx2.Request) -> httpx2.Response:
-        """Send what somebody else in this process asks, as httpx would, by its own proxies."""
+        """Send a request by other code in this process as httpx would, through httpx's own proxies."""
         with self._lock:
             if self._not_ours is None:
                 self._not_ours = httpx2.Client()
@@ -107,7 +106,7 @@ class _Guarded(httpx2.BaseTransport):
 
 
 def _dialling_by(guard: Guard, proxy: Proxy | None) -> httpx2.HTTPTransport:
-    """Return a transport whose connections are opened through the guard: to hosts, or to an HTTP proxy alone."""
+    """Return a transport that opens connections through the guard: to hosts, or only to an HTTP proxy."""
     by_socks = proxy if proxy is not None and proxy.is_socks else None
     by_http = None if proxy is None or by_socks else httpx2.Proxy(proxy.url)
     transport = httpx2.HTTPTransport(proxy=by_http)
@@ -120,7 +119,7 @@ def _dialling_by(guard: Guard, proxy: Proxy | None) -> httpx2.HTTPTransport:
 
 
 class _Backend(httpcore2.NetworkBackend):
-    """Opens sockets to addresses that were looked at."""
+    """Opens sockets to checked addresses."""
 
     def __init__(self, guard: Guard, by_socks: Proxy | None) -> None:
         self._guard, self._by_socks, self._inner = guard, by_socks, httpcore2.SyncBackend()

@@ -1,11 +1,11 @@
-"""Messages to people: webhooks, ntfy, e-mail and a hundred services, by apprise (which lives here only).
+"""Messages to people: webhooks, ntfy, e-mail and a hundred services, by apprise (used only here).
 
-It goes to the addresses that the user configured and nowhere else: redirects are not followed, and no service is asked
-for pictures. Of an answer 64 KiB are read, and none holds up the other services for more than a minute. Proxies are
-those of the environment. What cannot go through one, such as e-mail, is not sent where there is one, unless no_proxy
-names the host.
+Messages go only to the addresses that the user configured: redirects are not followed, and no service is asked for
+images. At most 64 KiB of an answer are read, and no service delays the others for more than a minute. Proxies come from
+the environment. If there is one, anything that cannot go through it, such as e-mail, is not sent, unless no_proxy names
+the host.
 
-apprise is an optional dependency: it brings a second HTTP client, and few need it.
+apprise is an optional dependency: it brings a second HTTP client, and few users need it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from apprise import NotifyBase
 
 SECONDS = 10.0
-"""For connecting to a service, and as much for each piece of its answer."""
+"""To connect to a service, and again for each piece of its answer."""
 ALL_SECONDS = 60.0
-"""For one service in all; `SECONDS` begin anew with each byte that comes."""
+"""For one service in all; `SECONDS` start again with each byte that comes."""
 MAX_ANSWER = 64 << 10
 _HERE = "localhost,127.0.0.1,::1"
 _NO_PROXY = ("no_proxy", "NO_PROXY")
@@ -43,7 +43,7 @@ _one_at_a_time = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """An address that did not take a message, without its secrets, and why."""
+    """An address that did not take a message, without its secrets, and the reason."""
 
     to: str
     reason: str
@@ -58,18 +58,18 @@ class Messages:
         self._proxies = Proxies.of(os.environ)
         for one in addresses:
             hide(one)
-        with warnings.catch_warnings():  # its plugins are loaded now, and one imports what Python 3.13 dropped
+        with warnings.catch_warnings():  # this loads its plugins; one imports what Python 3.13 removed
             warnings.simplefilter("ignore", DeprecationWarning)
             self._services = [self._service(place, one, source) for place, one in enumerate(addresses, 1)]
         self._waiting: dict[int, threading.Thread] = {}
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where it sends to, without secrets."""
+        """The addresses it sends to, without secrets."""
         return tuple(map(_shown, self._services))
 
     def send(self, title: str, body: str, *, danger: bool) -> tuple[NotSent, ...]:
-        """Send a message everywhere, and return where that failed. Raises nothing."""
+        """Send a message to all addresses, and return the failures. Raises nothing."""
         with _one_at_a_time, _loopback_direct():
             found = [
                 (one, self._why_not(place, one, title, body, danger=danger)) for place, one in enumerate(self._services)
@@ -94,7 +94,7 @@ class Messages:
             service = self._apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
         if not service:
             hint = "see https://appriseit.com/services/ for how addresses are written"
-            raise UsageError(f"{source}: address {place} is none that apprise knows", hint=hint)
+            raise UsageError(f"{source}: address {place} is not one that apprise knows", hint=hint)
         for name in ("password", "user", "token", "apikey", "webhook_token"):
             if isinstance(secret := getattr(service, name, None), str):
                 hide(secret)
@@ -103,11 +103,11 @@ class Messages:
         return found
 
     def _why_not(self, place: int, service: NotifyBase, title: str, body: str, *, danger: bool) -> str | None:
-        """Send to one; return why that failed, None where it did not."""
+        """Send to one service; return why that failed, None if it did not."""
         if (before := self._waiting.get(place)) is not None and before.is_alive():
-            return "it has not answered the message before yet"
+            return "it has not answered the last message yet"
         if not _speaks_http(service) and self._is_proxied(service):
-            return "it is no web service, and cannot go through the proxy; no_proxy may name its host"
+            return "it is not a web service, and cannot go through the proxy; no_proxy may name its host"
         kinds = self._apprise.NotifyType
         kind = kinds.FAILURE if danger else kinds.WARNING
         answers: list[bool | str] = []
@@ -117,7 +117,7 @@ class Messages:
                 sent = service.notify(
                     body=body, title=title, notify_type=kind, body_format=self._apprise.NotifyFormat.TEXT
                 )
-            except Exception as error:  # noqa: BLE001 - one of a hundred plugins; the others are still to be told
+            except Exception as error:  # noqa: BLE001 - one of a hundred plugins; the others must still be tried
                 answers.append(f"{type(error).__name__}: {error}")
             else:
                 answers.append(bool(sent))
@@ -150,7 +150,7 @@ def _shown(service: NotifyBase) -> str:
 
 
 def _speaks_http(service: NotifyBase) -> bool:
-    """Whether its plugin uses requests, which follows the variables for proxies."""
+    """Whether its plugin uses requests, which follows the proxy variables."""
     return hasattr(sys.modules[type(service).__module__], "requests")
 
 
@@ -166,13 +166,13 @@ def _apprise(source: str) -> ModuleType:
 
 @functools.cache
 def _tame() -> None:
-    """Keep what apprise logs from others, and have requests read no more of an answer than `MAX_ANSWER`.
+    """Keep apprise's log to ourselves, and make requests read at most `MAX_ANSWER` of an answer.
 
-    apprise alone uses requests here, and asks for the whole answer.
+    Only apprise uses requests here, and it reads whole answers.
     """
     import requests  # noqa: PLC0415 - apprise brings it
 
-    logging.getLogger("apprise").propagate = False  # what it logs is for us to tell, also when it comes too late
+    logging.getLogger("apprise").propagate = False  # we report what it logs, even if it comes too late
     logging.getLogger("apprise").addHandler(logging.NullHandler())
 
     class Bounded(requests.adapters.HTTPAdapter):
@@ -192,7 +192,7 @@ def _tame() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[io.StringIO]:
-    """Catch what apprise logs, which is for us to tell."""
+    """Catch what apprise logs, which we report ourselves."""
     said = io.StringIO()
     handler, log = logging.StreamHandler(said), logging.getLogger("apprise")
     handler.setLevel(logging.WARNING)
@@ -205,7 +205,7 @@ def _quiet() -> Iterator[io.StringIO]:
 
 @contextlib.contextmanager
 def _loopback_direct() -> Iterator[None]:
-    """Name this machine in no_proxy, as `values.proxy` has it: requests would ask a proxy for it."""
+    """Add this machine to no_proxy, as `values.proxy` does: requests would use a proxy for it."""
     before = {name: os.environ.get(name) for name in _NO_PROXY}
     given = before["no_proxy"] or before["NO_PROXY"]
     os.environ["no_proxy"] = f"{given},{_HERE}" if given else _HERE

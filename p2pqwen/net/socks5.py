@@ -1,7 +1,7 @@
-"""SOCKS5 (RFC 1928, RFC 1929): the one place for all that speaks it, as what asks and as what is asked.
+"""SOCKS5 (RFC 1928, RFC 1929): the protocol in one place, for client and server.
 
-Each of our HTTP clients has a SOCKS library of its own, of which none goes through the guard; the protocol is two
-questions. It is written as steps, which a blocking socket takes as well as one of an event loop.
+Each of our HTTP clients has its own SOCKS library, and none goes through the guard; the protocol is only 2 requests. It
+is written as steps, so that a blocking socket and one in an event loop can both run it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _REFUSALS = {
 }
 
 _Steps = Generator[tuple[bytes, int], bytes, None]
-"""What to send, and how many bytes to read then."""
+"""What to send, and how many bytes to read after that."""
 
 
 class SocksError(ConnectionError):
-    """The proxy does not do what was asked, or is none; `strerror` says how, for libraries that print nothing else."""
+    """The proxy refuses, or is not one; `strerror` says how, for libraries that print only that."""
 
     def __init__(self, text: str) -> None:
         super().__init__(errno.ECONNREFUSED, text)
@@ -44,17 +44,17 @@ class SocksError(ConnectionError):
 
 
 def ask(connected: socket.socket, proxy: Proxy, host: str, port: int) -> None:
-    """Have the proxy at the other end connect to a host, which it resolves; raises `SocksError`, `OSError`."""
+    """Make the proxy at the other end connect to a host, which it resolves; raises `SocksError`, `OSError`."""
     _drive(connected, _asking(proxy, host, port))
 
 
 def greet(connected: socket.socket, proxy: Proxy) -> None:
-    """Have the proxy at the other end let us in, and ask for nothing; raises as `ask` does."""
+    """Authenticate at the proxy at the other end, and request nothing; raises as `ask` does."""
     _drive(connected, _authenticating(proxy))
 
 
 async def ask_soon(connected: socket.socket, proxy: Proxy, host: str, port: int) -> None:
-    """Do as `ask` does, on a socket that does not block, in the running event loop."""
+    """Do what `ask` does, on a nonblocking socket in the running event loop."""
     loop, steps = asyncio.get_running_loop(), _asking(proxy, host, port)
     said, wanted = next(steps)
     while True:

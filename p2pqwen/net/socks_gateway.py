@@ -1,15 +1,15 @@
-"""A SOCKS5 server of our own on loopback, in front of the user's proxy: all that a BitTorrent session ever connects to.
+"""Our own SOCKS5 server on loopback, in front of the user's proxy: a BitTorrent session connects to nothing else.
 
-libtorrent sends every connection to its proxy, those to our web-seed relay too, which is on this machine and must not
-leave it. So it is pointed here. Each connection goes one of three ways, and none is direct but to the relay:
+libtorrent sends every connection to its proxy, even those to our web-seed relay, which is on this machine and must not
+leave it. So its proxy is this gateway. Each connection goes one of three ways; only those to the relay are direct:
 
-1. to an address that `lead_directly` was told of, which is the relay's: connected to, on this machine;
-2. to what the guard lets strangers name, or to a peer that the user named: through the user's proxy, which resolves
-   names;
-3. to anything else, and wherever the proxy does not answer: refused (fail closed).
+1. to an address given to `lead_directly`, which is the relay's: direct, on this machine;
+2. to an address that the guard allows strangers to name, or to a peer that the user named: through the user's proxy,
+   which resolves names;
+3. to anything else, or if the proxy does not answer: refused (fail closed).
 
-Only who knows the name and password, which are drawn anew each time, may use it: other users of this machine would
-reach the user's proxy through it, with the user's credentials.
+Clients need the name and password, which are drawn at each start. Otherwise other users of this machine could reach the
+user's proxy through the gateway, with the user's credentials.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class SocksGateway:
         self._thread.stop()
 
     def lead_directly(self, target: Target) -> None:
-        """Connect to this address of this machine from now on, which is our own relay's; raises `ValueError`."""
+        """Connect directly to this address of this machine, our relay's, from now on; raises `ValueError`."""
         if target[0] != HOST:
             raise ValueError(f"{target[0]} is not reached directly")
         self._direct |= {target}
@@ -93,7 +93,7 @@ class SocksGateway:
         while True:
             try:
                 client, _ = await loop.sock_accept(self._listener)
-            except OSError:  # no descriptor is left, or the caller is gone already
+            except OSError:  # no descriptor is left, or the client is gone
                 await asyncio.sleep(0.1)
                 continue
             self._begin(self._serve(client))
@@ -118,7 +118,7 @@ class SocksGateway:
                 await _join(client, there)
 
     async def _asked(self, client: socket.socket) -> Target | None:
-        """Return the target that a client asks for; None where the client may not ask, or asks for something else."""
+        """Return the target that a client requests; None if it is not authenticated or requests something else."""
         version, count = await _read(client, 2)
         methods = await _read(client, count)
         loop = asyncio.get_running_loop()
@@ -142,7 +142,7 @@ class SocksGateway:
             await _answer(client, _NO_ADDRESS_TYPE)
             return None
         port = int.from_bytes(await _read(client, 2), "big")
-        if command != socks5.CONNECT:  # UDP above all: nothing is relayed
+        if command != socks5.CONNECT:  # UDP above all is not relayed
             await _answer(client, _NO_COMMAND)
             return None
         return host, port
@@ -169,7 +169,7 @@ async def _connect(target: Target) -> socket.socket:
 
 async def _answer(client: socket.socket, reply: int) -> None:
     head = bytes((socks5.VERSION, reply, 0, socks5.IPV4))
-    await asyncio.get_running_loop().sock_sendall(client, head + bytes(6))  # no address is told
+    await asyncio.get_running_loop().sock_sendall(client, head + bytes(6))  # no address is given
 
 
 async def _read(client: socket.socket, count: int) -> bytes:
@@ -183,7 +183,7 @@ async def _read(client: socket.socket, count: int) -> bytes:
 
 
 async def _join(one: socket.socket, other: socket.socket) -> None:
-    """Copy both ways until both have ended, or either breaks."""
+    """Copy in both directions until both have ended, or one breaks."""
     for connected in (one, other):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     ways = [asyncio.ensure_future(_copy(one, other)), asyncio.ensure_future(_copy(other, one))]

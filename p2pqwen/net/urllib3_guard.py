@@ -1,9 +1,10 @@
-"""urllib3's side of the guard, for dulwich: pool managers that judge each URL, each redirect, and each address dialled.
+"""The guard for urllib3, and so for dulwich: pool managers that judge each URL, each redirect and each address dialled.
 
-`default_urllib3_manager` of dulwich takes the two classes and chooses between them by the environment's proxies. Behind
+dulwich's `default_urllib3_manager` takes the two classes and chooses between them by the environment's proxies. Behind
 a proxy, which the user named, hosts are judged by their text alone: the proxy resolves their names.
 
-The body of an answer after which urllib3 asks again, a redirect's for one, is not read: it need not end.
+If urllib3 repeats a request after an answer, such as a redirect, it does not read that answer's body: it may be
+endless.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from p2pqwen.net.dialling import connect, connect_by_socks, proxies_now
 from p2pqwen.values.named_hosts import Guard, NamedHosts
 
-_Given: TypeAlias = Any  # whatever urllib3 takes; it is handed on as it is
+_Given: TypeAlias = Any  # whatever urllib3 takes; it is passed on unchanged
 
 
 def guarded_manager(guard: Guard, url: str, **more: _Given) -> urllib3.PoolManager:
-    """Return a pool manager that sends nothing the guard does not let out, by the proxy that is `url`'s."""
+    """Return a pool manager that sends only what the guard allows, through the proxy for `url`, if any."""
     direct, by_proxy = _managers(guard)
     proxy = proxies_now().choose(url)
     if proxy is None or proxy.is_socks:
@@ -33,7 +34,7 @@ def guarded_manager(guard: Guard, url: str, **more: _Given) -> urllib3.PoolManag
 
 
 def _managers(guard: Guard) -> tuple[type[urllib3.PoolManager], type[urllib3.ProxyManager]]:
-    """Return the two kinds, direct and behind a proxy."""
+    """Return the two classes, for direct connections and behind a proxy."""
 
     class GuardedPoolManager(urllib3.PoolManager):
         def __init__(self, *arguments: _Given, **more: _Given) -> None:
@@ -81,7 +82,7 @@ def _pools(guard: Guard, *, by_socks: bool = False) -> dict[str, type[urllib3.HT
 
 
 def _never_drained(response: urllib3.HTTPResponse) -> urllib3.HTTPResponse:
-    response.drain_conn = response.close  # type: ignore[method-assign] # closed, the connection is opened anew
+    response.drain_conn = response.close  # type: ignore[method-assign] # a closed connection is opened again
     return response
 
 

@@ -1,8 +1,8 @@
-"""aiohttp's side of the guard: a session that asks only where it may, and follows no redirect by itself.
+"""The guard for aiohttp: a session that asks only allowed addresses, and follows no redirect by itself.
 
-Each URL is judged before it is asked, each name when it is resolved, and each address once more when a socket is opened
-for it. Redirects are the caller's to follow, with another `get`, so that each of them is judged as well. No cookies, no
-content encoding, no credentials but those that the caller sends with one request.
+Each URL is judged before the request, each name when it is resolved, and each address again when a socket is opened for
+it. The caller follows redirects, with another `get`, so that each is judged as well. No cookies, no content encoding,
+and no credentials except those that the caller sends with one request.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _HEADER = 8190
 
 
 class WebSession:
-    """An HTTP client of one event loop, and an asynchronous context manager. Times in seconds.
+    """An HTTP client for one event loop; an asynchronous context manager. Times in seconds.
 
-    `keep_alive` False: each connection is used once. `max_header`: bytes of one line of an answer's header.
+    `keep_alive` False: each connection is used once. `max_header`: bytes of one line in an answer's header.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class WebSession:
         await self.close()
 
     async def get(self, url: URL, *, headers: Mapping[str, str] | None = None) -> aiohttp.ClientResponse:
-        """Ask for one URL, and return the answer, a redirect too; the caller releases it. Raises as `ask` does."""
+        """Request one URL, and return the answer, even a redirect; the caller releases it. Raises as `ask` does."""
         return await self.ask("GET", url, headers=headers)
 
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> aiohttp.ClientResponse:
-        """Make one request, and return the answer, a redirect too; the caller releases it.
+        """Make one request, and return the answer, even a redirect; the caller releases it.
 
         Raises `RefusedAddressError`, `aiohttp.ClientError`, `OSError`, `ValueError`.
         """
@@ -93,17 +93,17 @@ class WebSession:
         if proxy is not None and not proxy.is_socks:
             return await self._ask_by(proxy, method, url, headers, body)
         host = self._guard.check_host(url.raw_host or "")
-        if host.address is not None:  # the connector takes it as it is, without a resolver
+        if host.address is not None:  # the connector uses it directly, without a resolver
             self._resolver.approve(host, [str(host.address)])
         return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
 
     async def _ask_by(
         self, proxy: Proxy, method: str, url: URL, headers: Mapping[str, str] | None, body: bytes | None
     ) -> aiohttp.ClientResponse:
-        """Ask through an HTTP proxy, which resolves names: behind it a host is judged by its text alone."""
+        """Ask through an HTTP proxy, which resolves names: hosts behind it are judged by their text alone."""
         self._resolver.add_proxy(proxy)
         login = {"Proxy-Authorization": aiohttp.encode_basic_auth(proxy.user, proxy.password)} if proxy.user else {}
-        plain = url.scheme == "http"  # the proxy itself reads the request; else it sees CONNECT alone
+        plain = url.scheme == "http"  # the proxy reads the whole request; for https only CONNECT
         return await self._session.request(
             method,
             url,
@@ -125,13 +125,13 @@ class WebSession:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Dials through a SOCKS5 proxy where one is to be used for a URL."""
+    """Dials through a SOCKS5 proxy if one is set for a URL."""
 
     def __init__(self, guard: Guard, proxies: Proxies, **more: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(**more)
         self._guard, self._proxies = guard, proxies
 
-    # aiohttp has no other place for it; aiohttp-socks replaces its connector's innards as well.
+    # aiohttp has no other hook for this; aiohttp-socks replaces its connector's internals too.
     async def _create_direct_connection(self, req: Any, traces: Any, timeout: Any, **more: Any) -> Any:  # noqa: ANN401, ASYNC109
         proxy = self._proxies.choose(str(req.url))
         if proxy is None or not proxy.is_socks:
@@ -153,7 +153,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Resolver(AbstractResolver):
-    """Resolves names, leaves out addresses that may not be asked, and remembers those that may."""
+    """Resolves names, drops addresses that may not be asked, and remembers those that may."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -175,7 +175,7 @@ class _Resolver(AbstractResolver):
         return [row for row in found if row["host"] in allowed]
 
     def add_proxy(self, proxy: Proxy) -> None:
-        """Let a proxy be connected to, wherever it is."""
+        """Allow connections to a proxy, wherever it is."""
         guard = self._of_proxies.setdefault(proxy.host, guard_of(proxy))
         host = guard.check_host(proxy.host)
         if host.address is not None:

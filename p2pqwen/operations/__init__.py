@@ -1,4 +1,4 @@
-"""What a command or the node does, over the adapters: nine packages, each with what enters it and what leaves it.
+"""What a command or the node does, on top of the adapters, in 9 packages. Each states its inputs and outputs.
 
-`engine` belongs to none: it is what fetches, seeds and bundles ask of a BitTorrent engine, real or in memory.
+`engine` belongs to none: it is what fetches, seeds and bundles need of a BitTorrent engine, real or in memory.
 """

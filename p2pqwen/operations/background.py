@@ -1,4 +1,4 @@
-"""Work that goes on beside a node, in rounds on a thread of its own, and ends within seconds of being told."""
+"""Background work of a node, in rounds on its own thread, which stops within seconds."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.portable.process import make_thread_idle
 
 STOP_SECONDS = 5.0
-"""How long `stop` waits: a node that stops does not wait for a server that never answers."""
+"""How long `stop` waits: a stopping node does not wait for a server that never answers."""
 AGAIN_SECONDS = 60.0
 """The pause after work that broke."""
 
 
 class BackgroundThread:
-    """A daemon thread for `work`, which ends soon once `stopping`; started once at most.
+    """A daemon thread for `work`, which returns soon once told to stop; started once at most.
 
-    The work pauses in `wait` and looks at `stopping` in between. `idle`: it has the lowest priority of CPU and disk.
-    Work that breaks is told of by `report`, and begun again after a minute: the node needs it for months.
+    The work pauses in `wait` and calls `is_stopping` in between. `idle`: it runs at the lowest CPU and disk priority.
+    If the work raises, `report` says so and it restarts after a minute: the node needs it for months.
     """
 
     def __init__(self, name: str, work: Callable[[], None], *, idle: bool = True, report: Report = ignore) -> None:
@@ -28,24 +28,24 @@ class BackgroundThread:
         self._stopping = self._woken = False
 
     def start(self) -> None:
-        """Begin, unless it was told to stop before."""
+        """Start, unless it was told to stop before."""
         if not self._stopping:
             self._thread.start()
 
     def wake(self) -> None:
-        """End the pause the work is in, or the next one."""
+        """End the current pause of the work, or the next one."""
         with self._news:
             self._woken = True
             self._news.notify_all()
 
     def tell(self) -> None:
-        """Tell it to stop, without waiting."""
+        """Tell the thread to stop, without waiting."""
         with self._news:
             self._stopping = True
             self._news.notify_all()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Tell the thread to stop, and wait `seconds` at most. May be called twice, and where it never started."""
+        """Tell the thread to stop, and wait `seconds` at most. May be called twice, and before `start`."""
         self.tell()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, seconds))
@@ -56,11 +56,11 @@ class BackgroundThread:
 
     @property
     def busy(self) -> bool:
-        """Whether it is at work: after `stop`, in the middle of something that has not come back yet."""
+        """Whether the thread is alive: after `stop`, it is in a call that has not returned yet."""
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> bool:
-        """Pause until `wake`, `stop` or the end of `seconds`; tell whether to stop. From any thread."""
+        """Pause until `wake`, `stop` or the end of `seconds`; tell whether to stop. May be called from any thread."""
         with self._news:
             self._news.wait_for(lambda: self._stopping or self._woken, seconds)
             self._woken = False
@@ -72,7 +72,7 @@ class BackgroundThread:
         while not self._stopping:
             try:
                 self._work()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end it for good
+            except Exception as error:  # noqa: BLE001 - a bug of ours must not end it for good
                 what = f"{self._name} broke and starts again in {AGAIN_SECONDS:.0f} s: {type(error).__name__}: {error}"
                 self._report(Notice("warning", what))
                 self.wait(AGAIN_SECONDS)

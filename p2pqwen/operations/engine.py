@@ -1,8 +1,8 @@
-"""What operations ask of a swarm engine and of the clock, so that they run without libtorrent and without waiting.
+"""What operations need of a swarm engine and of a clock, so that they run without libtorrent and without waiting.
 
-`swarm.session.Swarm` is the engine, and the module `time` is the clock; mypy holds both to what stands here. An engine
-belongs to one thread: what it says of a torrent changes while `pump` runs, and only then. `wake` alone may be called
-from any thread.
+`swarm.session.Swarm` is the engine, and the module `time` is the clock; mypy checks both against these protocols. An
+engine belongs to one thread: what it says of a torrent changes only while `pump` runs. Only `wake` may be called from
+any thread.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from p2pqwen.webseed.source_stats import Account, Outlook
 
 
 class Clock(Protocol):
-    """Time that only runs forward, in seconds; the module `time` is one."""
+    """Monotonic time, in seconds; the module `time` is one."""
 
     def monotonic(self) -> float:
-        """Return the seconds since some moment that stays the same."""
+        """Return the seconds since a fixed moment."""
 
     def sleep(self, seconds: float, /) -> None:
-        """Let `seconds` pass."""
+        """Wait for `seconds`."""
 
 
 class Torrent(Protocol):
@@ -41,7 +41,7 @@ class Torrent(Protocol):
 
     @property
     def have(self) -> bytearray:
-        """One byte for each piece, 1 once its hash was checked; the bytes may still be on their way to the disk."""
+        """One byte for each piece, 1 once its hash was checked; its data may not be on disk yet."""
 
     @property
     def error(self) -> P2pqwenError | None:
@@ -49,16 +49,16 @@ class Torrent(Protocol):
 
     @property
     def checked(self) -> bool:
-        """Whether all that was on the disk when it was added has been looked at."""
+        """Whether everything that was on disk when it was added has been checked."""
 
     def progress(self, *, fresh: bool = False) -> TorrentProgress:
-        """Return the state of this moment; of a seed as last told, unless it must be `fresh`."""
+        """Return the current state; for a seed the last reported one, unless `fresh`."""
 
     def sync_pieces(self) -> None:
-        """Take `have` from the engine itself: news of single pieces may have been dropped."""
+        """Read `have` from the engine itself: alerts about single pieces may have been dropped."""
 
     def leave(self) -> None:
-        """Take it out of its engine; its files stay. Once more is fine."""
+        """Remove it from its engine; its files stay. May be called twice."""
 
 
 class SeededTorrent(Torrent, Protocol):
@@ -68,13 +68,13 @@ class SeededTorrent(Torrent, Protocol):
         """Announce it and serve it, once its data was checked."""
 
     def pause(self) -> None:
-        """Stop talking to anybody about it."""
+        """Stop announcing and serving it."""
 
     def announce(self) -> None:
-        """Tell trackers and the DHT of it again, soon."""
+        """Announce it to trackers and the DHT again, soon."""
 
     def set_upload_slots(self, slots: int) -> None:
-        """Serve at most `slots` peers at once, -1 for no limit of its own."""
+        """Serve at most `slots` peers at once, -1 for no limit on this torrent."""
 
 
 class DownloadedTorrent(Torrent, Protocol):
@@ -82,7 +82,7 @@ class DownloadedTorrent(Torrent, Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether it was said to have every wanted piece."""
+        """Whether the engine reported that it has every wanted piece."""
 
     @property
     def failed_pieces(self) -> int:
@@ -90,11 +90,11 @@ class DownloadedTorrent(Torrent, Protocol):
 
     @property
     def met(self) -> Mapping[Endpoint, None]:
-        """Whom it was ever connected to, web seeds too."""
+        """The peers and web seeds that it was ever connected to."""
 
     @property
     def flushes(self) -> int:
-        """How often everything was written out on request."""
+        """How often everything was flushed on request."""
 
     @property
     def resume(self) -> bytes | None:
@@ -102,22 +102,22 @@ class DownloadedTorrent(Torrent, Protocol):
 
     @property
     def resume_answers(self) -> int:
-        """How many requests for resume data were answered, well or badly."""
+        """How many requests for resume data were answered, successfully or not."""
 
     def release(self) -> bool:
-        """Take it out and wait until its files are let go of; whether that was so within seconds."""
+        """Remove it and wait until its files are closed; tell whether that happened within seconds."""
 
     def connect(self, peer: Endpoint) -> None:
         """Connect to a peer and keep trying; raises `NetworkError` for a name without an address."""
 
     def start(self) -> None:
-        """Go on with what was held."""
+        """Start a download that was added with `held`."""
 
     def in_order(self, *, wanted: bool) -> None:
-        """Ask for pieces in order, or the rarest first."""
+        """Request pieces in order, or the rarest first."""
 
     def want(self, pieces: Iterable[int], urgency: Urgency) -> None:
-        """Fetch these pieces sooner than others, or not at all, until told otherwise."""
+        """Set the urgency of these pieces: sooner than others, or not at all."""
 
     def set_web_seeds(self, urls: Sequence[str]) -> None:
         """Use exactly these BEP 19 base URLs from now on."""
@@ -126,7 +126,7 @@ class DownloadedTorrent(Torrent, Protocol):
         """Tell whether connected peers, web seeds not counted, have every piece that is missing."""
 
     def request_flush(self) -> None:
-        """Have everything written to the files."""
+        """Ask the engine to write everything to the files."""
 
     def request_resume(self) -> None:
         """Ask for resume data of what is on disk."""
@@ -136,7 +136,7 @@ class Engine(Protocol):
     """What drives torrents."""
 
     def pump(self, seconds: float) -> None:
-        """Wait up to `seconds` for news, and take it in."""
+        """Wait up to `seconds` for events and process them."""
 
 
 class SeedEngine(Engine, Protocol):
@@ -144,11 +144,11 @@ class SeedEngine(Engine, Protocol):
 
     @property
     def listening(self) -> Sequence[Endpoint]:
-        """Where it accepts peers; more may come."""
+        """Where it accepts peers; more addresses may follow."""
 
     @property
     def reach(self) -> Reach:
-        """What is known of how the world reaches it."""
+        """What is known about its reachability from outside."""
 
     def dht_nodes(self) -> Sequence[Endpoint]:
         """Return the nodes of its DHT routing tables."""
@@ -156,17 +156,17 @@ class SeedEngine(Engine, Protocol):
     def add_seed(
         self, metainfo: Metainfo, save_path: Path, *, files: Collection[RepoPath] | None = None, trusted: bool = False
     ) -> SeededTorrent:
-        """Load what stands in `save_path/<name>/`, quietly: `SeededTorrent.share` announces it.
+        """Load the files in `save_path/<name>/` without announcing them: `SeededTorrent.share` does that.
 
-        `files`: only these are there. Without `trusted` every piece is read first. Raises `P2pqwenError` for a torrent
-        it does not take.
+        `files`: only these are present. Without `trusted`, every piece is read first. Raises `P2pqwenError` for a
+        torrent that it does not accept.
         """
 
     def set_rates(self, *, upload: int, download: int) -> None:
-        """Hold it to these rates from now on, in bytes a second; 0 for no limit."""
+        """Set its rate limits, in bytes a second; 0 for no limit."""
 
     def wake(self) -> None:
-        """Have `pump` return at once; from any thread."""
+        """Make `pump` return at once; may be called from any thread."""
 
 
 class DownloadEngine(Engine, Protocol):
@@ -174,14 +174,14 @@ class DownloadEngine(Engine, Protocol):
 
     @property
     def looks_for_peers(self) -> bool:
-        """Whether it finds peers nobody named."""
+        """Whether it looks for peers that the user did not name."""
 
     @property
     def download_limit(self) -> int:
         """The user's limit in bytes a second, 0 for none."""
 
     def admit(self, only: Collection[Endpoint], banned: Iterable[str]) -> None:
-        """Speak to nobody among `banned` (addresses) from now on, and to nobody but `only`; empty: to everybody."""
+        """Connect to no address in `banned` from now on, and only to those in `only`; empty: to all."""
 
     def add_download(
         self,
@@ -192,14 +192,14 @@ class DownloadEngine(Engine, Protocol):
         resume: Resume | None = None,
         held: bool = False,
     ) -> DownloadedTorrent:
-        """Fetch the `writable` files of a torrent, checking first what is there of them; `held`: no more than that.
+        """Fetch the `writable` files of a torrent after checking what exists of them; `held`: only check.
 
-        Raises `P2pqwenError` for a torrent it does not take.
+        Raises `P2pqwenError` for a torrent that it does not accept.
         """
 
 
 class WebSeeds(Protocol):
-    """The web seeds of one download, behind whatever relays them."""
+    """The web seeds of one download, behind their relay."""
 
     @property
     def urls(self) -> Sequence[str]:
@@ -207,19 +207,19 @@ class WebSeeds(Protocol):
 
     @property
     def accounts(self) -> Sequence[Account]:
-        """What each of them gave so far."""
+        """What each web seed has delivered so far."""
 
     def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:
-        """Book the pieces that a download gained, each a file, its piece and the bytes of it.
+        """Record the pieces that a download gained, each a (file, piece, bytes).
 
-        Returns how many of those bytes web seeds gave.
+        Returns how many of those bytes came from web seeds.
         """
 
     def outlook(self) -> Outlook:
-        """Return whether any of them should still be waited for."""
+        """Return whether any web seed is still worth waiting for."""
 
     def take_notices(self) -> Sequence[Notice]:
-        """Return what there is to tell a person since the last call."""
+        """Return the notices since the last call."""
 
 
 class WebServer(Protocol):
@@ -230,13 +230,16 @@ class WebServer(Protocol):
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes of everything, since the start."""
+        """All bytes sent since the start."""
 
     def offer(self, offer: Offer) -> None:
         """Serve a snapshot from now on."""
 
+    def offers_complete(self) -> None:
+        """Answer from now on that what is not offered is not found; until then clients wait for that answer."""
+
     def withdraw(self, snapshot: SnapshotId) -> None:
-        """Serve it no longer."""
+        """Stop serving a snapshot."""
 
     def sent(self, snapshot: SnapshotId) -> int:
         """Return how many bytes of a snapshot were sent since the start."""

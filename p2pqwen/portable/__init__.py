@@ -1,4 +1,4 @@
-"""What not every system has, each with a way that every system has: no other module names it.
+"""What not every system has, each with a fallback that works everywhere; no other module names a system.
 
 | here | where it is | elsewhere |
 |---|---|---|
@@ -26,5 +26,5 @@
 | `sockets.shut_listening` | shutdown(2) of a listening socket: Linux | cannot be done, which the caller says |
 
 Each module chooses by what Python offers, not by the system's name. tests/unit/portable runs both ways of each on one
-system. macOS and Windows: written after their documentation, and not run.
+system. The parts for macOS and Windows follow their documentation and have not been run there.
 """

@@ -6,7 +6,7 @@ import os
 
 
 def usable_cores() -> int:
-    """Return how many cores the process may run on, where the system tells; else those of the machine, at least 1."""
+    """Return how many cores the process may run on, if the system tells; else the machine's, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""Errors of a file system that the kernel counts where everybody may read them; no root, unlike SMART.
+"""File system errors counted by the kernel where every user can read them, unlike SMART, which needs root.
 
-ext4 keeps its count in the superblock until e2fsck, btrfs in the device until `btrfs device stats --reset`. Others
-count none, nor do systems without /sys: then what the node meets itself is all there is.
+ext4 keeps its count in the superblock until e2fsck, btrfs in the device until `btrfs device stats --reset`. Other file
+systems count none, nor do systems without /sys: then only the errors that the node itself meets are known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COUNTS = re.compile(r"^\w+_errs (\d+)$", re.MULTILINE)
 
 
 def counted_errors(folder: Path, *, sys: Path = SYS, mounts: Path = MOUNTS) -> int:
-    """Return how many errors the kernel counted of the file system of a folder; 0 where it counts none."""
+    """Return how many errors the kernel counted for the file system of a folder; 0 if it counts none."""
     with suppress(OSError, ValueError, IndexError, StopIteration):
         number = folder.stat().st_dev
         shown = f"{os.major(number)}:{os.minor(number)}"
@@ -31,7 +31,7 @@ def counted_errors(folder: Path, *, sys: Path = SYS, mounts: Path = MOUNTS) -> i
 
 
 def _source(mounts: Path, number: str) -> str:
-    """Return the name of the device that is mounted as `number`, which is none of a device's (btrfs)."""
+    """Return the name of the device mounted as `number`, which for btrfs is not a device's own number."""
     lines = (line.split() for line in mounts.read_text().splitlines())
     return next(Path(fields[fields.index("-") + 2]).name for fields in lines if fields[2] == number)
 

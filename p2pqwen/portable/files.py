@@ -1,4 +1,4 @@
-"""Files: holes, clones, reads at an offset, what is written to the disk, and folders that lead nowhere else."""
+"""Files: holes, clones, reads at an offset, syncing to the disk, and opening without following links."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from typing import Final
 from p2pqwen.portable.optional import optional_module
 
 BINARY: Final[int] = getattr(os, "O_BINARY", 0)
-"""For `os.open`: Windows changes line ends without it."""
+"""For `os.open`: without it, Windows changes line endings."""
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share extents, copy on write (btrfs, XFS, bcachefs)
 FAILING = frozenset({errno.EIO, getattr(errno, "EUCLEAN", errno.EIO)})
-"""Error numbers of a disk that fails, or of a file system that contradicts itself."""
-_NEVER_CLONED = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.ENOSYS})  # of any file there
+"""Error numbers of a failing disk, or of a file system that contradicts itself."""
+_NEVER_CLONED = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.ENOSYS})  # for any file there
 _NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _NO_CLONE = _NEVER_CLONED | {errno.EINVAL, errno.EPERM}
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a FIFO put there must not hang us
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a FIFO there must not block us
 _BLOCK = 512
 _NO_SIZE = 0xFFFFFFFF  # INVALID_FILE_SIZE
 
@@ -34,13 +34,13 @@ _ctypes = optional_module("ctypes")
 _fcntl = optional_module("fcntl")
 _moving = threading.Lock()
 _without_clones: set[tuple[int, int]] = set()
-"""Devices of which no file can be cloned to the other; asked once, since each try makes a file and drops it."""
+"""Pairs of devices between which no file can be cloned; remembered, since each try makes a file and deletes it."""
 
 
 def clone(source: Path, target: Path) -> bool:
     """Create `target` as a clone of `source` that shares its blocks until one of them is written to.
 
-    False where that cannot be had; then there is no `target`. Raises `OSError`, for a target that exists as well.
+    Return False, without a `target`, if that is not possible. Raises `OSError`, also if the target exists.
     """
     if _fcntl is None or (source.stat().st_dev, target.parent.stat().st_dev) in _without_clones:
         return False
@@ -58,9 +58,9 @@ def clone(source: Path, target: Path) -> bool:
 
 
 def link_opened(source: Path, link: Path) -> bool:
-    """Give a file that is open a second name, which can be renamed; False where that cannot be had.
+    """Give an open file a second name, which can be renamed; return False if that is not possible.
 
-    Windows renames no name of a file that is open.
+    Windows cannot rename any name of an open file.
     """
     if _fcntl is None:
         return False
@@ -71,9 +71,9 @@ def link_opened(source: Path, link: Path) -> bool:
 
 
 def can_clone(source: Path, folder: Path) -> bool:
-    """Tell whether `clone` can make clones of a file in a folder; raises `OSError`.
+    """Tell whether `clone` can clone a file into a folder; raises `OSError`.
 
-    What is tried has no name where the system knows such files: a program that is killed leaves none there.
+    The trial file has no name if the system supports that, so that a killed program leaves none there.
     """
     if _fcntl is None:
         return False
@@ -100,23 +100,23 @@ def _clone_opened(reader: int, writer: int, devices: tuple[int, int]) -> bool:
 
 
 def has_data(descriptor: int, start: int, size: int) -> bool:
-    """Tell whether a range is not all hole, which needs no reading; True where it cannot be told."""
+    """Tell whether a range is more than a hole, without reading it; True if that is unknown."""
     if not hasattr(os, "SEEK_DATA"):
         return start < os.fstat(descriptor).st_size
     try:
         return os.lseek(descriptor, start, os.SEEK_DATA) < start + size
     except OSError as error:
         if error.errno == errno.ENXIO:
-            return False  # a hole to the end, or beyond it
+            return False  # a hole to the end, or past the end
         if error.errno == errno.EINVAL:
-            return True  # a file system that does not know
+            return True  # the file system does not know
         raise
 
 
 def hole_after(descriptor: int, offset: int) -> int:
-    """Return where the next hole begins: `offset` itself in a hole or behind the end, the end of a file without any.
+    """Return where the next hole begins: `offset` itself in a hole or past the end; the end of a file without any.
 
-    A system or file system that does not tell says that there are none. The file's position stays `offset`.
+    Systems and file systems that do not report holes have none here. The file's position stays at `offset`.
     """
     if not hasattr(os, "SEEK_HOLE"):
         os.lseek(descriptor, offset, os.SEEK_SET)
@@ -148,9 +148,9 @@ write_at: Callable[[int, bytes, int], int] = getattr(os, "pwrite", _seek_and_wri
 
 
 def sync_data(descriptor: int, path: Path) -> None:
-    """Write a file's bytes and size out to the disk; when it was touched does not matter. Raises `OSError`.
+    """Write a file's bytes and size, but not its times, out to the disk. Raises `OSError`.
 
-    `descriptor` is open at `path`, for reading alone maybe: Windows writes out only what is open for writing.
+    `descriptor` is open at `path`, perhaps only for reading: Windows syncs only files that are open for writing.
     """
     if hasattr(os, "fdatasync"):
         os.fdatasync(descriptor)
@@ -161,9 +161,10 @@ def sync_data(descriptor: int, path: Path) -> None:
 
 
 def sync_growing(path: Path) -> None:
-    """Write out what a file has so far, while somebody else writes to it and may move it; raises `OSError`.
+    """Write out what a file has so far, while others write to it and may move it; raises `OSError`.
 
-    A beginning on what `sync_data` finishes: it does nothing where that costs much, or an open file cannot be moved.
+    This begins the work that `sync_data` finishes. It does nothing where that is expensive, or where an open file
+    cannot be moved.
     """
     if not hasattr(os, "fdatasync"):
         return
@@ -175,9 +176,9 @@ def sync_growing(path: Path) -> None:
 
 
 def sync_file_system(folder: Path) -> bool:
-    """Write out whatever stands on the file system of a folder; False where no call does that (syncfs(2) of Linux).
+    """Write out everything on the file system of a folder; return False if no call does that (Linux: syncfs(2)).
 
-    It waits for the disk once, where each file synced by itself would. Raises `OSError`.
+    It waits for the disk once, instead of once for each file. Raises `OSError`.
     """
     if _ctypes is None or not _FOLDER:
         return False
@@ -200,7 +201,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; raises `OSError`. Windows opens no folders, and NTFS keeps a journal."""
+    """Make the names in a folder durable; raises `OSError`. Windows opens no folders, and NTFS has a journal."""
     if _FOLDER:
         _sync_opened(folder, os.O_RDONLY | _FOLDER)
 
@@ -214,12 +215,12 @@ def _sync_opened(path: Path, flags: int) -> None:
 
 
 def prefix_of(folder: Path) -> str:
-    """Return what the names of files below a folder begin with; to make a `Path` of a name costs more than a look."""
+    """Return the text that a path below a folder begins with: to make a `Path` costs more than a system call."""
     return os.path.join(folder, "")  # noqa: PTH118 - as text
 
 
 def stat_if_there(path: Path | str) -> os.stat_result | None:
-    """Return what a name leads to, links followed; None where it leads nowhere. Raises `OSError`."""
+    """Return the stat result of a path, links followed; None if there is nothing. Raises `OSError`."""
     try:
         return os.stat(path)  # noqa: PTH116 - of each of many files
     except OSError as error:
@@ -229,9 +230,9 @@ def stat_if_there(path: Path | str) -> os.stat_result | None:
 
 
 def allocated(path: Path | str, found: os.stat_result | None = None) -> int:
-    """Return the bytes that a file takes on its disk: fewer than its size where it has holes. Raises `OSError`.
+    """Return the bytes that a file takes on its disk: fewer than its size if it has holes. Raises `OSError`.
 
-    `found` is its state, where the caller has it. Where no system tells, it is the size.
+    `found` is its stat result, if the caller has it. If the system does not tell, returns the size.
     """
     state = os.stat(path) if found is None else found  # noqa: PTH116 - of each of many files
     blocks: int | None = getattr(state, "st_blocks", None)
@@ -250,7 +251,7 @@ def _compressed_size(path: Path | str, ctypes: ModuleType) -> int:
 
 
 def open_no_link(path: Path) -> int:
-    """Open a file for reading that is no symbolic link; raises `OSError`."""
+    """Open a file for reading, but not through a symbolic link; raises `OSError`."""
     if not _NO_LINK and path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     return os.open(path, os.O_RDONLY | BINARY | _NO_LINK)
@@ -259,7 +260,7 @@ def open_no_link(path: Path) -> int:
 def open_beneath(folder: Path, parts: Sequence[str]) -> int:
     """Open a file below a folder for reading, without following links on the way; the caller closes it.
 
-    Raises `OSError`. What is opened need not be a regular file; opening never waits.
+    Raises `OSError`. The file need not be a regular one; opening it never blocks.
     """
     if _NO_LINK and os.open in os.supports_dir_fd:
         return _open_step_by_step(folder, parts)
@@ -267,7 +268,7 @@ def open_beneath(folder: Path, parts: Sequence[str]) -> int:
 
 
 def _open_step_by_step(folder: Path, parts: Sequence[str]) -> int:
-    """Open each folder in the one before, so that a link that somebody puts there meanwhile leads nowhere."""
+    """Open each folder inside the one before, so that a link that someone puts there meanwhile leads nowhere."""
     here = os.open(folder, os.O_RDONLY | _FOLDER)
     try:
         for part in parts[:-1]:
@@ -280,7 +281,7 @@ def _open_step_by_step(folder: Path, parts: Sequence[str]) -> int:
 
 
 def _open_between_looks(folder: Path, parts: Sequence[str]) -> int:
-    """Open a file whose way is the same before and after, and has no link in it, nor a junction of Windows."""
+    """Open a file whose path is the same before and after, without a link or a Windows junction in it."""
     ways = [folder.joinpath(*parts[: count + 1]) for count in range(len(parts))]
     before = [_plain(way) for way in ways]
     if not stat.S_ISREG(before[-1][0]):
@@ -303,6 +304,6 @@ def _plain(path: Path) -> tuple[int, int, int]:
 
 
 def drop_cached(descriptor: int) -> None:
-    """Drop a file's clean pages from the page cache, where the system does that; raises `OSError`."""
+    """Drop a file's clean pages from the page cache, if the system can; raises `OSError`."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

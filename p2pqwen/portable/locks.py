@@ -1,8 +1,8 @@
 """Locks on an open file, which the system frees when the process ends.
 
-flock(2) locks a whole file, for one or for many. Windows locks ranges of bytes, each for one, and nobody else may then
-read them (`msvcrt.locking`, LockFile). There a lock for many is any one of `_SLOTS` bytes far behind the end of the
-file, and a lock for one is all of them.
+flock(2) locks a whole file, exclusively or shared. Windows locks ranges of bytes, each exclusively, and no other
+process can then read them (`msvcrt.locking`, LockFile). There a shared lock is any one of `_SLOTS` bytes far past the
+end of the file, and an exclusive lock is all of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Protocol
 
 from p2pqwen.portable.optional import optional_module
 
-_FIRST = 1 << 30  # where the locked bytes begin: what is written in a lock file stays readable
+_FIRST = 1 << 30  # the first locked byte, so far out that the content of a lock file stays readable
 _SLOTS = 64
-_TRY_AGAIN = 0.05  # seconds between two tries of one who waits
+_TRY_AGAIN = 0.05  # seconds between two tries while waiting
 
 _fcntl = optional_module("fcntl")
 _msvcrt = optional_module("msvcrt")
@@ -26,13 +26,13 @@ class FileLock(Protocol):
     """A lock on one open file, not held at first."""
 
     def take(self, *, shared: bool = False, wait: bool = False) -> bool:
-        """Hold it alone, or with others where `shared`; tell whether it is held. Raises `OSError`.
+        """Hold it exclusively, or with others if `shared`; return whether it is held. Raises `OSError`.
 
-        A lock that is held already is let go of before it is taken in the other way; when that fails, it is not held.
+        A lock that is held already is freed before it is taken in the other mode; if that fails, it is not held.
         """
 
     def free(self) -> None:
-        """Let go of it; to be called before the file is closed."""
+        """Free it; call this before the file is closed."""
 
 
 class WholeFileLock:
@@ -51,7 +51,7 @@ class WholeFileLock:
         return True
 
     def free(self) -> None:
-        """See `FileLock`. Closing the file does it."""
+        """See `FileLock`. Closing the file frees it too."""
 
 
 class ByteRangeLock:
@@ -85,7 +85,7 @@ class ByteRangeLock:
         os.lseek(self._descriptor, start, os.SEEK_SET)
         try:
             self._msvcrt.locking(self._descriptor, mode, count)
-        except PermissionError:  # somebody else has a byte of it
+        except PermissionError:  # another process holds a byte of it
             return False
         finally:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
@@ -93,7 +93,7 @@ class ByteRangeLock:
 
 
 def file_lock(descriptor: int) -> FileLock:
-    """Return the lock of an open file. Raises `OSError` where this Python has no locks: nothing is guarded by none."""
+    """Return the lock of an open file. Raises `OSError` if this Python has no locks, rather than guard nothing."""
     if _fcntl is not None:
         return WholeFileLock(descriptor, _fcntl)
     if _msvcrt is not None:

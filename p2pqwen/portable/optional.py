@@ -7,7 +7,7 @@ from types import ModuleType
 
 
 def optional_module(name: str) -> ModuleType | None:
-    """Return a module, None where this system's Python does not have it."""
+    """Return a module, None if this system's Python does not have it."""
     try:
         return importlib.import_module(name)
     except ImportError:

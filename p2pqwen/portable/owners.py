@@ -1,6 +1,6 @@
-"""Whose a file is, and what others may do with it.
+"""Who owns a file, and what others may do with it.
 
-Windows has neither user ids nor modes in Python: what is below a user's folder is that user's by its access list.
+In Python, Windows has neither user ids nor modes: its access list makes what is below a user's folder that user's.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ import stat
 from pathlib import Path
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-# What file systems say that keep no modes: FAT by some drivers, network shares, what is mounted from another system.
+# What file systems without modes answer: FAT by some drivers, network shares, mounts from another system.
 _NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 _MODES_BY_DESCRIPTOR = os.chmod in os.supports_fd
 
 
 def user_id() -> int | None:
-    """Return the number of the user this process runs as, None where users have none."""
+    """Return the id of the user this process runs as, None if the system has none."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def is_ours(found: os.stat_result) -> bool:
-    """Tell whether a file belongs to this user, as far as the system tells."""
+    """Tell whether a file belongs to this user, if the system tells; else True."""
     return user_id() in {None, found.st_uid}
 
 
 def others_may(found: os.stat_result) -> int:
-    """Return the bits of a file's mode that let others in, 0 for none."""
+    """Return the bits of a file's mode that give other users access, 0 for none."""
     return 0 if user_id() is None else stat.S_IMODE(found.st_mode) & _OTHERS
 
 
 def give_mode(target: Path | int, mode: int) -> None:
-    """Give a file or folder, or an open one, this mode; raises `OSError`.
+    """Set the mode of a file or folder, by path or descriptor; raises `OSError`.
 
-    One that keeps its own, of somebody else who lets us use it or on a file system without modes, is used as it is:
-    `doctor` tells of it, and a private key is not read from there.
+    If the mode cannot be changed, because the owner is another user who lets us use it or the file system has no modes,
+    the file is used as it is: `doctor` reports that, and no private key is read from there.
     """
     if isinstance(target, int) and not _MODES_BY_DESCRIPTOR:
         return

@@ -1,4 +1,4 @@
-"""What the system lets this process have: files, memory, a place behind other threads."""
+"""What the system grants this process: open files, memory, thread priority, child processes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _WHO_PROCESS = 1
 _IDLE_CLASS = 3 << 13
 _LOWEST = 19
 _DETACHED = 0x00000008 | 0x00000200  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP (CreateProcess)
-_STEP = 5  # a third of the share of a thread that was not lowered
+_STEP = 5  # gives a third of the share of a normal thread
 _STATM = Path("/proc/self/statm")
 
 _resource = optional_module("resource")
 
 
 def let_others_first() -> None:
-    """Have the calling thread wait a little for others, on a busy machine; does nothing where that cannot be had."""
+    """Lower the calling thread's priority a little; does nothing if the system cannot."""
     if not _threads_have_priorities():
         return
     with contextlib.suppress(OSError):
@@ -35,7 +35,7 @@ def let_others_first() -> None:
 
 
 def make_thread_idle() -> None:
-    """Give the calling thread the lowest CPU and disk priority there is; does nothing where that cannot be had."""
+    """Give the calling thread the lowest CPU and disk priority; does nothing if the system cannot."""
     if not _threads_have_priorities():
         return
     with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ def make_thread_idle() -> None:
 
 
 def is_thread_idle() -> bool:
-    """Tell whether the calling thread was made idle; the threads and processes that it starts inherit it."""
+    """Tell whether the calling thread was made idle; threads and processes that it starts inherit that."""
     if not _threads_have_priorities():
         return False
     first, this = (os.getpriority(os.PRIO_PROCESS, one) for one in (os.getpid(), threading.get_native_id()))
@@ -56,14 +56,14 @@ def is_thread_idle() -> bool:
 
 
 def _threads_have_priorities() -> bool:
-    """Tell whether setpriority(2) takes a thread: only Linux does, elsewhere the number may be another process's."""
+    """Tell whether setpriority(2) takes a thread: only on Linux; elsewhere the number may be another process's."""
     return platform.system() == "Linux" and hasattr(os, "setpriority")
 
 
 def python(*arguments: str) -> list[str]:
-    """Return the command line of this Python, which imports nothing from the folder that it is started in (`-P`).
+    """Return a command line for this Python that imports nothing from its working directory (`-P`).
 
-    That may be a downloaded model's: a `json.py` or `hf_xet.py` in it would run, with all that this user may do.
+    That may be a downloaded model's: a `json.py` or `hf_xet.py` in it would run with all the user's rights.
     """
     return [sys.executable, "-P", *arguments]
 
@@ -71,9 +71,9 @@ def python(*arguments: str) -> list[str]:
 def start_apart(
     arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], errors: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start a program that goes on when the terminal, and this process, are gone; raises `OSError`.
+    """Start a program that keeps running after the terminal, and this process, end; raises `OSError`.
 
-    It reads nothing, and what it prints is lost but for what it says on stderr, to `errors`.
+    Its stdin is empty and its stdout is discarded; its stderr goes to `errors`.
     """
     session, flags = os.name != "nt", _DETACHED if os.name == "nt" else 0
     return subprocess.Popen(
@@ -89,7 +89,7 @@ def start_apart(
 
 
 def open_file_limit() -> int | None:
-    """Return how many files and sockets this process may have open, None where there is no limit that we know."""
+    """Return how many files and sockets this process may have open, None if there is no known limit."""
     if _resource is None:
         return None
     soft, _ = _resource.getrlimit(_resource.RLIMIT_NOFILE)
@@ -97,21 +97,21 @@ def open_file_limit() -> int | None:
 
 
 def raise_open_file_limit(wanted: int) -> None:
-    """Raise that limit to `wanted`, as far as the system allows; macOS begins with 256."""
+    """Raise that limit to `wanted`, as far as the system allows; on macOS it starts at 256."""
     soft = open_file_limit()
     if _resource is None or soft is None or soft >= wanted:
         return
     _, hard = _resource.getrlimit(_resource.RLIMIT_NOFILE)
     allowed = wanted if hard == _resource.RLIM_INFINITY else min(wanted, hard)
     if soft < allowed:
-        with contextlib.suppress(ValueError, OSError):  # macOS caps it lower than it says
+        with contextlib.suppress(ValueError, OSError):  # macOS caps it lower than it reports
             _resource.setrlimit(_resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def limit_file_size(size: int) -> None:
-    """Let this process write no file beyond so many bytes, at most as many as it was let before.
+    """Limit the size of files that this process writes to `size` bytes; a lower limit stays.
 
-    What it writes more fails with EFBIG. Does nothing where no such limit can be set.
+    Writes beyond it fail with EFBIG. Does nothing if the system has no such limit.
     """
     if _resource is None:
         return
@@ -122,7 +122,7 @@ def limit_file_size(size: int) -> None:
 
 
 def resident_memory() -> int | None:
-    """Return the bytes of memory in use, None where the system does not tell in this way."""
+    """Return the bytes of memory in use, None if /proc does not tell."""
     try:
         return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError, AttributeError):

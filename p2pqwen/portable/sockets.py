@@ -1,4 +1,4 @@
-"""Sockets: of a folder, that are taken again, that listen and must not, and what one of them still owes."""
+"""Sockets: in a folder, on a port taken again, that must not listen, and the bytes not acknowledged."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def unix_sockets_work() -> bool:
 
 
 def unix_socket() -> socket.socket:
-    """Return a new socket that is bound to a file, or connected to one; where `unix_sockets_work`."""
+    """Return a new socket to bind or connect to a file, if `unix_sockets_work`."""
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
 @contextlib.contextmanager
 def short_path(folder: Path, name: str) -> Iterator[str]:
-    """Give a socket in a folder a path that is short enough, where `unix_sockets_work`; raises `OSError`.
+    """Yield a path to a socket in a folder that is short enough, if `unix_sockets_work`; raises `OSError`.
 
-    A socket's path may have 107 bytes (unix(7)) and a folder's may be longer, so it goes through the folder's
+    A socket's path may have 107 bytes (unix(7)), and a folder's may be longer. So the path goes through the folder's
     descriptor: /proc/self/fd/<n>/<name>.
     """
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -43,9 +43,9 @@ def short_path(folder: Path, name: str) -> Iterator[str]:
 
 
 def take_port_again(listener: socket.socket) -> None:
-    """Let a socket that is not bound yet have a port whose last connections are still closing.
+    """Let an unbound socket take a port whose last connections are still closing.
 
-    SO_REUSEADDR on Windows means another thing: to take a port from the program that has it.
+    On Windows, SO_REUSEADDR means something else: it takes the port from the program that has it.
     """
     if os.name != "nt":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,10 +53,10 @@ def take_port_again(listener: socket.socket) -> None:
 
 @contextlib.contextmanager
 def full_segments(connection: socket.socket) -> Iterator[None]:
-    """Send a file over a TCP connection in full segments only, until the block ends; what is left goes out then.
+    """Send a file over a TCP connection in full segments only, until the block ends; then the rest is sent.
 
-    With Nagle's algorithm off, which HTTP servers want for short answers, each part that sendfile(2) takes of a file
-    may end in a short segment, and each segment wakes a reader that waits. TCP_CORK of tcp(7); elsewhere the system
+    Without Nagle's algorithm, which HTTP servers disable for short answers, each part of a file that sendfile(2) sends
+    may end in a short segment, and each segment wakes a waiting reader. Uses TCP_CORK of tcp(7); elsewhere the system
     decides.
     """
     cork = getattr(socket, "TCP_CORK", None)
@@ -73,9 +73,9 @@ def full_segments(connection: socket.socket) -> Iterator[None]:
 
 
 def unacknowledged(connection: socket.socket) -> int:
-    """Return the bytes that the system has taken and the other end has not acknowledged; 0 where it does not tell.
+    """Return the bytes that the system has taken and the peer has not acknowledged; 0 if the system does not tell.
 
-    What a reader leaves in its own system's buffers counts as taken: that is a few megabytes, once.
+    Bytes in the buffers of the reader's system count as taken: a few megabytes, once.
     """
     if _fcntl is None or _termios is None:
         return 0
@@ -85,10 +85,10 @@ def unacknowledged(connection: socket.socket) -> int:
 
 
 def shut_listening(ports: Iterable[int]) -> frozenset[int]:
-    """Take this process's TCP sockets that listen on these ports out of the listening state; return those that stay.
+    """Stop this process's TCP sockets on these ports from listening; return the ports that still listen.
 
-    On Linux shutdown(2) does it and leaves the descriptor to its owner, and /proc tells which sockets there are. Where
-    it does not, every port is returned.
+    On Linux, shutdown(2) does that and leaves the descriptor to its owner, and /proc lists the sockets. Elsewhere,
+    every port is returned.
     """
     wanted = frozenset(ports)
     if not _DESCRIPTORS.is_dir():

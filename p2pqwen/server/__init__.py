@@ -1,1 +1,1 @@
-"""The node's own local HTTP: the control API and metrics. What they do is the operations' matter."""
+"""The node's local HTTP: the control API, metrics and the Hub endpoint. The operations do the work behind it."""

@@ -1,4 +1,4 @@
-"""Where a home's control API is: a unix socket only its owner may open, or loopback with a token file (0600)."""
+"""Where a home's control API listens: a unix socket that only its owner may open, or loopback with a token file."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Loopback:
 
 
 def bind_unix(home: Path) -> socket.socket | None:
-    """Listen on the home's socket; what a node that was killed left there goes. Raises `DiskError`.
+    """Listen on the home's socket; replace one that a killed node left. Raises `DiskError`.
 
-    None where the home's file system holds no sockets: FAT, some network shares.
+    Returns None if the home's file system has no sockets (FAT, some network shares).
 
-    The caller holds the node's lock, so nobody else is listening.
+    The caller holds the node's lock, so no other process is listening.
     """
     listener = unix_socket()
     try:
@@ -59,7 +59,7 @@ def bind_unix(home: Path) -> socket.socket | None:
 
 
 def bind_loopback(home: Path) -> tuple[socket.socket, Loopback]:
-    """Listen on a free port of loopback and write port and token where only the owner reads them."""
+    """Listen on a free loopback port, and write port and token to a file that only the owner can read."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.bind(("127.0.0.1", 0))
@@ -81,7 +81,7 @@ def _write_secret(path: Path, value: dict[str, object]) -> None:
 
 
 def write_dashboard(home: Path, host: str, port: int) -> str:
-    """Write where the dashboard is, and a new token for it, where only the owner reads them; return the token."""
+    """Write the dashboard's address and a new token to a file that only the owner can read; return the token."""
     token = secrets.token_urlsafe(32)
     try:
         _write_secret(home / DASHBOARD_NAME, {"host": host, "port": port, "token": token})
@@ -91,16 +91,16 @@ def write_dashboard(home: Path, host: str, port: int) -> str:
 
 
 def write_opener(home: Path, url: str) -> Path:
-    """Write a page that leads a browser to an address, where only the owner reads it; raises `DiskError`.
+    """Write a page that sends a browser to an address, readable only by the owner; raises `DiskError`.
 
-    A browser that is given the address itself shows it to every user of the machine, among its arguments.
+    A browser that gets the address itself shows it, in its arguments, to every user of the machine.
     """
     path = home / OPENER_NAME
     to = html.escape(url, quote=True)
     text = (
         '<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
         f'<meta http-equiv="refresh" content="0;url={to}"><title>p2pqwen</title>'
-        f'<p><a href="{to}">The dashboard of this node</a>. This way leads there once.</p>\n'
+        f'<p><a href="{to}">The dashboard of this node</a>. This link works once.</p>\n'
     )
     try:
         path.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def write_opener(home: Path, url: str) -> Path:
 
 
 def dashboard_url(home: Path) -> str | None:
-    """Return the dashboard's address, its token after the `#`, which no browser sends; None where there is none."""
+    """Return the dashboard's address, with the token after `#`, which no browser sends; None if there is none."""
     try:
         with (home / DASHBOARD_NAME).open("rb") as file:
             value = json.loads(file.read(MAX_TOKEN_FILE))
@@ -124,7 +124,7 @@ def dashboard_url(home: Path) -> str | None:
 
 
 def read_loopback(home: Path) -> Loopback | None:
-    """Return where a node listens on loopback, None if the file is not there or makes no sense."""
+    """Return where a node listens on loopback, None if the file is missing or makes no sense."""
     try:
         with (home / TOKEN_NAME).open("rb") as file:
             value = json.loads(file.read(MAX_TOKEN_FILE))
@@ -134,7 +134,7 @@ def read_loopback(home: Path) -> Loopback | None:
 
 
 def connect_unix(home: Path, seconds: float) -> socket.socket | None:
-    """Connect to the home's socket, None if nobody listens there."""
+    """Connect to the home's socket; None if no process listens there."""
     if not unix_sockets_work() or not (home / SOCKET_NAME).exists():
         return None
     client = unix_socket()
@@ -149,7 +149,7 @@ def connect_unix(home: Path, seconds: float) -> socket.socket | None:
 
 
 def clean(home: Path) -> None:
-    """Remove socket and token file."""
+    """Remove the socket, the token files and the page that opens the dashboard."""
     for name in (SOCKET_NAME, TOKEN_NAME, DASHBOARD_NAME, OPENER_NAME):
         with contextlib.suppress(OSError):
             (home / name).unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """The control API: JSON over HTTP/1.1, version 1, every path below /v1/.
 
-A call gets one JSON object (path, query and body joined, each name once) and returns a typed answer, or an iterator of
-them: then each is a line of the answer as it comes (application/x-ndjson). Calls run on threads; what they raise is
-`server.problem`. A body is read as strictly as a document, but for floats; one that is not what it must be is a 400.
+A call gets one JSON object (path, query and body joined, each name once). It returns a typed answer, or an iterator of
+answers, which are sent as lines while they come (application/x-ndjson). Calls run on threads; `server.problem` turns
+what they raise into JSON. A body is parsed as strictly as a document, except that floats are allowed; an invalid one
+gets a 400.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Call: TypeAlias = Callable[[Given], Answer | Iterator[Answer]]
 
 
 TICKET = "POST /v1/dashboard/ticket"
-"""Asked by `p2pqwen dashboard`, never by a page."""
+"""Called by `p2pqwen dashboard`, never by a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,17 @@ class TicketAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SessionAnswer:
-    """The token that a page's calls carry."""
+    """The token for the page's calls."""
 
     token: str
 
 
 class ControlServer:
-    """Serves calls while the block lasts, on a thread of its own. `calls` maps `GET /v1/status` and the like.
+    """Serves calls while the block lasts, on a thread of its own. `calls` maps routes such as `GET /v1/status`.
 
-    `texts` maps paths such as `/metrics` to what they answer. `metrics_on`: also serve the texts alone on this
-    address of loopback, for a Prometheus that cannot read a unix socket. `dashboard_on`: serve the dashboard there,
-    which is a page and the calls.
+    `texts` maps paths such as `/metrics` to functions that return the answer. `metrics_on`: also serve only the texts
+    at this loopback address, for a Prometheus that cannot read a unix socket. `dashboard_on`: serve the dashboard
+    there, which is a page and the calls.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class ControlServer:
     def __enter__(self) -> Self:
         self._thread.start()
         try:
-            if self._dashboard_on is not None:  # who may call this has the home: it needs no token of the page's
+            if self._dashboard_on is not None:  # anyone who may call this has the home, so needs no token of the page
                 self._calls = {**self._calls, TICKET: lambda _: TicketAnswer(self._tickets.issue())}
             listener = None if self._loopback else address.bind_unix(self._home)
             if listener is None:
@@ -135,9 +136,9 @@ class ControlServer:
         await self._run(app, listener)
 
     def _session(self, token: str, given: Given) -> SessionAnswer:
-        """Give the token for a ticket; raises `UsageError`."""
+        """Return the token in exchange for a ticket; raises `UsageError`."""
         if not self._tickets.redeem(str(given.get("ticket", ""))):
-            raise UsageError("this way in was used before, or is too old", hint="run `p2pqwen dashboard` again")
+            raise UsageError("this link was used before, or is too old", hint="run `p2pqwen dashboard` again")
         return SessionAnswer(token)
 
     async def _start(self, listener: socket.socket, token: str | None, *, calls: bool) -> None:
@@ -170,9 +171,9 @@ class ControlServer:
             try:
                 given = await _arguments(request)
                 found = await self._loop.run_in_executor(self._pool, _carry_out, call, given)
-            except web.HTTPException:  # too large: the guard words it
+            except web.HTTPException:  # too large: the guard answers
                 raise
-            except Exception as error:  # noqa: BLE001 - a fault of ours has the same fields as a refusal
+            except Exception as error:  # noqa: BLE001 - our own fault gets the same fields as a refusal
                 return _refusal(error)
             if isinstance(found, dict):
                 return web.json_response(found)
@@ -191,7 +192,7 @@ class ControlServer:
             await response.write_eof()
         except ConnectionError:
             return response  # the reader has gone
-        except Exception as error:  # noqa: BLE001 - the answer has begun: its last line says what broke
+        except Exception as error:  # noqa: BLE001 - the answer has begun: its last line reports the error
             _, shown = _problem_of(error)
             await response.write(line_of(shown))
         finally:
@@ -234,12 +235,12 @@ async def _arguments(request: web.Request) -> Given:
     """Join path, query and body; raises `UsageError`."""
     try:
         body = await request.read()
-    except web.RequestPayloadError as error:  # it says it is compressed, and is not
+    except web.RequestPayloadError as error:  # it claims to be compressed, and is not
         raise UsageError("the request's body is not a valid call", got=str(error)[:200]) from error
     try:
         value = parse_call(body, max_bytes=MAX_REQUEST) if body else {}
     except FormatError as error:
-        raise UsageError.of(error, before="the request is no call: ") from error
+        raise UsageError.of(error, before="the request is not a valid call: ") from error
     given: Given = {}
     for name, one in (*request.match_info.items(), *request.query.items(), *value.items()):
         if name in given:
@@ -276,5 +277,5 @@ def _listen(host: str, port: int) -> socket.socket:
 def _close_quietly(close: Callable[[], None]) -> None:
     try:
         close()
-    except ValueError:  # "generator already executing": it is being read at this moment and ends by itself
+    except ValueError:  # "generator already executing": it is being read, and ends by itself
         return

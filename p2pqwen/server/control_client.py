@@ -1,4 +1,4 @@
-"""The other end of the control API: one call, one answer of the type that was asked for, errors as `server.problem`."""
+"""The client of the control API: one call, one answer of the requested type, errors as `server.problem` sends them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Anything:
-    """An answer that is not looked at: any object."""
+    """An answer whose content does not matter: any object."""
 
 
 class ControlClient:
@@ -48,7 +48,7 @@ class ControlClient:
     def call(self, kind: type[T], method: str, path: str, arguments: Arguments | None = None) -> T:
         """Make a call and read its answer as a `kind`.
 
-        Raises what the node raised, `NetworkError` when it does not answer, or with something else.
+        Raises what the node raised, and `NetworkError` if it does not answer, or not with a `kind`.
         """
         with closing(self._connect(CALL_SECONDS)) as connection:
             answer = self._ask(connection, method, path, arguments)
@@ -94,7 +94,7 @@ class ControlClient:
 
 
 class _Over(http.client.HTTPConnection):
-    """HTTP over a socket that is connected already."""
+    """HTTP over a connected socket."""
 
     def __init__(self, connected: socket.socket) -> None:
         super().__init__("localhost")
@@ -102,7 +102,7 @@ class _Over(http.client.HTTPConnection):
 
 
 def _read(answer: http.client.HTTPResponse) -> bytes:
-    """Read a whole answer; raises `NetworkError` for one that breaks off."""
+    """Read a whole answer; raises `NetworkError` if it breaks off."""
     try:
         return answer.read(MAX_ANSWER)
     except (OSError, http.client.HTTPException) as error:

@@ -1,10 +1,11 @@
-"""Who may speak to the control API: programs on this machine, never a web page that talks somebody's browser into it.
+"""Which requests the control API accepts: those of programs on this machine, never those of web pages.
 
-A page can make a browser send requests to loopback. It cannot choose their `Host` (DNS rebinding shows there) and
-cannot leave out `Origin`; so a foreign Host and every Origin are refused, and on loopback a token must come along.
+A page can make a browser send requests to loopback. It cannot choose their `Host` (which reveals DNS rebinding) and
+cannot leave out `Origin`. So a foreign Host and every Origin are refused, and a request over loopback needs a token.
 
-The dashboard is a page that may speak to it: the one of this very origin. Its files tell nothing and need no token;
-every call needs it, in a header that no other page can send (a form cannot, a script of another origin asks first).
+The dashboard is the one page that may call it, from this very origin. Its files contain nothing secret and need no
+token. Every call needs one, in a header that no other page can send: a form cannot, and a script of another origin must
+ask first.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from p2pqwen.values.json_value import object_json
 
 _HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SESSION = "/v1/session"
-"""Where the dashboard's page trades a ticket for the token, without one."""
+"""Where the dashboard's page trades a ticket for the token, without a token."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
-    """Return status and reason why a request is refused, None when it may pass."""
+    """Return the status and reason with which a request is refused, None if it is accepted."""
     if (foreign := _foreign_host(headers)) is not None:
         return foreign
     if "Origin" in headers or _of_another_page(headers):
@@ -35,9 +36,9 @@ def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | 
 
 
 def page_refusal(headers: Mapping[str, str], token: str | None, *, is_file: bool = False) -> tuple[int, str] | None:
-    """Return status and reason why a request to the dashboard is refused; `token` is None for what needs none.
+    """Return the status and reason with which a dashboard request is refused; `token` is None if none is needed.
 
-    A person may come to its files from anywhere, such as the page on the disk that leads there once.
+    A person may open its files from anywhere, such as the page on the disk that leads there once.
     """
     if (foreign := _foreign_host(headers)) is not None:
         return foreign
@@ -62,7 +63,7 @@ def _of_another_page(headers: Mapping[str, str]) -> bool:
 def _without_token(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
     if token is not None:
         given = headers.get("Authorization", "").removeprefix("Bearer ")
-        # aiohttp reads bytes that are no UTF-8 as lone surrogates.
+        # aiohttp decodes bytes that are not UTF-8 as lone surrogates.
         if not hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
             return 401, "the token is missing or wrong"
     return None
@@ -74,12 +75,12 @@ def _problem(status: int, reason: str, headers: Mapping[str, str] | None = None)
 
 
 def middleware(token: str | None) -> Middleware:
-    """Return the middleware that asks `refusal` first."""
+    """Return a middleware that applies `refusal`."""
     return _guarded(lambda request: refusal(request.headers, token))
 
 
 def page_middleware(token: str, files: Container[str]) -> Middleware:
-    """Return the middleware that asks `page_refusal` first; `files` are the paths of the page itself."""
+    """Return a middleware that applies `page_refusal`; `files` are the paths of the page itself."""
 
     def judge(request: web.Request) -> tuple[int, str] | None:
         is_file = request.path in files
@@ -98,7 +99,7 @@ def _guarded(judge: Callable[[web.Request], tuple[int, str] | None]) -> Middlewa
             return _problem(status, reason)
         try:
             return await handler(request)
-        except web.HTTPException as error:  # no such path, another method, too large
+        except web.HTTPException as error:  # unknown path, wrong method, too large
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return _problem(error.status, f"{request.method} {request.path[:200]}: {error.reason}", allow)
 

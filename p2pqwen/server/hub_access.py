@@ -1,8 +1,8 @@
-"""Who may use the Hub endpoint: programs on this machine, and beyond it whom the user named.
+"""Who may use the Hub endpoint: programs on this machine, and other machines that the user allowed.
 
-A web page can make a browser send requests to loopback, and can have a name of its own lead there (DNS rebinding). It
-cannot choose the `Host`, which then is that name, and cannot leave out `Origin`; so names that nobody named and every
-Origin are refused. Programs that stand where the Hub's clients do send neither.
+A web page can make a browser send requests to loopback, and can point a domain of its own there (DNS rebinding). It
+cannot choose the `Host`, which is then that domain, and cannot leave out `Origin`. So hosts that the user did not name,
+and every Origin, are refused. Hub clients send neither.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class HubAccess:
-    """Who may ask. `token`: what a request must carry, None for none; `networks`: who may ask without it.
+    """Who may send requests. `token`: what a request must carry, None for none; `networks`: who needs no token.
 
-    `hosts`: names under which the endpoint is reached, in lower case, beside `localhost` and addresses.
-    Loopback needs no token.
+    `hosts`: names of the endpoint, in lower case, besides `localhost` and addresses. Loopback needs no token.
     """
 
     token: str | None = None
@@ -34,11 +33,11 @@ class HubAccess:
 
     @property
     def is_open_beyond(self) -> bool:
-        """Whether anybody beyond this machine may ask at all."""
+        """Whether any other machine may send requests."""
         return self.token is not None or bool(self.networks)
 
     def refusal(self, headers: Mapping[str, str], peer: str) -> HubProblem | None:
-        """Return why a request is refused, None when it may pass; `peer` is the address that sent it."""
+        """Return why a request is refused, None if it is accepted; `peer` is the address that sent it."""
         host = headers.get("Host", "")
         if not self._is_ours(host):
             return HubProblem(403, None, f"requests for host {host[:80]!r} are refused")
@@ -62,7 +61,7 @@ class HubAccess:
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Read addresses and networks such as 192.168.1.0/24; raises `UsageError`."""
+    """Parse addresses and networks such as 192.168.1.0/24; raises `UsageError`."""
     found: list[Network] = []
     for text in texts:
         try:
@@ -84,18 +83,18 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def carries(authorization: str, token: str) -> bool:
-    """Tell whether a token stands in an Authorization header, in whatever place of it, Basic or not."""
+    """Tell whether an Authorization header contains a token anywhere, in a Basic header or not."""
     return token in authorization or token in _basic(authorization)
 
 
 def _token(authorization: str) -> str:
-    """Return the token of a Bearer header, or the password of a Basic one (which is how git sends it)."""
+    """Return the token of a Bearer header, or the password of a Basic one, which is where git sends it."""
     scheme, _, value = authorization.partition(" ")
     return _basic(authorization).partition(":")[2] if scheme.lower() == "basic" else value
 
 
 def _basic(authorization: str) -> str:
-    """Return `user:password` of a Basic header, empty where it is none."""
+    """Return `user:password` of a Basic header, empty if it is not one."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() != "basic":
         return ""

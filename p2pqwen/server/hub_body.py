@@ -1,7 +1,7 @@
-"""A file's answer: the whole or one range, handed from the disk to the socket by the system, verified bytes alone.
+"""A file's answer: the whole file or one range, sent from disk to socket by the system, and only verified bytes.
 
-What cannot be had any more once the status line is out ends the connection: short of its length, no client takes it for
-the file.
+If bytes turn out to be missing after the status line, the connection is closed: no client takes a body that is too
+short for the file.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from p2pqwen.server.hub_catalogue import HubSnapshot, Reading
 from p2pqwen.values.byte_range import ByteRange, parse_range
 
 IDLE_SECONDS = 600.0
-"""A reader that takes no block for so long is cut off."""
-_BLOCK = 16 << 20  # a reader slower than 28 kB/s is taken for gone
+"""A reader that takes no block for this long is cut off."""
+_BLOCK = 16 << 20  # a reader slower than 28 kB/s counts as gone
 _COPIED = 256 << 10
-_SMALL = 64 << 10  # goes out with its headers: `sendfile` takes a dozen calls
-_LOOK_SECONDS = 1.0  # aiohttp tells a handler that only waits of no connection that was closed
+_SMALL = 64 << 10  # sent with its headers: `sendfile` needs a dozen calls
+_LOOK_SECONDS = 1.0  # aiohttp does not tell a waiting handler that its connection was closed
 _TYPE = "application/octet-stream"
 
 
 async def answer_file(request: web.Request, snapshot: HubSnapshot, path: str, pool: Executor) -> web.StreamResponse:
-    """Answer HEAD or GET of a listed file; raises `P2pqwenError` as long as nothing was sent."""
+    """Answer HEAD or GET of a listed file; raises `P2pqwenError` before anything is sent."""
     file = snapshot.info.files[path]
     headers = file_headers(file, snapshot.info.commit)
     if is_unchanged(request.headers.get("If-None-Match"), file):
@@ -91,7 +91,7 @@ def _headers(wanted: ByteRange, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _ready(request: web.Request, reading: Reading, at: int) -> int:
-    """Wait for verified bytes, as long as somebody is there to take them; raises `ConnectionError` once nobody is."""
+    """Wait for verified bytes while the client is connected; raises `ConnectionError` once it is gone."""
     found = reading.ready(at)
     if isinstance(found, int):
         return found
@@ -107,10 +107,10 @@ async def _ready(request: web.Request, reading: Reading, at: int) -> int:
 async def _send(
     request: web.Request, response: web.StreamResponse, reading: Reading, wanted: ByteRange, end: int
 ) -> bool:
-    """Send what is wanted, verified up to `end` so far; False where it cannot be had, or nobody takes it."""
+    """Send the wanted bytes, verified up to `end` so far; False if they cannot be had or the client takes none."""
     at = wanted.start
     try:
-        # For `sendfile`, which sets the position of the open file, though it reads at offsets: nobody reads by that.
+        # For `sendfile`, which reads at offsets but sets the file's position; no reader uses that position.
         with os.fdopen(os.dup(reading.descriptor), "rb", buffering=0) as file:
             while at < wanted.stop:
                 if at >= end:
@@ -122,7 +122,7 @@ async def _send(
                         if await _send_block(request, response, file, at, count) < count:
                             return False
                         at += count
-    except (P2pqwenError, OSError):  # time-outs and broken connections are of the second class
+    except (P2pqwenError, OSError):  # the latter includes timeouts and broken connections
         return False
     return True
 
@@ -131,7 +131,7 @@ async def _send_block(request: web.Request, response: web.StreamResponse, file: 
     async with asyncio.timeout(IDLE_SECONDS):
         try:
             return await asyncio.get_running_loop().sendfile(_transport(request), file, at, count, fallback=False)
-        except asyncio.SendfileNotAvailableError:  # some file systems have none
+        except asyncio.SendfileNotAvailableError:  # some file systems do not have it
             return await _copy_block(response, file, at, count)
 
 
@@ -142,7 +142,7 @@ def _transport(request: web.Request) -> asyncio.Transport:
 
 
 async def _copy_block(response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
-    """Send by reading at offsets. asyncio's own way moves the file's position, which every reader of it shares."""
+    """Send by reading at offsets. asyncio's own fallback moves the file's position, which all its readers share."""
     sent = 0
     while sent < count:
         data = await asyncio.to_thread(read_at, file.fileno(), min(_COPIED, count - sent), at + sent)

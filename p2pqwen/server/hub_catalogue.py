@@ -1,6 +1,6 @@
-"""What the Hub endpoint serves, as its HTTP side sees it: names that lead to commits, and files that open for reading.
+"""What the Hub endpoint serves, as its HTTP side sees it: names that lead to commits, and files to open for reading.
 
-Its methods are called on threads, and may raise `P2pqwenError`; `HubRefusedError` carries the Hub's own words for it.
+Methods are called on threads, and may raise `P2pqwenError`; `HubRefusedError` has the Hub's own words.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STATUS: tuple[tuple[type[P2pqwenError], int], ...] = ((DiskError, 507), (Networ
 
 
 class HubRefusedError(NotFoundError):
-    """What was asked for is not there, in the words of the Hub."""
+    """What was requested does not exist; the message is the Hub's."""
 
     def __init__(self, problem: HubProblem) -> None:
         super().__init__(problem.message)
@@ -27,7 +27,7 @@ class HubRefusedError(NotFoundError):
 
 
 class HubMovedError(NotFoundError):
-    """A repository was asked for by its name in another case of letters; `own` is how it is called."""
+    """A repository was requested by its name in another letter case; `own` is its real name."""
 
     def __init__(self, asked: RepoId, own: RepoId) -> None:
         super().__init__(f"{asked} is called {own}")
@@ -35,20 +35,20 @@ class HubMovedError(NotFoundError):
 
 
 class Reading(Protocol):
-    """A file that is being read. Bytes before what `ready` said are verified, and stand in `descriptor`."""
+    """A file being read. Bytes before the offset from `ready` are verified, and can be read from `descriptor`."""
 
     @property
     def descriptor(self) -> int:
         """The open file, once `ready` has answered."""
 
     def ready(self, at: int) -> int | Future[int]:
-        """Return the offset up to which bytes from `at` on are verified, more than `at`; or what will give it.
+        """Return the offset, greater than `at`, up to which bytes from `at` on are verified, or a future of it.
 
-        That may raise `P2pqwenError`.
+        The future may raise `P2pqwenError`.
         """
 
     def close(self) -> None:
-        """Read no more; called once, also after a failure."""
+        """Stop reading; called once, also after a failure."""
 
 
 class HubSnapshot(Protocol):
@@ -56,15 +56,15 @@ class HubSnapshot(Protocol):
 
     @property
     def info(self) -> Commit:
-        """What is listed of it."""
+        """What is listed of the commit."""
 
     def open(self, path: str, wanted: range) -> Reading:
-        """Open a listed file for reading these offsets of it; raises `P2pqwenError`."""
+        """Open a listed file to read these offsets; raises `P2pqwenError`."""
 
 
 @dataclass(frozen=True, slots=True)
 class LfsFile:
-    """Where an LFS object is: a file of a commit, `size` bytes."""
+    """Where an LFS object is: in a file of a commit, of `size` bytes."""
 
     commit: str
     path: str
@@ -72,7 +72,7 @@ class LfsFile:
 
 
 class GitSide(Protocol):
-    """What git and Git LFS ask for; called on threads, and may raise `P2pqwenError`."""
+    """Answers for git and Git LFS; called on threads, and may raise `P2pqwenError`."""
 
     def advertise(self, repo: RepoId) -> bytes:
         """Answer `info/refs?service=git-upload-pack`; raises `HubRefusedError`."""
@@ -85,23 +85,23 @@ class GitSide(Protocol):
 
 
 class Catalogue(Protocol):
-    """Finds commits by name; one call takes no longer for all that is listed."""
+    """Finds commits by name; a call takes no longer if more is listed."""
 
     def snapshot(self, repo: RepoId, revision: str) -> HubSnapshot:
-        """Return what a revision of a repository names; raises `HubRefusedError`, `HubMovedError`, `P2pqwenError`."""
+        """Return the snapshot of a revision; raises `HubRefusedError`, `HubMovedError`, `P2pqwenError`."""
 
     def refs(self, repo: RepoId) -> Refs:
         """Return the branches and tags of a repository; raises `HubRefusedError`, `HubMovedError`."""
 
     def listed(self, kind: RepoKind, *, search: str, author: str, after: str) -> Iterator[NamedCommit]:
-        """Yield the repositories that hold the words of `search` and are `author`'s, "": any; one commit of each.
+        """Yield repositories whose names contain the words of `search`, of `author` ("": any), with one commit of each.
 
-        In the order of their names, from the one that follows `after` on.
+        They are ordered by name, and start after the name `after`.
         """
 
 
 def problem_of(error: P2pqwenError) -> HubProblem:
-    """Return an error as the Hub would send it."""
+    """Return an error in the form in which the Hub would send it."""
     if isinstance(error, HubRefusedError):
         return error.problem
     if isinstance(error, NotFoundError):

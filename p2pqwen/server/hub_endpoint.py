@@ -1,8 +1,8 @@
-"""The Hub's place: an HTTP server that answers as the Hugging Face Hub does, from what a `Catalogue` knows.
+"""An HTTP server that answers like the Hugging Face Hub, from what a `Catalogue` knows.
 
-`HF_ENDPOINT` leads programs here instead of there. It answers what was read off real clients (tests/CLIENTS.md), and
-everything else with the Hub's own 404. Calls to the catalogue run on threads; what was resolved is kept for a second,
-since some programs ask thousands of times at their start.
+`HF_ENDPOINT` points programs here instead of at the Hub. It answers the requests seen from real clients
+(tests/CLIENTS.md), and all others with the Hub's own 404. Calls to the catalogue run on threads. Resolved names are
+cached for 1 second, since some programs ask thousands of times when they start.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from p2pqwen.values.weighed_cache import WeighedCache
 TREE_PAGE = 1000
 LIST_PAGE = 1000
 MAX_WORDS = 16
-"""Words of a search: for each, all names are looked through."""
+"""Words of a search: each one scans all names."""
 KEPT_SECONDS = 1.0
-"""So long a name that was resolved leads to the same commit."""
+"""How long a resolved name leads to the same commit."""
 _KEPT_BYTES = 32 << 20
 _WORKERS, _OPENING = 16, 64
 _STOP_SECONDS = 3.0
@@ -58,7 +58,7 @@ _PASSED = frozenset({"RepoNotFound", "RevisionNotFound"})
 
 @dataclass(frozen=True, slots=True)
 class HubServerSettings:
-    """Where the endpoint listens (port 0: any free one), and who may ask."""
+    """Where the endpoint listens (port 0: any free one), and who may send requests."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -66,9 +66,9 @@ class HubServerSettings:
 
 
 class HubEndpoint:
-    """Serves a catalogue while the block lasts, on a thread of its own; raises `P2pqwenError` where it cannot listen.
+    """Serves a catalogue while the block lasts, on a thread of its own; raises `P2pqwenError` if it cannot listen.
 
-    `port` is the one it took.
+    `port` is the one it got.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class HubEndpoint:
         self._catalogue, self._settings, self._git, self._upstream = catalogue, settings, git, upstream
         self.host, self.port = settings.host, settings.port
         self._pool = ThreadPoolExecutor(_WORKERS, "hub endpoint")
-        self._opening = ThreadPoolExecutor(_OPENING, "hub open")  # which may wait for a download to begin
+        self._opening = ThreadPoolExecutor(_OPENING, "hub open")  # may wait for a download to begin
         self._thread = LoopThread("hub endpoint")
         self._runner: web.AppRunner | None = None
         self._kept: WeighedCache[tuple[RepoId, str], tuple[float, HubSnapshot]] = WeighedCache(_KEPT_BYTES, _weight)
 
     @property
     def url(self) -> str:
-        """The address for `HF_ENDPOINT`; where it listens everywhere, the one on this machine."""
+        """The address for `HF_ENDPOINT`; if it listens on all interfaces, the loopback address."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
@@ -115,7 +115,7 @@ class HubEndpoint:
 
     async def _start(self, listener: socket.socket) -> None:
         app = web.Application(middlewares=[self._guard()], client_max_size=MAX_BODY)
-        app.router.add_route("*", r"/{tail:[\s\S]*}", self._answer)  # a dot takes no newline
+        app.router.add_route("*", r"/{tail:[\s\S]*}", self._answer)  # a dot does not match a newline
         self._runner = web.AppRunner(app, access_log=None, logger=fault_log(), shutdown_timeout=0.2)
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
@@ -128,13 +128,13 @@ class HubEndpoint:
                 return refusal(refused)
             try:
                 return await handler(request)
-            except web.HTTPException as error:  # too large a body
+            except web.HTTPException as error:  # the body is too large
                 return refusal(HubProblem(error.status, None, error.reason))
             except P2pqwenError as error:
                 return refusal(problem_of(error))
             except ConnectionError:
                 raise
-            except Exception as error:  # noqa: BLE001 - a fault of ours has the fields of every other refusal
+            except Exception as error:  # noqa: BLE001 - our own fault gets the fields of every other refusal
                 return refusal(HubProblem(500, None, f"the request broke: {type(error).__name__}"))
 
         return guarded
@@ -182,7 +182,7 @@ class HubEndpoint:
         return await answer_git(request, asked, repo, side, self._pool)
 
     async def _registry(self, request: web.Request, asked: Asked) -> web.StreamResponse:
-        """Answer what llama.cpp and Ollama ask for a GGUF file by its quantisation."""
+        """Answer what llama.cpp and Ollama request: a GGUF file by its quantisation."""
         if not asked.repo.strip("/"):
             return web.json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
         repo = _repo(asked)
@@ -259,12 +259,12 @@ class HubEndpoint:
         return f'<{self._own_url(request)}{request.rel_url.raw_path}?{query}>; rel="next"'
 
     async def _json(self, make: Callable[[], object]) -> web.Response:
-        """Answer what is made on a thread: of a repository with very many files it takes a while."""
+        """Answer with JSON made on a thread, since that takes a while for a repository with very many files."""
         text = await self._call(lambda: json.dumps(make()))
         return web.Response(text=text, content_type="application/json")
 
     def _own_url(self, request: web.Request) -> str:
-        """Return the address that the client used: it may be another than ours, behind a port that is forwarded."""
+        """Return the address that the client used, which may differ from ours behind a forwarded port."""
         return f"http://{quote(request.headers.get('Host', ''), safe='[]:.-')}"
 
     async def _paths_info(self, request: web.Request, asked: Asked) -> web.StreamResponse:
@@ -291,7 +291,7 @@ class HubEndpoint:
 
 
 def _part(request: web.Request, body: bytes, content_type: str) -> web.Response:
-    """Answer what is asked for of a few bytes that are made here."""
+    """Answer with the requested range of a few bytes made here."""
     wanted = parse_range(request.headers.get("Range"), len(body))
     if wanted is None:
         return web.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
@@ -305,18 +305,18 @@ def _weight(kept: tuple[float, HubSnapshot]) -> int:
 
 
 def _may_pass(request: web.Request, asked: Asked) -> bool:
-    """Tell whether a request may be passed on: it reads, and is none that only an endpoint like this one answers."""
+    """Tell whether a request may be passed on: it only reads, and is not one that only such an endpoint answers."""
     reads = request.method in _READ or (request.method == "POST" and asked.kind == "paths-info")
     return reads and asked.kind not in {"git", "lfs-batch", "lfs-object", "registry"}
 
 
 def refusal(problem: HubProblem, **headers: str) -> web.Response:
-    """Return an error as the Hub sends it."""
+    """Return an error in the Hub's form."""
     return web.json_response(dict(problem.body), status=problem.status, headers={**problem.headers, **headers})
 
 
 def _moved(request: web.Request, asked: str, own: RepoId) -> web.Response:
-    """Lead to the name that is listed, as the Hub does: 307 and the same path with that name in it."""
+    """Redirect to the listed name, as the Hub does: 307, and the same path with that name in it."""
     path = request.rel_url.raw_path.replace(quote(asked), quote(own.text), 1)
     query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
     text = f"Temporary Redirect. Redirecting to {path}"

@@ -1,4 +1,4 @@
-"""git over HTTP and the batch call of Git LFS (git-lfs docs/api/batch.md), both for reading alone."""
+"""Read-only git over HTTP, and the batch call of Git LFS (git-lfs docs/api/batch.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from p2pqwen.values.snapshot_place import hub_path
 from p2pqwen.values.strict_json import JsonObject, JsonValue, parse_call
 
 MAX_OBJECTS = 1000
-"""LFS objects of one batch; git-lfs asks for a hundred."""
+"""LFS objects of one batch; git-lfs requests 100."""
 _LFS_TYPE = "application/vnd.git-lfs+json"
 _SERVICE = "git-upload-pack"
 _UNCACHED = {"Cache-Control": "no-cache"}
@@ -36,14 +36,14 @@ async def answer_git(request: web.Request, asked: Asked, repo: RepoId, side: Git
         raise HubRefusedError(HubProblem(405, None, "git asks with POST"))
     try:
         wanted = await request.read()
-    except web.RequestPayloadError as error:  # it says it is compressed, and is not
+    except web.RequestPayloadError as error:  # it claims to be compressed, and is not
         raise HubRefusedError(HubProblem(400, None, "not a request that git makes")) from error
     body = await loop.run_in_executor(pool, side.upload_pack, repo, wanted)
     return web.Response(body=body, content_type=f"application/x-{_SERVICE}-result", headers=_UNCACHED)
 
 
 async def answer_lfs(request: web.Request, repo: RepoId, side: GitSide, pool: Executor, base: str) -> web.Response:
-    """Answer a batch: where each object is read, by the same URLs as every file; `base` is the endpoint's address."""
+    """Answer a batch: the URL of each object, the same as for any file; `base` is the endpoint's address."""
     if request.method != "POST":
         raise HubRefusedError(HubProblem(405, None, "a batch is asked for with POST"))
     given = await _batch(request)
@@ -60,7 +60,7 @@ async def _batch(request: web.Request) -> JsonObject:
     try:
         return parse_call(await request.read(), max_bytes=MAX_BODY)
     except (FormatError, web.RequestPayloadError) as error:
-        raise HubRefusedError(HubProblem(422, None, "that is no batch of Git LFS")) from error
+        raise HubRefusedError(HubProblem(422, None, "that is not a batch of Git LFS")) from error
 
 
 def _objects(given: JsonObject) -> list[tuple[str, int]]:

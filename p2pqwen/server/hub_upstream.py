@@ -1,8 +1,8 @@
-"""What nobody else has, asked of the Hub itself and passed on: answers as they come, but for what names Xet.
+"""Requests for what is not here, passed on to the Hub; its answers are returned unchanged, except for Xet fields.
 
-Bytes that pass are the Hub's and are not verified here. A client's own token goes to the Hub's host with its request,
-and nowhere else; this home's token is not lent to clients. While the Hub does not answer it is not asked, so that
-clients hear "not found" at once.
+Bytes that pass through are the Hub's and are not verified here. A client's own token goes only to the Hub's host, with
+its request; this home's token is not used for clients. While the Hub does not answer, it is not asked, so that clients
+get "not found" at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ READ_SECONDS = 60.0
 AWAY_SECONDS = 30.0
 MAX_ANSWER = 64 << 20
 HOP = "X-P2pqwen-Hop"
-"""Marks a request that was passed on: an endpoint whose Hub is itself must not ask in circles."""
+"""Marks a request that was passed on, so that an endpoint whose Hub is itself does not loop."""
 _SENT = ("Range", "If-Range", "If-None-Match", "Accept", "User-Agent", "Content-Type")
 _RETURNED = frozenset({
     "content-type", "content-range", "accept-ranges", "etag", "last-modified", "x-repo-commit", "x-linked-etag",
@@ -45,7 +45,7 @@ _CHUNK = 1 << 20
 
 @dataclass(slots=True)
 class HubUpstream:
-    """The Hub at `base`. `own_token` is the endpoint's, and no token of the Hub's; `passed` is told what passed."""
+    """The Hub at `base`. `own_token`: the endpoint's, not the Hub's; `passed` gets the snapshots of files passed on."""
 
     base: str
     guard: Guard
@@ -62,7 +62,10 @@ class HubUpstream:
     async def pass_on(
         self, request: web.Request, asked: Asked, otherwise: HubProblem, own_url: str
     ) -> web.StreamResponse:
-        """Ask the Hub the same, and answer as it does; raises `HubRefusedError` with `otherwise` where it is away."""
+        """Send the same request to the Hub, and return its answer.
+
+        Raises `HubRefusedError` with `otherwise` if the Hub does not answer.
+        """
         if time.monotonic() < self._away_until or HOP in request.headers:
             raise HubRefusedError(otherwise)
         try:
@@ -123,7 +126,7 @@ async def _stream(
         try:
             async for chunk in answer.content.iter_chunked(_CHUNK):
                 await response.write(chunk)
-        except (aiohttp.ClientError, TimeoutError):  # short of its length, no client takes it for the file
+        except (aiohttp.ClientError, TimeoutError):  # no client takes a body that is too short for the file
             if request.transport is not None:
                 request.transport.abort()
             return response
@@ -147,7 +150,7 @@ async def _document(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) 
 
 
 def _without_xet(value: object) -> object:
-    """Return a JSON value without the names of Xet: with them hf_xet goes round this endpoint."""
+    """Return a JSON value without Xet fields, with which hf_xet would bypass this endpoint."""
     if isinstance(value, list):
         return [_without_xet(one) for one in value]
     if isinstance(value, dict):

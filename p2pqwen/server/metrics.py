@@ -1,4 +1,4 @@
-"""Prometheus text out of plain figures (prometheus-client lives here only)."""
+"""Prometheus text from plain numbers (prometheus-client is used only here)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from p2pqwen.server.page import Text
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name without the prefix, help, label names, and rows of label values and a figure.
+    """One metric: its name without the prefix, help, label names, and rows of label values and a number.
 
     `counter`: it only rises while the node runs (`_total` is added to its name).
     """
@@ -28,7 +28,7 @@ class Family:
 
 
 def exposition(families: Iterable[Family]) -> Text:
-    """Return what `/metrics` answers."""
+    """Return the answer of `/metrics`."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Given(tuple(families)))
     return Text(CONTENT_TYPE_LATEST, generate_latest(registry))

@@ -1,4 +1,4 @@
-"""The files of the dashboard, and the headers that keep a browser from doing with them what they do not say."""
+"""The dashboard's files, and the headers that keep a browser from loading or running anything else with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our errors as JSON and back, so that a command ends the same with a node and without one."""
+"""Our errors as JSON and back, so that a command ends the same way with and without a node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLASSES: Mapping[str, type[P2pqwenError]] = {kind.__name__: kind for kind, _ in
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as it goes over the wire; its kind is the nearest public class."""
+    """An error as it is sent; its kind is the nearest public class."""
 
     kind: str
     what: str
@@ -31,7 +31,7 @@ class Problem:
 
     @classmethod
     def of(cls, error: P2pqwenError) -> Problem:
-        """Return what is sent of an error."""
+        """Return the form of an error that is sent."""
         kind = next((kind for kind, _ in _STATUS if isinstance(error, kind)), P2pqwenError)
         return cls(kind.__name__, error.what, error.expected, error.got, error.hint)
 
@@ -44,7 +44,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a call that failed answers, and the last line of a stream that breaks."""
+    """The answer of a failed call, and the last line of a stream that breaks."""
 
     error: Problem
 

@@ -1,7 +1,7 @@
-"""Tickets for the dashboard: each lets one browser in, once and soon.
+"""Tickets for the dashboard: each lets one browser in, once and within a minute.
 
-The token itself never stands in a file that a browser opens, or among its arguments: there stands a ticket, which is
-worth nothing once it was used, and nothing after a minute.
+The token itself is never in a file that a browser opens, nor in a browser's arguments. A ticket is, and it is worthless
+once it was used, or after a minute.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from dataclasses import dataclass, field
 
 SECONDS = 60.0
 MOST = 16
-"""Tickets that are open at once; the oldest goes for a new one."""
+"""Open tickets at once; a new one replaces the oldest."""
 
 
 @dataclass(slots=True)
 class Tickets:
-    """The open tickets of one node; for several threads."""
+    """The open tickets of one node; thread-safe."""
 
     clock: Callable[[], float] = time.monotonic
     _open: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def issue(self) -> str:
-        """Return a new one."""
+        """Return a new ticket."""
         ticket = secrets.token_urlsafe(32)
         with self._lock:
             self._drop_old()
@@ -37,7 +37,7 @@ class Tickets:
         return ticket
 
     def redeem(self, given: str) -> bool:
-        """Tell whether this is an open ticket, which it is no longer."""
+        """Tell whether this is an open ticket, and close it."""
         with self._lock:
             self._drop_old()
             wanted = given.encode(errors="surrogatepass")

@@ -1,1 +1,1 @@
-"""The archive as a whole: how each swarm stands, what is in danger, and what one node should hold. Pure."""
+"""The archive as a whole: the state of each swarm, what is in danger, and what one node should hold. Pure."""

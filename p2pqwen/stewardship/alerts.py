@@ -1,6 +1,6 @@
-"""What a person should know of: one kind of trouble with one thing; and which of it was told already.
+"""Alerts: what a person should know of, each one kind of trouble with one thing; and which were reported already.
 
-An alert is told once. One that ends and comes back within the quiet period is the same one still.
+An alert is reported once. One that ends and returns within the quiet period is still the same one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 
 
 class AlertKind(enum.StrEnum):
-    """What kind of trouble it is; the words are what `[alerts] mute` takes."""
+    """The kind of trouble; the values are those that `[alerts] mute` takes."""
 
-    DISK = "disk"  # a library folder is not there
+    DISK = "disk"  # a library folder is not connected
     FAILING = "failing"  # I/O errors on a disk
     ROOM = "room"  # a disk has no room beyond its reserve
     DAMAGE = "damage"  # files were found damaged
-    LAST_COPY = "last-copy"  # nobody else was seen to have it whole
+    LAST_COPY = "last-copy"  # no other complete copy was seen
     ENDANGERED = "endangered"
     GONE = "gone"  # the Hub, or ModelScope, no longer serves it
     WITHDRAWN = "withdrawn"
@@ -29,7 +29,7 @@ class AlertKind(enum.StrEnum):
 
     @property
     def is_sent(self) -> bool:
-        """Whether it leaves the machine: what a person set up so is no news."""
+        """Whether it is sent from this machine: what the user set up is no news to them."""
         return self is not AlertKind.HELD_BACK
 
 
@@ -37,8 +37,8 @@ class AlertKind(enum.StrEnum):
 class Alert:
     """Something that a person should see. `level` is `warning` or `danger`.
 
-    `about` is a snapshot, a folder or a publisher's name; empty where it is the node itself. `key` tells it from others
-    of its kind where `about` is words of somebody's choosing.
+    `about` is a snapshot, a folder or a publisher's name; empty if it is the node itself. `key` identifies it among
+    alerts of its kind if `about` is text that others choose.
     """
 
     level: str
@@ -49,7 +49,7 @@ class Alert:
 
     @property
     def name(self) -> str:
-        """What makes it the same alert at another time."""
+        """What identifies the same alert at another time."""
         return f"{self.kind} {self.key or self.about}"
 
     def __str__(self) -> str:
@@ -57,16 +57,16 @@ class Alert:
 
 
 def worst_first(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
-    """Return them with those of danger first, else in the order given."""
+    """Return the alerts with those of danger first, otherwise in the given order."""
     return tuple(sorted(alerts, key=lambda one: one.level != "danger"))
 
 
 Told = Mapping[str, datetime | None]
-"""The names of alerts that were told: when each ended, None while it lasts."""
+"""The names of reported alerts: when each ended, None while it lasts."""
 
 
 def news(current: Iterable[Alert], told: Told, mute: Iterable[AlertKind] = ()) -> tuple[Alert, ...]:
-    """Return the alerts that nobody was told of, without those of muted kinds."""
+    """Return the alerts that were not reported yet, without those of muted kinds."""
     muted = frozenset(mute)
     return tuple(one for one in current if one.kind.is_sent and one.kind not in muted and one.name not in told)
 
@@ -74,9 +74,10 @@ def news(current: Iterable[Alert], told: Told, mute: Iterable[AlertKind] = ()) -
 def after_round(
     current: Iterable[Alert], told: Told, sent: Iterable[Alert], now: datetime, quiet: timedelta
 ) -> dict[str, datetime | None]:
-    """Return what is remembered after a round: what was `sent` is told, and what ended `quiet` ago is new again.
+    """Return what to remember after a round.
 
-    A clock that was set back makes nothing new.
+    Alerts just `sent` are reported; those that ended `quiet` ago are new again. A clock that was set back makes nothing
+    new.
     """
     lasting = {one.name for one in current}
     after: dict[str, datetime | None] = {one.name: None for one in sent}

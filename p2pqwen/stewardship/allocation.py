@@ -1,12 +1,12 @@
-"""What should this node hold with N bytes? Neediest first, explained, and the same answer every time.
+"""What should this node hold with N bytes? The neediest first, explained, and the same answer every time.
 
 A snapshot's place in the queue is
 
     copies it can count on  -  size bonus (0 to SIZE_BONUS)  +  SPREAD * gumbel(hash of node and snapshot)
 
-taken from the least. The size bonus is there because few disks can take the largest models. A node does not know the
-others' disks, but its own is one of them: what fills much of it will not fit on many. Of the rules tried in
-scripts/simulate_survival.py none lost less both in small circles and in large crowds: see scripts/SURVIVAL.md.
+and the least comes first. The size bonus exists because few disks can take the largest models. A node does not know the
+others' disks, but its own is one of them: a snapshot that fills much of it will not fit on many. Of the rules tried in
+scripts/simulate_survival.py, none lost less in both small circles and large crowds: see scripts/SURVIVAL.md.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 SPREAD = 0.5
-"""How far the hash moves a need, in copies: two snapshots one copy apart change places at one node in eight."""
+"""How far the hash moves a need, in copies: two snapshots one copy apart change places at 1 node in 8."""
 
 SIZE_BONUS = 2.0
-"""A snapshot that fills a node's whole budget counts as having two copies fewer, one of a tenth of it none; by the
-logarithm between."""
+"""A snapshot that fills a node's whole budget counts as having 2 copies fewer, one of a tenth of it none fewer; in
+between, by the logarithm."""
 
 _IN_DANGER = frozenset({Danger.CRITICAL, Danger.ENDANGERED})
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A snapshot that a node could hold. `refused`: why it is out of the question, in words.
+    """A snapshot that a node could hold. `refused`: why it must not be chosen, in words.
 
-    `has_room`: it was begun, and the room of the disks is less already what it has still to write.
+    `has_room`: it was begun, and the bytes it still has to write are already subtracted from the disks' room.
     """
 
     snapshot: SnapshotId
@@ -52,10 +52,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """Candidates in columns, one place in each list for one; a hundred thousand objects cost more than the plan.
+    """Candidates in columns, one position in each list for each: 100,000 objects would cost more than the plan.
 
-    `names` are `str` of the snapshots, `sizes` in bytes. `order`: the places to choose from, by snapshot. `preferred`,
-    `has_room` and `refused` are as a `Candidate` has them; what is refused is told in the order of `refused`.
+    `names` are `str` of the snapshots, `sizes` in bytes. `order`: the positions to choose from, by snapshot.
+    `preferred`, `has_room` and `refused` are as in `Candidate`; refusals are reported in the order of `refused`.
     """
 
     names: Sequence[str]
@@ -67,7 +67,7 @@ class Offers:
     refused: Mapping[int, str] = field(default_factory=dict)
 
     def candidate(self, place: int) -> Candidate:
-        """Return one as an object."""
+        """Return one candidate as an object."""
         return Candidate(
             _snapshot(self.names[place]),
             self.sizes[place],
@@ -78,7 +78,10 @@ class Offers:
         )
 
     def in_danger(self, now: datetime) -> list[int]:
-        """Return the places of what can be had, and is to be given well-kept snapshots up for, but what is refused."""
+        """Return the positions of obtainable snapshots in danger, for which well-kept ones may be given up.
+
+        Refused ones are left out.
+        """
         endangered = {
             id(one) for one in _distinct(self.healths) if one.obtainable() and danger_of(one, now) in _IN_DANGER
         }
@@ -87,9 +90,9 @@ class Offers:
         return [place for place in self.order if id(self.healths[place]) in endangered and place not in self.refused]
 
     def queue(self, places: Sequence[int], node: bytes, budget: int, now: datetime) -> list[int]:
-        """Return places as one node with `budget` bytes takes them: neediest first, of equals the first by snapshot.
+        """Return positions in the order in which one node with `budget` bytes takes them.
 
-        What is preferred comes before all else.
+        Preferred ones come first, then the neediest, and of equals the first by snapshot.
         """
         scores = dict(zip(places, self.scores(places, node, budget, now), strict=True))
         queue = sorted(places, key=scores.__getitem__)
@@ -98,7 +101,7 @@ class Offers:
         return queue
 
     def scores(self, places: Sequence[int], node: bytes, budget: int, now: datetime) -> Iterator[float]:
-        """Yield the score of each place for one node with `budget` bytes; the least is taken first."""
+        """Yield the score of each position for one node with `budget` bytes; the least is taken first."""
         copies = {id(health): expected_copies(health, now) for health in _distinct(self.healths)}
         spread = fractions(node, [self.names[place] for place in places])
         for place, moved in zip(places, map(gumbel, spread), strict=True):
@@ -108,7 +111,7 @@ class Offers:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Where payload may go. `free` bytes now, of which `reserve` are to stay free."""
+    """A disk for payload. `free` bytes now, of which `reserve` must stay free."""
 
     name: str
     free: int
@@ -116,13 +119,13 @@ class Disk:
 
     @property
     def room(self) -> int:
-        """Bytes that may be taken."""
+        """Bytes that may be used."""
         return max(0, self.free - self.reserve)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A candidate and what becomes of it; `disk` where it was chosen. `reason` is for people."""
+    """What was decided about a candidate; `disk` is set if it was chosen. `reason` is for people."""
 
     snapshot: SnapshotId
     size: int
@@ -136,17 +139,17 @@ class Decision:
 
 
 Plain: TypeAlias = tuple[str, int, str]
-"""What is said of a snapshot that was not chosen: what `str` prints of it, its size in bytes, and why."""
+"""What is reported of a snapshot that was not chosen: its `str`, its size in bytes, and the reason."""
 
 
 class Decisions(Sequence[Decision]):
-    """Decisions against a hundred thousand snapshots: each an object only once somebody asks for it."""
+    """Decisions against 100,000 snapshots, each made into an object only on demand."""
 
     def __init__(self, names: Sequence[str] = (), sizes: Sequence[int] = (), reasons: Sequence[str] = ()) -> None:
         self._names, self._sizes, self._reasons = names, sizes, reasons
 
     def plain(self) -> Iterator[Plain]:
-        """Yield each without an object for it."""
+        """Yield each without making an object."""
         return zip(self._names, self._sizes, self._reasons, strict=True)
 
     def __len__(self) -> int:
@@ -172,7 +175,7 @@ class Decisions(Sequence[Decision]):
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """The answer, in the order of need. Sizes in bytes; `used` is what of the budget was taken before."""
+    """The answer, in order of need. Sizes in bytes; `used` is the part of the budget already taken."""
 
     budget: int
     used: int
@@ -186,14 +189,14 @@ class Allocation:
 
 
 def size_bonus(size: int, budget: int) -> float:
-    """Return 0 for what is small beside a budget, up to `SIZE_BONUS` for what fills it."""
-    if size <= 0 or budget <= 0 or size / budget <= 0.1:  # most is small, and its logarithm is not worth asking for
+    """Return 0 for a snapshot that is small beside a budget, up to `SIZE_BONUS` for one that fills it."""
+    if size <= 0 or budget <= 0 or size / budget <= 0.1:  # most are small; this saves computing a logarithm
         return 0.0
     return SIZE_BONUS * min(max(1.0 + math.log10(size / budget), 0.0), 1.0)
 
 
 def why_unobtainable(health: SwarmHealth) -> str | None:
-    """Say why a snapshot cannot be had by anybody; None where it may be."""
+    """Return why nobody can get a snapshot, None if someone may."""
     return "no complete copy was seen, and no web seed answers" if health.obtainable() is False else None
 
 
@@ -202,8 +205,8 @@ def choose(
 ) -> Allocation:
     """Choose what this node should hold within `budget` bytes, of which `used` are taken already.
 
-    Preferred candidates come before all others. The same arguments give the same answer; another `node` gives
-    another one among near-ties.
+    Preferred candidates come before all others. The same arguments give the same answer; another `node` decides
+    near-ties differently.
     """
     places = [place for place in offers.order if place not in offers.refused]
     queue = offers.queue(places, node, budget, now)
@@ -243,12 +246,12 @@ def choose(
 
 
 def _distinct(healths: Iterable[SwarmHealth]) -> Iterable[SwarmHealth]:
-    """Return them by identity: nearly all of a large index share one."""
+    """Return the healths distinct by identity: nearly all entries of a large index share one."""
     return {id(one): one for one in healths}.values()
 
 
 def explain(candidate: Candidate, rank: int, of: int, now: datetime) -> str:
-    """Say why a candidate stands where it stands."""
+    """Return in words why a candidate has its place."""
     words = [
         f"{danger_of(candidate.health, now)}: {describe(candidate.snapshot, candidate.health, now)}",
         f"place {rank} of {of}",
@@ -257,7 +260,7 @@ def explain(candidate: Candidate, rank: int, of: int, now: datetime) -> str:
 
 
 def describe(snapshot: SnapshotId, health: SwarmHealth, now: datetime) -> str:
-    """Say in words what is known of a snapshot's swarm, and of its origin; estimates are called that."""
+    """Return in words what is known of a snapshot's swarm and origin; estimates are marked as such."""
     copies = health.copies(now)
     if copies is None:
         seen = "no check for copies yet"
@@ -277,7 +280,7 @@ _repo = lru_cache(maxsize=4096)(RepoId.parse)
 
 
 def _best_fit(rooms: dict[str, int], size: int) -> str | None:
-    """Return the fullest disk that still takes it, so that room for large ones is kept elsewhere."""
+    """Return the fullest disk that still takes it, so that other disks keep room for large snapshots."""
     fitting = [(room, name) for name, room in rooms.items() if size <= room]
     return min(fitting)[1] if fitting else None
 

@@ -1,4 +1,4 @@
-"""What a bulk preserve will do with each repository, and why: decided before anything is downloaded."""
+"""What a bulk preserve will do with each repository, and why, decided before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from p2pqwen.values.digest import CommitId
 
 
 class Action(enum.StrEnum):
-    """What becomes of a repository."""
+    """What is done with a repository."""
 
-    NEW = "new"  # to be preserved
-    CHANGED = "changed"  # to be preserved; an earlier commit of it is here
+    NEW = "new"  # to preserve
+    CHANGED = "changed"  # to preserve; an earlier commit of it is here
     UNCHANGED = "unchanged"  # this commit is here
-    SKIPPED = "skipped"  # by somebody's choice: ours or its owner's
+    SKIPPED = "skipped"  # by our choice or its owner's
     FAILED = "failed"
 
 
@@ -29,11 +29,11 @@ WORK = frozenset({Action.NEW, Action.CHANGED})
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found of one wanted repository. Sizes in bytes; `to_bring` is what is not on this disk yet.
+    """What was found about one wanted repository. Sizes in bytes; `to_bring`: those that are not on this disk yet.
 
     `held`: this commit is here and complete; `earlier`: how many other commits are. `closed`: gated, private or
-    disabled. `error`: why nothing is known; `absent`: the Hub says that there is none. `repeated`: another name that is
-    wanted leads to the same snapshot.
+    disabled. `error`: why nothing is known; `absent`: the Hub says that it does not exist. `repeated`: another wanted
+    name leads to the same snapshot.
     """
 
     wanted: WatchedRepo
@@ -51,7 +51,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class BulkLimits:
-    """What one bulk preserve may do. Sizes in bytes, None for no limit; `licenses` are globs, empty for any."""
+    """The limits of one bulk preserve. Sizes in bytes, None for no limit; `licenses` are globs, empty for any."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class BulkLimits:
     allow_gated: bool = False
 
     def passes(self, wanted: WatchedRepo) -> bool:
-        """Tell whether --include and --exclude leave a repository in."""
+        """Tell whether --include and --exclude select a repository."""
         included = not self.include or any(wanted.matches(pattern) for pattern in self.include)
         return included and not any(wanted.matches(pattern) for pattern in self.exclude)
 
@@ -72,7 +72,7 @@ NO_LIMITS = BulkLimits()
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One repository and what becomes of it; `reason` says why, `error` if it failed."""
+    """One repository and what is done with it; `reason` says why, `error` if it failed."""
 
     survey: Survey
     action: Action
@@ -81,35 +81,35 @@ class Planned:
 
     @property
     def is_work(self) -> bool:
-        """Whether it is to be preserved."""
+        """Whether to preserve it."""
         return self.action in WORK
 
 
 @dataclass(frozen=True, slots=True)
 class BulkPlan:
-    """Every repository in the order of work: by priority, then the small ones, which save the most models soonest."""
+    """Every repository in the order of work: by priority, then small ones first, to save the most models soonest."""
 
     rows: tuple[Planned, ...]
 
     @property
     def work(self) -> tuple[Planned, ...]:
-        """What is to be preserved."""
+        """The repositories to preserve."""
         return tuple(row for row in self.rows if row.is_work)
 
     @property
     def to_bring(self) -> int:
-        """Bytes that have to come."""
+        """Bytes to download."""
         return sum(row.survey.to_bring for row in self.work)
 
     def summary(self, free: int) -> str:
-        """Return the plan in a line, with the bytes it needs and the `free` ones."""
+        """Return the plan in one line, with the bytes to download and the `free` bytes."""
         counts = Counter(row.action for row in self.rows)
         actions = ", ".join(f"{counts[one]} {one.value}" for one in Action if counts[one]) or "nothing"
         return f"{actions}; {format_size(self.to_bring)} to download, {format_size(free)} free"
 
 
 def plan_bulk(surveys: Iterable[Survey], limits: BulkLimits) -> BulkPlan:
-    """Decide about every repository; the budget and the disk go to the first in order, what does not fit is left."""
+    """Decide about every repository; the first in order get the budget and the disk, and the rest is left out."""
     ordered = sorted(surveys, key=lambda one: (one.wanted.priority, one.size, one.wanted.repo, str(one.commit)))
     rows = []
     spent = 0
@@ -136,7 +136,7 @@ def _decide(survey: Survey, limits: BulkLimits) -> Planned:
 
 
 def _not_to_be_had(survey: Survey, limits: BulkLimits) -> Planned | None:
-    """Return the row of what nothing can be done about, by its owner's choice or the Hub's, or what has failed."""
+    """Return the row if nothing can be done, by the owner's choice or the Hub's, or because of an error; else None."""
     wanted = survey.wanted
     if survey.repeated:
         why = f"{wanted.named or wanted.repo} is {wanted.repo}, which is wanted already"
@@ -163,7 +163,7 @@ def _not_wanted(survey: Survey, limits: BulkLimits) -> str | None:
 
 
 def failed(survey: Survey, error: P2pqwenError) -> Planned:
-    """Return a repository that could not be preserved, and why."""
+    """Return the row of a repository that could not be preserved, and why."""
     return Planned(survey, Action.FAILED, error.message, error)
 
 

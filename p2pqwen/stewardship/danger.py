@@ -1,4 +1,4 @@
-"""How near a snapshot is to being lost, as one number and a word, and the order from worst to best."""
+"""How close a snapshot is to being lost, as a number and a word, and the order from worst to best."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from p2pqwen.stewardship.swarm_health import SwarmHealth
 from p2pqwen.values.snapshot_id import SnapshotId
 
 FLOOR = 4.0
-"""Copies that should be left whatever happens. With a third of the copies lost in a quarter (a bad one: a hosting
-company closes), four become none once in eighty."""
+"""Copies that should be left whatever happens. If a third of the copies are lost in a quarter (a bad one: a hosting
+company closes), 4 copies become none once in 80 quarters."""
 
-# The Hub serves day and night, but it can take down everything at once: worth two seeds at home, not ten.
+# The Hub serves day and night, but can take down everything at once: worth 2 seeds at home, not 10.
 HUB_WORTH = 2.0
 MIRROR_WORTH = 1.0
 MIRRORS_COUNTED = 2
 
 
 class Danger(enum.StrEnum):
-    """What one would tell a person. Ordered from worst to best, `UNKNOWN` in between: it may be either."""
+    """The word for people, from worst to best, with `UNKNOWN` in between: it may be either."""
 
-    LOST = "lost?"  # everybody who was asked had no copy; somebody offline may
+    LOST = "lost?"  # every source that was asked had no copy; someone offline may have one
     CRITICAL = "critical"
     ENDANGERED = "endangered"
-    UNKNOWN = "unknown"  # nobody has looked for copies, or nobody answered: that is no danger yet, nor safety
+    UNKNOWN = "unknown"  # copies were not looked for, or no source answered: neither danger nor safety
     THIN = "thin"
     WELL_KEPT = "well kept"
 
@@ -34,9 +34,9 @@ _ORDER = {danger: rank for rank, danger in enumerate(Danger)}
 
 
 def expected_copies(health: SwarmHealth, now: datetime) -> float:
-    """Return the copies a snapshot may count on: those of peers, and the worth of web seeds that answer.
+    """Return the copies a snapshot can count on: those of peers, and the worth of web seeds that answer.
 
-    A snapshot nobody has looked for counts as having none.
+    A snapshot whose copies were never looked for counts as having none.
     """
     copies = health.copies(now) or 0.0
     answering = health.web_seeds_ok or 0
@@ -47,11 +47,11 @@ def expected_copies(health: SwarmHealth, now: datetime) -> float:
 
 
 def danger_of(health: SwarmHealth, now: datetime) -> Danger:
-    """Put a word to it."""
+    """Return the word for a swarm's danger."""
     if health.obtainable() is False:
         return Danger.LOST
     value = expected_copies(health, now)
-    if health.copies(now) is None and value < FLOOR:  # web seeds alone may be enough; too few of them say nothing
+    if health.copies(now) is None and value < FLOOR:  # web seeds alone may be enough; if too few, nothing is known
         return Danger.UNKNOWN
     if value < FLOOR / 2:
         return Danger.CRITICAL
@@ -61,5 +61,5 @@ def danger_of(health: SwarmHealth, now: datetime) -> Danger:
 
 
 def danger_key(snapshot: SnapshotId, size: int, health: SwarmHealth, now: datetime) -> tuple[int, float, int, str]:
-    """Sort by this, worst first; of equals the larger first, which fewer disks can take."""
+    """Return a sort key, worst first; of equals the larger first, since fewer disks can take it."""
     return _ORDER[danger_of(health, now)], expected_copies(health, now), -size, str(snapshot)

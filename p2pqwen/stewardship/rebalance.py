@@ -1,9 +1,9 @@
-"""Giving up well-kept snapshots for endangered ones, slowly, and never one that would then be short of copies.
+"""Give up well-kept snapshots for endangered ones, slowly, and never one that would then be short of copies.
 
-Against flapping: 1. taking starts below FLOOR, giving only where more than twice FLOOR stay without us; 2. what was
-taken stays at least `MIN_STAY`; 3. in each period only one holder in ten may give a snapshot up, drawn by the hash of
-node, snapshot and period, so that not all who see a surplus act on it; 4. at most a tenth of the budget, or one
-snapshot, moves at once; 5. knowledge older than `FRESH` moves nothing.
+Against flapping: 1. a snapshot is taken only below FLOOR copies, and given up only if more than twice FLOOR remain
+without us; 2. what was taken stays at least `MIN_STAY`; 3. in each period only 1 holder in 10 may give up a snapshot,
+drawn by the hash of node, snapshot and period, so that not all holders act on the same surplus; 4. at most a tenth of
+the budget, or one snapshot, moves at once; 5. knowledge older than `FRESH` moves nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Holding:
     """A complete snapshot this node holds. `listed`: a trusted index names it, so that others can find it.
 
-    `withdrawn`: who no longer stands by it and why, in words. That alone gives nothing up: a thief of a publisher's key
-    must not empty the nodes of those who trust it.
+    `withdrawn`: who withdrew it and why, in words. That alone does not make the node give it up: someone who stole a
+    publisher's key must not be able to empty the nodes of those who trust it.
     """
 
     snapshot: SnapshotId
@@ -49,7 +49,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One snapshot to take, and what is given up for it; nothing where there is room."""
+    """One snapshot to take, and those given up for it; none if there is room."""
 
     take: Decision
     give: tuple[Decision, ...] = ()
@@ -57,9 +57,9 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
-    """What to take and what to give up for it; `kept` says of each holding why it stays.
+    """What to take and what to give up for it; `kept` says why each of the other holdings stays.
 
-    `left_out`: what is endangered and is not taken in this round, and why.
+    `left_out`: endangered snapshots that are not taken in this round, and why.
     """
 
     exchanges: tuple[Exchange, ...]
@@ -89,7 +89,7 @@ def rebalance(
 ) -> Rebalance:
     """Plan one round of changes within `budget` bytes; the same arguments give the same plan.
 
-    `used` of the budget are taken, by default what `holdings` hold; `room` is what the disks still take.
+    `used`: the part of the budget already taken, by default the size of `holdings`; `room`: bytes free on the disks.
     """
     reasons = {one.snapshot: why_kept(one, node, now) for one in holdings}
     spare = [one for one in holdings if reasons[one.snapshot] is None]
@@ -149,7 +149,7 @@ def _why_spared(left_out: Iterable[str]) -> str:
 
 
 def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
-    """Return why a holding must stay; None where it may be given up."""
+    """Return why a holding must stay, None if it may be given up."""
     if holding.pinned:
         return "pinned"
     if holding.withdrawn:
@@ -171,12 +171,12 @@ def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
 
 
 def _others(holding: Holding, now: datetime) -> float:
-    """Return the copies that peers would have without us; web seeds do not count here, they may all go at once."""
+    """Return the copies that peers would have without us; web seeds do not count, since all may go at once."""
     return holding.health.copies(now) or 0.0
 
 
 def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding]:
-    """Return the best-kept holdings that together free `missing` bytes, which they do."""
+    """Return the best-kept holdings that together free `missing` bytes; the caller knows that there are enough."""
     leaving: list[Holding] = []
     for one in spare:
         if missing <= 0:

@@ -1,8 +1,8 @@
-"""Independent nodes, one rule, different choices: a number from a node's own id and the snapshot's.
+"""Independent nodes, one rule, different choices: a number from the node's id and the snapshot's.
 
-Nodes know nothing of one another's plans. If all of them took the neediest snapshot, it would get a thousand copies
+Nodes do not know each other's plans. If all of them took the neediest snapshot, it would have a thousand copies
 tomorrow and the next one none (in scripts/simulate_survival.py that loses more than choosing blindly). So each node
-sees every need a little moved, always by the same amount: near-ties fall differently at each node, and one node's
+sees every need shifted a little, always by the same amount. Near-ties then fall differently at each node, and a node's
 choice does not change from day to day.
 """
 
@@ -19,12 +19,12 @@ _COMMIT_DIGITS = 40
 
 
 def fraction(node: bytes, snapshot: SnapshotId, use: bytes = b"") -> float:
-    """Return a number evenly spread over (0, 1) that depends on node, snapshot and use alone."""
+    """Return a number evenly spread over (0, 1) that depends only on node, snapshot and use."""
     return next(fractions(node, [str(snapshot)], use))
 
 
 def fractions(node: bytes, names: Iterable[str], use: bytes = b"") -> Iterator[float]:
-    """Yield the `fraction` of each snapshot, given what `str` prints of it: ORG/MODEL@COMMIT.
+    """Yield the `fraction` of each snapshot, given as its `str`: ORG/MODEL@COMMIT.
 
     It is BLAKE2b, keyed by the node, of the commit's 20 bytes and the repository's name.
     """
@@ -36,5 +36,5 @@ def fractions(node: bytes, names: Iterable[str], use: bytes = b"") -> Iterator[f
 
 
 def gumbel(value: float) -> float:
-    """Return ln(-ln u): adding it to a score and taking the least is a draw with weights exp(-score)."""
+    """Return ln(-ln u): adding it to scores and taking the least draws with weights exp(-score)."""
     return math.log(-math.log(value))

@@ -1,8 +1,8 @@
-"""What is known of one swarm at one moment, put together from looks that each saw a part of it.
+"""What is known of one swarm at one moment, combined from looks that each saw a part of it.
 
-No look is a census. A tracker counts those who announce to it, the DHT those who announce there, and one peer may be
-in both; so sources are never added up: the highest one is a lower bound that somebody really saw. Our own copy is never
-among them: what is remembered is how many others have it.
+No look is a census. A tracker counts the peers that announce to it, the DHT those that announce there, and one peer may
+be in both. So counts are never added up: the highest one is a lower bound that one source really saw. Our own copy is
+never counted: what is remembered is how many others have it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from datetime import date, datetime, timedelta
 
 from p2pqwen.index.entry import Upstream
 
-# A seed that nobody has looked at for this long is there with a chance of one half. Home nodes in
-# scripts/simulate_survival.py stay for about nine months; half of them are gone after six.
+# After this time without a look, a seed is still there with a chance of one half. Home nodes in
+# scripts/simulate_survival.py stay for about 9 months; half of them are gone after 6.
 HALF_LIFE = timedelta(days=180)
-# A look of today says how it is today: four copies seen an hour ago are four, not a little less than four.
+# A look from today is current: 4 copies seen an hour ago are 4, not a little less.
 UNFADED = timedelta(days=1)
 
-# The DHT's plain get_peers does not tell seeds from others (BEP 5). In swarms of an archive most peers are seeds;
-# half of them is the careful guess, always labelled as one.
+# The DHT's plain get_peers does not tell seeds from others (BEP 5). In the swarms of an archive most peers are seeds;
+# half of them is a careful guess, always marked as one.
 SEEDS_AMONG_PEERS = 0.5
 
-# Machines that run in the evening only are missed by a single look; the best look of each day sees them.
+# A single look misses machines that run only in the evening; the best look of each day sees them.
 SETTLING_DAYS = 7
 
 
 class Source(enum.StrEnum):
-    """Who told us."""
+    """What reported the numbers."""
 
     TRACKER = "tracker"
     DHT = "dht"
@@ -38,12 +38,12 @@ class Source(enum.StrEnum):
 
     @property
     def words(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return "DHT" if self is Source.DHT else self.value
 
 
 class Trend(enum.StrEnum):
-    """Where the number of copies is going."""
+    """How the number of copies changes."""
 
     RISING = "rising"
     STEADY = "steady"
@@ -53,9 +53,9 @@ class Trend(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One look at one swarm. `seeds`: complete copies, None where the source cannot tell; `peers`: all, seeds too.
+    """One look at one swarm. `seeds`: complete copies, None if the source cannot tell; `peers`: all, seeds included.
 
-    Of others: a source that counts this node among them is read by `of_others`.
+    This node is not counted: `of_others` takes it out of a source's counts.
 
     `estimated`: from a sketch such as BEP 33's bloom filters, not a count.
     """
@@ -69,7 +69,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The best look of one day: the most seeds and peers that any one source showed."""
+    """The best look of one day: the most seeds and peers that any one source reported."""
 
     day: date
     seeds: int | None
@@ -78,7 +78,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class SwarmHealth:
-    """One swarm as far as it is known; None is "nobody has looked" or "nobody could tell", never zero.
+    """What is known of one swarm; None means that no source was asked or none could tell, never zero.
 
     `seeds` and `peers` are those of the last look (`looked`); `settled` smooths the seeds over a week of looks.
     `web_seeds_ok` counts the web seeds that answered when they were last tried.
@@ -95,7 +95,7 @@ class SwarmHealth:
     estimated: bool = False
 
     def copies(self, now: datetime) -> float | None:
-        """Estimate how many complete copies there are now: what was seen, fading with the age of the look."""
+        """Estimate how many complete copies there are now: those seen, fading with the age of the look."""
         if self.looked is None:
             return None
         seen = self.settled if self.settled is not None else self.seeds
@@ -107,7 +107,7 @@ class SwarmHealth:
         return float(seen * 0.5 ** (age / HALF_LIFE))
 
     def obtainable(self) -> bool | None:
-        """Tell whether anybody is known to have it: None where nobody knows, False where all who were asked had not."""
+        """Tell whether anyone is known to have it: None if unknown, False if every source that was asked had none."""
         if self.seeds or self.peers or self.web_seeds_ok or self.upstream is Upstream.PRESENT:
             return True
         asked_swarm = self.looked is not None and self.seeds is not None
@@ -116,20 +116,20 @@ class SwarmHealth:
 
 
 def of_others(seen: Sighting, *, whole: bool) -> Sighting:
-    """Take this node, which announces the snapshot, out of what a source counted; `whole`: it is one of the seeds.
+    """Take this node, which announces the snapshot, out of a source's counts; `whole`: it is one of the seeds.
 
-    A source that has not heard of this node yet loses one of others: still a lower bound.
+    If the source has not heard of this node yet, the counts lose another peer, and are still a lower bound.
     """
     seeds = seen.seeds if seen.seeds is None or not whole else max(0, seen.seeds - 1)
     return replace(seen, seeds=seeds, peers=None if seen.peers is None else max(0, seen.peers - 1))
 
 
 UNSEEN = SwarmHealth()
-"""Nobody has looked."""
+"""Health before any look."""
 
 
 def join(sightings: Iterable[Sighting]) -> Sighting | None:
-    """Return the most that any source of one round of looks showed; None where there was none."""
+    """Return the highest counts of any source in one round of looks; None if there were none."""
     seen = list(sightings)
     if not seen:
         return None
@@ -144,14 +144,14 @@ def join(sightings: Iterable[Sighting]) -> Sighting | None:
 
 
 def settled_seeds(days: Iterable[Day], today: date) -> float | None:
-    """Return the median of the last week's best daily counts; None where no day had one."""
+    """Return the median of the last week's best daily counts; None if no day had one."""
     first = today - timedelta(days=SETTLING_DAYS)
     counts = [one.seeds for one in days if one.seeds is not None and first < one.day <= today]
     return float(statistics.median(counts)) if counts else None
 
 
 def trend_of(days: Sequence[Day], today: date) -> Trend:
-    """Compare this week's best daily counts with those of the three weeks before it.
+    """Compare this week's best daily counts with those of the 3 weeks before it.
 
     A change of less than a fifth, or of less than one copy, is noise.
     """

@@ -1,4 +1,4 @@
-"""What is remembered of one swarm: the last look of each source, the best look of each day, when a whole copy was seen.
+"""What is remembered of one swarm: each source's last look, each day's best look, when a complete copy was last seen.
 
 Bounded: one look for each source, `HISTORY_DAYS` days.
 """
@@ -14,14 +14,14 @@ from p2pqwen.stewardship.swarm_health import Day, Sighting, SwarmHealth, join, s
 
 HISTORY_DAYS = 120
 ROUND = timedelta(hours=12)
-"""Looks of different sources within this time are of one swarm; older ones say nothing beside a newer one."""
+"""Looks of different sources within this time count together; older ones are dropped when there is a newer one."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebSeedLook:
-    """One look at a swarm's web seeds: how many were asked, and how many gave what they should.
+    """One look at a swarm's web seeds: how many were asked, and how many gave the right bytes.
 
-    `places` are their addresses, each with whether it did; empty where an older version looked.
+    `places` are their addresses, each with whether it did; empty if an older version looked.
     """
 
     at: datetime
@@ -32,7 +32,7 @@ class WebSeedLook:
 
 @dataclass(frozen=True, slots=True)
 class SwarmRecord:
-    """The memory of one swarm; `sightings` hold one for each source, `days` are in order."""
+    """The memory of one swarm; `sightings` has one for each source, `days` are in order."""
 
     sightings: tuple[Sighting, ...] = ()
     days: tuple[Day, ...] = ()
@@ -41,7 +41,7 @@ class SwarmRecord:
 
     @property
     def looked(self) -> datetime | None:
-        """When anybody last saw anything of the swarm."""
+        """When any source last saw anything of the swarm."""
         return max((one.at for one in self.sightings), default=None)
 
 
@@ -49,7 +49,7 @@ NEVER_SEEN = SwarmRecord()
 
 
 def remember(before: SwarmRecord, sightings: Iterable[Sighting], web: WebSeedLook | None = None) -> SwarmRecord:
-    """Fold one round of looks in; a source that gave no answer keeps what it said before."""
+    """Add one round of looks; a source that gave no answer keeps its last one."""
     fresh = tuple(sightings)
     after = before if web is None else replace(before, web=web)
     if not fresh:
@@ -67,7 +67,7 @@ def remember(before: SwarmRecord, sightings: Iterable[Sighting], web: WebSeedLoo
 
 
 def health_of(record: SwarmRecord, upstream: Upstream, now: datetime) -> SwarmHealth:
-    """Say how a swarm stands."""
+    """Return a swarm's health."""
     seen = join(record.sightings)
     web_seeds_ok = None if record.web is None else record.web.ok
     if seen is None:

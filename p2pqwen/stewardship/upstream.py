@@ -1,4 +1,4 @@
-"""Whether the Hub still shows a snapshot, with dates: one look after another folded into a record."""
+"""Whether the Hub still shows a snapshot, with dates: a record updated by one look after another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UpstreamRecord:
 
 
 def observe(before: UpstreamRecord | None, *, shown: bool, now: datetime) -> UpstreamRecord:
-    """Fold in one answer of the Hub. No answer is no look: a caller that gets none leaves the record as it is."""
+    """Add one answer of the Hub. No answer is not a look: a caller that gets none leaves the record unchanged."""
     state = Upstream.PRESENT if shown else Upstream.GONE
     last_present = now if shown else (before.last_present if before is not None else None)
     if before is None or before.state is not state:
@@ -43,7 +43,7 @@ def returned(before: UpstreamRecord | None, after: UpstreamRecord) -> bool:
 
 
 def gone_words(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
-    """Return the words for a snapshot that its origin no longer shows, else nothing."""
+    """Return the words for a snapshot that its origin no longer shows, else the empty string."""
     if record is None or record.state is not Upstream.GONE:
         return ""
     return f"gone from {snapshot.repo.kind.origin.words} since {record.since:%Y-%m-%d}"

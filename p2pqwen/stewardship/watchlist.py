@@ -4,14 +4,14 @@ format = 1
 name = "…"
 
 [[model]]
-repo = "Qwen/Qwen3-0.6B"            # the only key a row must have
+repo = "Qwen/Qwen3-0.6B"            # the only required key
 group = "language"                  # for people, and for --include group:language
-priority = 1                        # the smaller the sooner; 5 where nothing is said
+priority = 1                        # smaller is sooner; 5 by default
 license = "apache-2.0"              # as the page named it; the snapshot's own README.md decides
 page = "https://huggingface.co/Qwen/Qwen3-0.6B"
-source = "https://…"                # the public page the name was read on
-license_source = "https://…"        # the page the license was read on, where that is another
-confirmed = true                    # name and license stand there; `note` says what is missing otherwise
+source = "https://…"                # the public page on which the name was read
+license_source = "https://…"        # the page on which the license was read, if it is another
+confirmed = true                    # name and license are on those pages; if not, `note` says what is missing
 revision = "main"                   # a branch, tag or commit instead of the main branch
 
 [[dataset]]                         # a dataset, with the same keys
@@ -42,9 +42,9 @@ _KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class WatchedRepo:
-    """One repository somebody wants kept. `license` is what its page said when the row was written.
+    """One repository to keep. `license` is what its page said when the row was written.
 
-    `named`: what it was called here, where the Hub has another name for it.
+    `named`: its name in the watchlist, if the Hub has another name for it.
     """
 
     repo: RepoId
@@ -66,7 +66,7 @@ class WatchedRepo:
 
 
 def parse_watchlist(data: bytes) -> tuple[WatchedRepo, ...]:
-    """Read a watchlist, in its order; raises `FormatError`."""
+    """Parse a watchlist, in order; raises `FormatError`."""
     if len(data) > MAX_WATCHLIST_SIZE:
         raise FormatError("watchlist is too large", expected=f"at most {MAX_WATCHLIST_SIZE} bytes", got=len(data))
     try:

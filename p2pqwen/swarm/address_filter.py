@@ -1,8 +1,8 @@
-"""Which addresses a session may speak to at all: peers, web seeds and trackers alike.
+"""Which addresses a session may connect to at all: peers, web seeds and trackers alike.
 
-Peers name other peers (PEX, trackers, the DHT), and every name is a connection from inside the user's network. So what
-only means something there is blocked unless the settings say otherwise, by the classes that HTTP is judged by as well:
-see `values.address_class`. What proxies answer in place of public addresses is not blocked.
+Peers name other peers (PEX, trackers, the DHT), and each name causes a connection from inside the user's network. So
+addresses that only mean something there are blocked unless the settings allow them. The classes are those that HTTP is
+judged by too: see `values.address_class`. Addresses that proxies return in place of public ones are not blocked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def blocked_ranges(settings: SwarmSettings) -> tuple[tuple[str, str], ...]:
 
 
 def address_filter(settings: SwarmSettings, banned: Iterable[str] = (), *, only: Collection[str] = ()) -> lt.ip_filter:
-    """Return libtorrent's filter for a session: without the addresses `banned`, and with `only` for no others."""
+    """Return libtorrent's filter for a session: without the addresses `banned`; if `only` is not empty, just those."""
     found = lt.ip_filter()
     if only:
         for first, last in _ranges(_ALL):
@@ -41,8 +41,8 @@ def address_filter(settings: SwarmSettings, banned: Iterable[str] = (), *, only:
     for first, last in (*blocked_ranges(settings), *((one, one) for one in banned)):
         found.add_rule(first, last, _BLOCKED)
     if settings.proxy is not None:
-        # [measured] libtorrent 2.1.1 looks up no web seed where a proxy does, and judges each by this address, our
-        # relay as well. As a peer's it leads nowhere: the gateway refuses it.
+        # libtorrent 2.1.1 does not look up a web seed if a proxy does, and then judges each, our relay included, by
+        # this address (as measured). As a peer's address it leads nowhere: the gateway refuses it.
         found.add_rule(_NOT_LOOKED_UP, _NOT_LOOKED_UP, 0)
     return found
 

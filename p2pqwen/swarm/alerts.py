@@ -1,4 +1,4 @@
-"""libtorrent's alerts, copied into our own values as they come: an alert is gone with the next `pop_alerts`."""
+"""libtorrent's alerts, copied into our own values at once: an alert is gone after the next `pop_alerts`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Handler: TypeAlias = Callable[[Any, Any], None]
 
 @dataclass(slots=True)
 class SessionNews:
-    """What alerts said about the session itself. `complaints`: kind, URL and reason, not yet told to anybody."""
+    """What alerts said about the session itself. `complaints`: kind, URL and reason, not reported yet."""
 
     listening: list[Endpoint] = field(default_factory=list)
     listen_errors: list[str] = field(default_factory=list)
@@ -31,7 +31,7 @@ class SessionNews:
 
 
 def take(alert: lt.alert, news: SessionNews, torrents: dict[lt.torrent_handle, SwarmTorrent]) -> None:
-    """Book one alert."""
+    """Record one alert."""
     kind = type(alert)
     if isinstance(alert, lt.state_update_alert):
         _statuses(alert, torrents)
@@ -115,7 +115,7 @@ def _flushed(torrent: SwarmTorrent, _alert: lt.cache_flushed_alert) -> None:
 
 
 def _connected(torrent: SwarmTorrent, alert: lt.peer_connect_alert) -> None:
-    # The Python module names no transport here, and `peer_info` has no flag for this one; the message ends with it.
+    # The Python module does not name this transport, and `peer_info` has no flag for it, but the message ends with it.
     torrent.meet(Endpoint(*alert.endpoint), webrtc=alert.message().endswith("(RTC)"))
 
 

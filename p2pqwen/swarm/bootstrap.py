@@ -1,4 +1,4 @@
-"""Where the DHT is entered by a node that remembers nobody."""
+"""Where a node that remembers no other node enters the DHT."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NONE = "none"
 
 
 def bootstrap_nodes(text: str) -> tuple[Endpoint, ...]:
-    """Read `[network] dht_bootstrap`: `HOST:PORT` with commas or blanks between; empty: the public ones; `none`.
+    """Parse `[network] dht_bootstrap`: `HOST:PORT`, separated by commas or blanks; empty for the public ones; `none`.
 
     Raises `UsageError`.
     """

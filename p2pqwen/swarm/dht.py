@@ -1,7 +1,7 @@
-"""BEP 44 items in the DHT: get one, put one, in the IPv4 and the IPv6 network (BEP 32) side by side.
+"""BEP 44 items in the DHT: get and put them, in the IPv4 and the IPv6 network (BEP 32) side by side.
 
-Our own client beside libtorrent's: the binding can only put items it can sign, and an item must be kept alive by
-people who cannot sign it.
+This is our own client, beside libtorrent's. The binding can only put items that it signs itself, but people who cannot
+sign an item must be able to keep it alive.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NAME_SECONDS = 4.0
 MAX_TOKEN = 256
 MAX_PEERS = 100
 MAX_START = 24
-"""Nodes without an id that a lookup begins with."""
+"""Nodes with unknown ids that a lookup begins with."""
 _FAMILIES = (4, 6)
 _WANT: list[Bencoded] = [b"n4", b"n6"]
 _MAX_GOOD = 500
@@ -50,8 +50,8 @@ Asking = Callable[[Endpoint], Awaitable[Reply]]
 class Gotten:
     """What the DHT knew: the item with the highest sequence number, how many nodes answered, how many held it.
 
-    `others`: different ones that single nodes held, in an order that nobody chooses; where anybody can write an item,
-    the highest sequence number says nothing of its worth.
+    `others`: different items that nodes held, in random order. Where anyone may write an item, a high sequence number
+    says nothing about its worth.
     """
 
     item: MutableItem | None
@@ -61,13 +61,13 @@ class Gotten:
 
     @property
     def items(self) -> tuple[MutableItem, ...]:
-        """Every item that was found, each once."""
+        """Every distinct item that was found."""
         return () if self.item is None else (self.item, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """What came of putting an item: how many nodes took it. `newer` is what made us stop: a higher sequence number."""
+    """The result of a put: how many nodes took the item. `newer`: an item with a higher sequence number stopped it."""
 
     accepted: int
     answered: int
@@ -77,9 +77,9 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class SwarmCount:
-    """What the DHT knew of a swarm: how many nodes answered, and who announced to them.
+    """What the DHT knew of a swarm: how many nodes answered, and how many peers had announced to them.
 
-    `seeds` is None where no node answered BEP 33's scrape; then `peers` are those named, seeds and others alike.
+    `seeds` is None if no node answered BEP 33's scrape; then `peers` are those named, seeds included.
     """
 
     answered: int
@@ -89,7 +89,7 @@ class SwarmCount:
 
 @dataclass(slots=True)
 class _Search:
-    """One lookup for an address, in both families: who answered with a token, and the items they gave."""
+    """One lookup for an address in one family: the nodes that answered with a token, and the items they gave."""
 
     answered: list[Answered] = field(default_factory=list)
     items: list[MutableItem] = field(default_factory=list)
@@ -103,7 +103,7 @@ class _Search:
 class Dht:
     """A client of the DHT for a few requests; an asynchronous context manager.
 
-    `start` are nodes to begin with: names are resolved on entry, those that cannot be are left out.
+    `start` are the nodes to begin with: names are resolved on entry, and those without an address are left out.
     """
 
     def __init__(
@@ -133,37 +133,37 @@ class Dht:
 
     @property
     def good_nodes(self) -> list[Contact]:
-        """The nodes that answered, the latest last; worth remembering for the next time."""
+        """The nodes that answered, the latest last; worth remembering."""
         return list(self._good.values())
 
     async def find_nodes(self, target: bytes) -> list[Contact]:
-        """Return the closest nodes to an id that answered, of both families."""
+        """Return the closest nodes to an id that answered, in both families."""
         found = await self._lookup(target, lambda node: self._client.ask(node, "find_node", _find_node(target)))
         return [Contact(one.id, one.endpoint) for answered in found for one in answered[:K]]
 
     async def get_peers(self, infohash: Sha1) -> list[Endpoint]:
-        """Return who announced that they have a torrent, by its v1 infohash (BEP 5): not all, where some are found."""
+        """Return peers that announced a torrent, by its v1 infohash (BEP 5); may stop before all are found."""
         found = await self._find_peers(infohash, is_found=lambda reply: bool(reply.peers()))
         named = [
             [peer for peer in one.reply.peers() if may_lead(one.endpoint.host, peer.host)]
             for answered in found
             for one in answered
         ]
-        return list(dict.fromkeys(in_turn(named)))[:MAX_PEERS]  # one node alone must not fill the list
+        return list(dict.fromkeys(in_turn(named)))[:MAX_PEERS]  # one node must not fill the list
 
     async def count(self, infohash: Sha1) -> SwarmCount:
-        """Estimate how many announced that they have a torrent, all of it or not (BEP 5, BEP 33), by its v1 infohash.
+        """Estimate how many peers announced a torrent, complete or not, by its v1 infohash (BEP 5, BEP 33).
 
-        What one node alone says of many does not count: anybody can be one node.
+        Peers that only one of several nodes claims do not count, since anyone can be one node.
         """
         arguments: dict[bytes, Bencoded] = {b"info_hash": infohash.raw, b"scrape": 1, b"want": _WANT}
         found = await self._lookup(infohash.raw, lambda node: self._client.ask(node, "get_peers", arguments))
         counts = [_count(answered) for answered in found]
-        # Who is in both networks would be counted twice.
+        # A peer in both networks would be counted twice.
         return max(counts, key=lambda one: (one.seeds or 0, one.peers, one.answered), default=SwarmCount(0, None, 0))
 
     async def announce(self, infohash: Sha1, port: int) -> int:
-        """Say that this machine has a torrent and accepts peers at a port (BEP 5); return how many nodes took it."""
+        """Announce that this machine accepts peers of a torrent at a port (BEP 5); return how many nodes took it."""
         found = await self._find_peers(infohash)
         closest = [one for answered in found for one in answered[:K] if b"token" in one.reply.values]
         arguments: dict[bytes, Bencoded] = {b"info_hash": infohash.raw, b"port": port, b"implied_port": 0}
@@ -179,7 +179,7 @@ class Dht:
         return sum(await asyncio.gather(*(announce_at(one) for one in closest)))
 
     async def get(self, address: ItemAddress) -> Gotten:
-        """Look an item up; forged and broken ones are passed over."""
+        """Look up an item; forged and broken ones are skipped."""
         searches = await self._search(address)
         items = [item for search in searches for item in search.items]
         best = max((best for one in searches if (best := one.best) is not None), key=_rank, default=None)
@@ -190,14 +190,14 @@ class Dht:
         )
 
     async def get_immutable(self, target: Sha1) -> bytes | None:
-        """Look an immutable item up and return its bencoded value, the one whose SHA-1 is the target; else None."""
+        """Look up an immutable item; return its bencoded value, whose SHA-1 is the target, or None."""
         found = await self._find_item(target, is_found=lambda reply: _immutable(target, reply) is not None)
         values = (_immutable(target, one.reply) for answered in found for one in answered)
         return next((value for value in values if value is not None), None)
 
     async def put_immutable(self, value: bytes) -> int:
-        """Put an immutable item, given its bencoded value; return how many nodes took it."""
-        target = Sha1(hashlib.sha1(value).digest())  # noqa: S324 - BEP 44 says so
+        """Put an immutable item, given as its bencoded value; return how many nodes took it."""
+        target = Sha1(hashlib.sha1(value).digest())  # noqa: S324 - BEP 44 uses SHA-1
         arguments: dict[bytes, Bencoded] = {b"v": bencode.decode(value, max_bytes=MAX_VALUE)}
         found = await self._find_item(target)
         closest = [one for family in found for one in [one for one in family if b"token" in one.reply.values][:K]]
@@ -205,9 +205,9 @@ class Dht:
         return sum(text == "" for text in outcomes)
 
     async def put(self, item: MutableItem, *, cas: int | None = None) -> Put:
-        """Put a signed item, ours or anybody's, at the nodes closest to it; a newer one there is returned instead.
+        """Put a signed item, by any publisher, at the nodes closest to it; if a newer one is there, return that.
 
-        With `cas` a node takes it only over the item with that sequence number (BEP 44).
+        With `cas`, a node takes it only in place of the item with that sequence number (BEP 44).
         """
         searches = await self._search(item.address)
         answered = sum(len(one.answered) for one in searches)
@@ -234,7 +234,7 @@ class Dht:
         return await self._put_values(one, arguments)
 
     async def _put_values(self, one: Answered, arguments: Mapping[bytes, Bencoded]) -> str | None:
-        """Put at one node; return "" when it took the item, words when it refused, None when it did not answer."""
+        """Put at one node; return "" if it took the item, its reason if it refused, None if it did not answer."""
         token = one.reply.text("token", at_most=MAX_TOKEN)
         if token is None:
             return "sent no token"
@@ -296,9 +296,9 @@ class Dht:
 
 
 async def resolve_all(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-    """Return the addresses of these, every family of a name; names that give none in time are left out.
+    """Return the addresses of these endpoints, of every family; names that do not resolve in time are left out.
 
-    On threads that nothing waits for: a dead name server would hold up the end of the program.
+    Lookups run on daemon threads: a dead name server would otherwise delay the end of the program.
     """
     loop = asyncio.get_running_loop()
     waiting = []
@@ -321,7 +321,7 @@ def _resolve(loop: asyncio.AbstractEventLoop, endpoint: Endpoint, future: asynci
     try:
         rows = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
         found = [Endpoint(str(row[4][0]), endpoint.port) for row in rows]
-    except (OSError, ValueError):  # no such name, or one that none can be
+    except (OSError, ValueError):  # an unknown or invalid name
         found = []
 
     def tell() -> None:
@@ -346,7 +346,7 @@ def _count(answered: Sequence[Answered]) -> SwarmCount:
 
 
 def _item(address: ItemAddress, reply: Reply) -> MutableItem | None:
-    """Return the item a reply carries; None for none, and for one that is not what it should be."""
+    """Return the item in a reply; None if there is none, or if it is invalid."""
     sequence, value = reply.values.get(b"seq"), reply.values.get(b"v")
     signature = reply.text("sig", at_most=SIGNATURE_SIZE)
     if not isinstance(sequence, int) or value is None or signature is None:
@@ -358,7 +358,7 @@ def _item(address: ItemAddress, reply: Reply) -> MutableItem | None:
 
 
 def _immutable(target: Sha1, reply: Reply) -> bytes | None:
-    """Return the value a reply carries if it is the one that the target names."""
+    """Return the value in a reply if it is the one that the target names."""
     value = reply.values.get(b"v")
     if value is None or b"k" in reply.values:
         return None
@@ -367,13 +367,13 @@ def _immutable(target: Sha1, reply: Reply) -> bytes | None:
 
 
 def in_turn(lists: Iterable[Sequence[Value]]) -> list[Value]:
-    """Return the first of each list, then the second of each, and so on: a long list does not crowd out a short one."""
+    """Return the first of each list, then the second of each, and so on, so that no list crowds out another."""
     rows = itertools.zip_longest(*lists, fillvalue=None)
     return [one for row in rows for one in row if one is not None]
 
 
 def _rank(item: MutableItem) -> tuple[int, bytes]:
-    """Order items: of two with one sequence number every reader must choose the same."""
+    """Order items; of two with one sequence number, every reader must choose the same."""
     return item.sequence, item.value
 
 

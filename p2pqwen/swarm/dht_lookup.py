@@ -1,7 +1,7 @@
-"""Iterative lookup (BEP 5): ask the closest nodes known for closer ones, until the closest have all answered.
+"""Iterative lookup (BEP 5): ask the closest known nodes for closer ones, until the closest have all answered.
 
-The addresses in replies come from strangers. A node may only lead to addresses as public as its own, few of them at one
-IP address, and a lookup ends after a fixed number of queries and seconds, whatever it is told.
+The addresses in replies come from strangers. So a node may only lead to addresses as public as its own, and to few at
+one IP address. A lookup ends after a fixed number of queries and seconds, whatever it is told.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from p2pqwen.swarm.krpc import Contact, Reply, distance
 from p2pqwen.values.address_class import AddressClass, classify
 
 K = 8
-"""How many closest nodes hold an item (BEP 5)."""
+"""How many of the closest nodes hold an item (BEP 5)."""
 ALPHA = 8
 MAX_QUERIES = 200
 MAX_CANDIDATES = 1000
 MAX_PER_ADDRESS = 4
 _SLOW = 0.8
-"""Seconds after which an unanswered query no longer keeps others from being asked."""
+"""Seconds after which an unanswered query no longer delays other queries."""
 _STILL = 1.5
 _ENOUGH = 4
-"""`_STILL` seconds after the last of at least `_ENOUGH` answers the rest is taken for dead."""
+"""After at least `_ENOUGH` answers and `_STILL` seconds of silence, the other nodes are taken for dead."""
 _MORE, _AGREED = 0.5, 2
-"""`_MORE` seconds for further answers once `_AGREED` hold what was looked for: one liar must not end a lookup."""
+"""Once `_AGREED` hosts hold what was looked for, wait `_MORE` seconds for others: one liar must not end a lookup."""
 
 Ask = Callable[[Endpoint], Awaitable[Reply]]
 
 
 def never(_reply: Reply) -> bool:
-    """Find nothing: every node near the target is heard."""
+    """Find nothing, so that every node near the target is asked."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A node that answered, nearest first in a result."""
+    """A node that answered."""
 
     id: bytes
     endpoint: Endpoint
@@ -48,9 +48,9 @@ class Answered:
 
 
 class Lookup:
-    """One lookup in one family of addresses. `ask` sends the query; whatever it raises means no answer.
+    """One lookup in one family of addresses. `ask` sends the query; a `NetworkError` means no answer.
 
-    `is_found` tells that a reply holds what was looked for: after a few of those not everybody need be heard.
+    `is_found` tells whether a reply contains what was looked for: after a few of those, not every node need be asked.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Lookup:
             if isinstance(one, Contact):
                 self._unasked[one.endpoint] = distance(one.id, target)
             else:
-                self._unasked[one] = -1  # of unknown id: asked before all others
+                self._unasked[one] = -1  # its id is unknown: ask it first
         self._seen = set(self._unasked)
         self._per_address: Counter[str] = Counter()
         self._running: dict[asyncio.Task[None], tuple[int, float]] = {}
@@ -96,7 +96,7 @@ class Lookup:
         return [one for _, one in sorted(self._answered, key=lambda row: row[0])]
 
     def _go_on(self, now: float) -> bool:
-        """Start what may start; tell whether anything that matters is under way."""
+        """Start queries that may start; tell whether any that matters is running."""
         horizon = self._horizon()
         waiting = sum(now - since < _SLOW for _, since in self._running.values())
         while waiting < ALPHA and self.asked < MAX_QUERIES and self._unasked:
@@ -113,7 +113,7 @@ class Lookup:
         return waiting > 0 or len(self._answered) < _ENOUGH or now - self._last_answer < _STILL
 
     def _horizon(self) -> int:
-        """Return the distance of the K-th closest that answered; nothing farther matters."""
+        """Return the distance of the K-th closest node that answered; farther nodes do not matter."""
         closest = sorted(far for far, _ in self._answered)[:K]
         return closest[-1] if len(closest) == K else 1 << 200
 
@@ -130,7 +130,7 @@ class Lookup:
             if len(self._found) == _AGREED:
                 self._deadline = min(self._deadline, self._last_answer + _MORE)
         for contact in reply.nodes(self._family):
-            # Nodes that saw us put something name us, whatever BEP 43 says.
+            # Nodes that saw our puts name us in replies, whatever BEP 43 says.
             if contact.id != self._own_id and self._may_follow(node, contact.endpoint):
                 self._seen.add(contact.endpoint)
                 self._unasked[contact.endpoint] = distance(contact.id, self._target)
@@ -144,7 +144,7 @@ class Lookup:
 
 
 def may_lead(source: str, offered: str) -> bool:
-    """Tell whether a node at one address may send us to another: never into a network more private than its own."""
+    """Tell whether a node at one address may refer us to another: never into a network more private than its own."""
     here, there = classify(source), classify(offered)
     if there is AddressClass.LOOPBACK:
         return here is AddressClass.LOOPBACK

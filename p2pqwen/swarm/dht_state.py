@@ -1,4 +1,4 @@
-"""The nodes in libtorrent's saved DHT state: the binding shows them in no other way."""
+"""The nodes in libtorrent's saved DHT state, which is the only way that the binding shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIZES = {b"nodes": 6, b"nodes6": 18}
 
 
 def nodes_of(state: bytes) -> list[Endpoint]:
-    """Return the endpoints in bencoded session parameters; none where there are none."""
+    """Return the endpoints in bencoded session parameters; an empty list if there are none."""
     try:
         saved = bencode.decode_dict(state, max_bytes=_MAX_STATE).get(b"dht state")
     except FormatError:

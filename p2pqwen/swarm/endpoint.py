@@ -1,4 +1,4 @@
-"""`HOST:PORT` as people write it, and which addresses a swarm may be sent to."""
+"""`HOST:PORT` as users write it, and which addresses are private."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Endpoint:
         return cls(bare, int(port))
 
     def resolve(self) -> Endpoint:
-        """Return the same with an IP address; raises `NetworkError` for a name that has none."""
+        """Return the endpoint with an IP address; raises `NetworkError` for a name without one."""
         if _address(self.host) is not None:
             return self
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except (OSError, ValueError) as error:  # no such name, or one that none can be
+        except (OSError, ValueError) as error:  # an unknown or invalid name
             raise NetworkError(f"cannot find the address of {self.host}", got=str(error)) from error
-        # IPv4 first: our sessions always have it, IPv6 only where the machine does.
+        # IPv4 first: our sessions always have it, IPv6 only if the machine does.
         found.sort(key=lambda one: one[0] != socket.AF_INET)
         return Endpoint(str(found[0][4][0]), self.port)
 
@@ -76,9 +76,9 @@ def is_loopback(host: str) -> bool:
 def is_private(host: str) -> bool:
     """Tell whether a host is an address (or a name) that only means something on this machine or its network.
 
-    Such a host in a link from a stranger would make us speak to our own services (security.md, SSRF). Names that
-    resolve to a private address are not seen here: HTTP is judged by the address connected to (`values.named_hosts`),
-    the rest by the address filter and libtorrent's ssrf_mitigation.
+    Such a host in a stranger's link would make us connect to the user's own services (security.md, SSRF). Names that
+    resolve to a private address are not detected here. HTTP is judged by the address connected to
+    (`values.named_hosts`), the rest by the address filter and libtorrent's ssrf_mitigation.
     """
     return is_private_host(host)
 

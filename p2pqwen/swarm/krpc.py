@@ -1,4 +1,4 @@
-"""KRPC (BEP 5): a query and a reply or error, bencoded, one datagram each; with `nodes6` (BEP 32), `ro` (BEP 43)."""
+"""KRPC (BEP 5): queries, replies and errors, bencoded, one datagram each; with `nodes6` (BEP 32), `ro` (BEP 43)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from p2pqwen.torrent import bencode
 from p2pqwen.torrent.bencode import Bencoded
 
 MAX_DATAGRAM = 8192
-"""Bytes: a value of 1000, keys, and sixteen nodes of both families fit four times."""
+"""Bytes: 4 times a value of 1,000 bytes, keys, and 16 nodes of both families."""
 MAX_NODES = 16
-"""Nodes taken from one reply; BEP 5 gives eight."""
+"""Nodes taken from one reply; BEP 5 sends 8."""
 MAX_PEERS = 200
 """Peers taken from one reply."""
 ID_SIZE = 20
@@ -35,19 +35,19 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A node's answer: who it says it is, and the values of `r`."""
+    """A node's answer: the id that it claims, and the values of `r`."""
 
     transaction: bytes
     sender: bytes
     values: Mapping[bytes, Bencoded]
 
     def nodes(self, family: int) -> list[Contact]:
-        """Return the closer nodes it names, of IP version 4 or 6; what cannot be read is left out."""
+        """Return the closer nodes it names, of IP version 4 or 6; malformed ones are left out."""
         data = self.values.get(b"nodes" if family == 4 else b"nodes6")
         return list(compact_nodes(data, family))[:MAX_NODES] if isinstance(data, bytes) else []
 
     def peers(self) -> list[Endpoint]:
-        """Return the peers it names (BEP 5 `values`, of 6 or, BEP 32, 18 bytes)."""
+        """Return the peers it names (BEP 5 `values`, of 6 bytes, or 18 in BEP 32)."""
         rows = self.values.get(b"values")
         compact = [row for row in rows if isinstance(row, bytes)] if isinstance(rows, list) else []
         return [
@@ -64,7 +64,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A node's error: a KRPC code and its words."""
+    """A node's error: a KRPC code and its text."""
 
     transaction: bytes
     code: int
@@ -72,7 +72,7 @@ class Fault:
 
 
 def encode_query(transaction: bytes, method: str, own_id: bytes, arguments: Mapping[bytes, Bencoded]) -> bytes:
-    """Return the datagram of a query. We ask and never answer, which `ro` tells (BEP 43)."""
+    """Return the datagram of a query. `ro` (BEP 43) says that we do not answer queries."""
     return bencode.encode(
         {
             b"a": {b"id": own_id, **arguments},
@@ -99,7 +99,7 @@ def parse_answer(data: bytes) -> Reply | Fault | None:
 
 
 def compact_nodes(data: bytes, family: int) -> Iterator[Contact]:
-    """Read compact node info: 20 bytes of id, 4 or 16 of address, 2 of port."""
+    """Parse compact node info: 20 bytes of id, 4 or 16 of address, 2 of port."""
     size = _COMPACT[family]
     for at in range(0, len(data) - size + 1, size):
         row = data[at : at + size]
@@ -109,13 +109,13 @@ def compact_nodes(data: bytes, family: int) -> Iterator[Contact]:
 
 
 def compact_node(contact: Contact) -> bytes:
-    """Write compact node info."""
+    """Return compact node info."""
     address = ipaddress.ip_address(contact.endpoint.host)
     return contact.id + address.packed + contact.endpoint.port.to_bytes(2)
 
 
 def distance(one: bytes, other: bytes) -> int:
-    """Return the XOR metric of two ids."""
+    """Return the distance of two ids in the XOR metric."""
     return int.from_bytes(one) ^ int.from_bytes(other)
 
 

@@ -1,6 +1,6 @@
-"""An asyncio UDP client for KRPC: queries with timeouts, retries and a pace; IPv4 and, where the machine has it, IPv6.
+"""An asyncio UDP client for KRPC: queries with timeouts, retries and a rate limit, over IPv4 and, if available, IPv6.
 
-It believes an answer only from the address it asked, with the transaction it made up, and answers nobody.
+It accepts an answer only from the address it asked, with the transaction id it made up. It answers no queries.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_PENDING = 1000
 
 @dataclass(frozen=True, slots=True)
 class KrpcTimeouts:
-    """Seconds to wait for each try at a query."""
+    """Seconds to wait in each attempt at a query."""
 
     tries: tuple[float, ...] = (1.2, 2.5)
 
@@ -44,7 +44,7 @@ class QueryRefusedError(NetworkError):
 
 
 class KrpcClient:
-    """An asynchronous context manager; its sockets are its own."""
+    """A client with sockets of its own; an asynchronous context manager."""
 
     def __init__(
         self, *, timeouts: KrpcTimeouts = KrpcTimeouts(), rate: float = QUERIES_PER_SECOND, burst: int = BURST
@@ -67,12 +67,12 @@ class KrpcClient:
     ) -> None:
         for transport in self._transports.values():
             transport.close()
-        await asyncio.sleep(0)  # `close` ends with a callback of the loop
+        await asyncio.sleep(0)  # lets the loop run the callback that ends `close`
         for pending in self._pending.values():
             pending.cancel()
 
     async def ask(self, node: Endpoint, method: str, arguments: Mapping[bytes, Bencoded]) -> Reply:
-        """Return a node's reply; raises `NetworkError` without one in time, `QueryRefusedError`."""
+        """Return a node's reply; raises `NetworkError` if none comes in time, `QueryRefusedError`."""
         address = ipaddress.ip_address(node.host)
         node = Endpoint(str(address), node.port)
         transport = self._transports.get(address.version)

@@ -1,8 +1,8 @@
-"""Who sent how many bytes: peers or web seeds.
+"""How many bytes came from peers and how many from web seeds.
 
-libtorrent counts payload exactly, but not by kind of source, and a connection's own counter is gone with the
-connection. So connections are looked at often and what they added is booked; the little that came between the last
-look and a connection's end goes to the kinds in proportion, and where only one kind was ever seen, to that one.
+libtorrent counts payload exactly, but not by kind of source, and a connection's counter goes with the connection. So
+connections are polled often, and what each added is recorded. The little that came between the last poll and a
+connection's end is split in proportion; if only one kind was ever seen, that kind gets it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Connection:
 
 
 class Ledger:
-    """Books payload by kind of source."""
+    """Records payload by kind of source."""
 
     def __init__(self) -> None:
         self._last: dict[Hashable, int] = {}
         self._booked = {False: 0, True: 0}
 
     def look(self, connections: Iterable[Connection]) -> None:
-        """Book what each connection received since the last look."""
+        """Record what each connection received since the last look."""
         now: dict[Hashable, int] = {}
         for one in connections:
             before = self._last.get(one.key, 0)

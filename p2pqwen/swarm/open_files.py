@@ -1,6 +1,6 @@
-"""How many files and sockets this process may have open, shared out before libtorrent takes them.
+"""Divide the files and sockets that this process may have open, before libtorrent takes them.
 
-libtorrent asks nobody: at the limit a download ends with EMFILE, whose file is blamed for it.
+libtorrent does not look at the limit: when it is reached, a download fails with EMFILE, and a file gets the blame.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from p2pqwen.portable.process import open_file_limit, raise_open_file_limit
 
 WANTED = 4096
-"""Enough for every peer, file and web seed of a large node."""
+"""Enough for the peers, files and web seeds of a large node."""
 FILES, CONNECTIONS = 256, 500  # a sharded model has up to 200 files
 
 
@@ -23,10 +23,10 @@ class OpenFiles:
 
 
 def share_out() -> OpenFiles:
-    """Raise the limit and return what a session may have of it.
+    """Raise the process's limit and return the session's share.
 
-    A web seed takes two at libtorrent's end and the relay's, and one more to where it comes from; the rest is for
-    databases, listening sockets and whatever else is open.
+    A web seed takes 2 sockets, at libtorrent's end and the relay's, and 1 more to its origin. The rest is for
+    databases, listening sockets and everything else.
     """
     raise_open_file_limit(WANTED)
     limit = open_file_limit()

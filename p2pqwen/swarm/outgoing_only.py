@@ -1,8 +1,8 @@
-"""Close the TCP side of a session that accepts nobody, or say that it stays open.
+"""Close the TCP sockets of a session that accepts no peers, or report that they stay open.
 
-libtorrent 2.1 opens a TCP socket beside every UDP socket and keeps it listening with `enable_incoming_tcp` off, so
-that connections pile up unanswered. A fetch needs the UDP side (DHT, UDP trackers, hole punching) and must not listen.
-Not every system lets it be closed from outside of libtorrent (`portable.sockets.shut_listening`).
+libtorrent 2.1 opens a TCP socket beside every UDP socket. With `enable_incoming_tcp` off it still listens, so
+connections pile up unanswered. A fetch needs the UDP side (DHT, UDP trackers, hole punching) and must not listen. Not
+every system lets other code close libtorrent's socket (`portable.sockets.shut_listening`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 
 
 def stop_listening(endpoints: Collection[Endpoint], report: Report) -> None:
-    """Take a session's TCP sockets out of the listening state; warn of those beyond loopback that stay in it."""
+    """Stop a session's TCP sockets from listening; warn of those beyond loopback that still do."""
     stay = shut_listening(endpoint.port for endpoint in endpoints)
     open_ports = sorted({one.port for one in endpoints if one.port in stay and not one.is_loopback})
     if open_ports:

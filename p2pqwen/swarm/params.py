@@ -1,4 +1,4 @@
-"""How a torrent is handed to libtorrent: only what we chose, and only the files our own parser saw."""
+"""How a torrent is handed to libtorrent: only what we chose, and only the files that our own parser saw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
 _WANTED, _UNWANTED = 4, 0
-# The binding reads these four of libtorrent's six limits (security.md, section 2); our parser has been stricter before.
+# The binding reads these 4 of libtorrent's 6 limits (security.md, section 2); our parser has applied stricter ones.
 _LIMITS = {
     "max_pieces": 0x200000,
     "max_decode_depth": 100,
@@ -28,7 +28,7 @@ _LIMITS = {
 def of_metainfo(metainfo: Metainfo, save_path: Path) -> lt.add_torrent_params:
     """Return the parameters of a torrent without its own trackers and web seeds.
 
-    Raises `VerificationError` when libtorrent's file list is not exactly ours: it sanitises paths without a word.
+    Raises `VerificationError` if libtorrent's file list is not exactly ours: it sanitises paths silently.
     """
     try:
         given = lt.load_torrent_buffer(_bare(metainfo), cast("lt.AddTorrentParamsdict", _LIMITS))  # the stub errs
@@ -50,7 +50,7 @@ def of_metainfo(metainfo: Metainfo, save_path: Path) -> lt.add_torrent_params:
 
 
 def of_infohash(v1: Sha1 | None, v2: Sha256 | None, folder: Path) -> lt.add_torrent_params:
-    """Return the parameters of a torrent of which only the name is known; none of its files is wanted."""
+    """Return the parameters of a torrent known only by infohash; none of its files is wanted."""
     topics = [f"xt=urn:btih:{v1}"] if v1 is not None else []
     topics += [f"xt=urn:btmh:1220{v2}"] if v2 is not None else []
     given: lt.add_torrent_params = lt.parse_magnet_uri("magnet:?" + "&".join(topics))
@@ -61,10 +61,10 @@ def of_infohash(v1: Sha1 | None, v2: Sha256 | None, folder: Path) -> lt.add_torr
 
 
 def hide_others(given: lt.add_torrent_params, metainfo: Metainfo, files: Collection[RepoPath]) -> None:
-    """Want only these files, and keep it from libtorrent where the others are: it can open none of them.
+    """Want only these files, and hide the paths of the others from libtorrent, so that it can open none of them.
 
-    No piece holds bytes of two files (`Layout`), so none of theirs is fetched for a neighbour. What the parameters say
-    of pieces that are there is taken back for them.
+    No piece contains bytes of 2 files (`Layout`), so no piece of a hidden file is fetched for a wanted one. Pieces of
+    hidden files that the parameters list as present are removed from them.
     """
     if all(file.path in files for file in metainfo.files):
         return
@@ -74,7 +74,7 @@ def hide_others(given: lt.add_torrent_params, metainfo: Metainfo, files: Collect
     number = 0
     for index, file in enumerate(metainfo.layout.files):
         if file.path not in files:
-            names[number] = f"{metainfo.name}/.hidden\\{index}"  # no file is called so: `RepoPath` has no backslash
+            names[number] = f"{metainfo.name}/.hidden\\{index}"  # never a real path: `RepoPath` has no backslash
             pieces.update(metainfo.layout.pieces(index))
         number += 1 + bool(metainfo.layout.pad_after(index))
     given.renamed_files = names
@@ -84,7 +84,7 @@ def hide_others(given: lt.add_torrent_params, metainfo: Metainfo, files: Collect
 
 
 def pieces_of(metainfo: Metainfo, files: Collection[RepoPath] | None) -> bytes:
-    """Return a byte for each piece of a torrent: 1 for those of these files, None for all."""
+    """Return a byte for each piece of a torrent: 1 if it belongs to these files (None: all)."""
     layout, found = metainfo.layout, bytearray(metainfo.layout.piece_count)
     for index, file in enumerate(layout.files):
         if files is None or file.path in files:
@@ -113,13 +113,13 @@ def set_trackers(given: lt.add_torrent_params, tiers: Sequence[Sequence[str]]) -
 
 
 def apply_resume(given: lt.add_torrent_params, resume: Resume) -> None:
-    """Take the pieces that are there from resume data, and nothing else of it: it may rename files."""
+    """Take from resume data the pieces that are there, and nothing else: it could rename files."""
     try:
         resumed = lt.read_resume_data(resume.data)
     except RuntimeError:
-        return  # of another version: the files are read again
+        return  # from another version: the files are read again
     if resumed.info_hashes != given.info_hashes or not any(resumed.have_pieces):
-        return  # without any piece the files are read again as well
+        return  # without any piece, the files are read again as well
     have = bytearray(resumed.have_pieces)
     for piece in resume.unknown(bytes(have)):
         have[piece] = 1
@@ -134,7 +134,7 @@ def _bare(metainfo: Metainfo) -> bytes:
         return replace(
             metainfo, web_seeds=(), trackers=(), comment=None, created_by=None, manifest=None, signatures={}, extra={}
         ).encode()
-    # Metadata that came from peers: libtorrent asks them for the layers as it needs them.
+    # The metadata came from peers: libtorrent asks them for the layers when it needs them.
     return b"d4:info" + metainfo.info + b"e"
 
 

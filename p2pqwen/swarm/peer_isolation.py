@@ -1,14 +1,15 @@
-"""Who sends wrong bytes: where several peers gave blocks of a bad piece, each is tried alone.
+"""Find the peers that send wrong bytes: if several peers gave blocks of a bad piece, each is tried alone.
 
-libtorrent bans whoever alone gave a piece with a wrong hash. Where two did it trusts both less, and among few peers it
-can end without the honest one, or ask nobody any more; and a block that is wrong in its padding alone makes v1 and v2
-hashes of a hybrid torrent seem to contradict each other, which stops it for good. So a download that saw damage and
-does not get on is begun again with one peer at a time. Who then sends wrong bytes is known, and asked no more.
+libtorrent bans a peer that alone gave a piece with a wrong hash. If 2 peers gave it, libtorrent trusts both less; among
+few peers it can then lose the honest one, or stop asking any. And a block that is wrong only in its padding makes the
+v1 and v2 hashes of a hybrid torrent seem to contradict each other, which stops the torrent for good. So a download that
+saw damage and makes no progress starts again with one peer at a time. A peer that then sends wrong bytes is known, and
+is not asked again.
 
-Without piece layers every download goes to one peer at a time from the start (`singly`), until nobody is left: where a
-file turns out to hold a wrong block only once all of it is there, libtorrent 2.1.1 books the pieces of it that it is
-fetching again twice, and ends in a crash, a torrent that never lets go, or a piece nobody is ever asked for. With one
-peer, which leaves at its first wrong piece, there is no such piece.
+Without piece layers, a download asks one peer at a time from the start (`singly`), until no peer is left. There a file
+may turn out to have a wrong block only once all of it is here. libtorrent 2.1.1 then counts the pieces that it fetches
+again twice, which ends in a crash, a torrent that is never released, or a piece that is never requested. With one peer,
+which is dropped at its first wrong piece, no piece is fetched again.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from dataclasses import dataclass, field
 from p2pqwen.swarm.endpoint import Endpoint
 
 TRIAL_SECONDS = 3.0
-"""Seconds without a block after which a download that saw damage tries peers alone, and at most how long each."""
+"""Seconds without a block after which a download that saw damage tries peers alone; also the limit for each peer."""
 ENOUGH = 4
-"""Good pieces after which a trial ends well."""
+"""Good pieces after which a trial succeeds."""
 MAX_TRIED = 32
 _BLIND = 3
 _LEAST = 0.7
 
 
 class TryOverError(Exception):
-    """The try ends here. `bad`: the peer on trial sent wrong bytes; `cause`: the error that stopped the torrent."""
+    """Raised to end a try. `bad`: the peer on trial sent wrong bytes; `cause`: the error that stopped the torrent."""
 
     def __init__(self, *, bad: bool, cause: Exception | None = None) -> None:
         self.bad, self.cause = bad, cause
@@ -37,10 +38,10 @@ class TryOverError(Exception):
 
 @dataclass(slots=True)
 class PeerIsolation:
-    """Whose turn it is. `only` None: everybody may be asked who is not `banned` (addresses).
+    """Whose turn it is. `only` is None if every peer that is not `banned` (by address) may be asked.
 
-    A try without a block for `trial_seconds` is over: all trials together take no more than half of `timeout`, after
-    which the download gives up. With `singly`, whoever gives keeps its turn, unless it only drips.
+    A try without a block for `trial_seconds` is over. All trials together take at most half of `timeout`, after which
+    the download gives up. With `singly`, a peer that delivers keeps its turn, unless it is very slow.
     """
 
     timeout: float
@@ -53,7 +54,7 @@ class PeerIsolation:
     _blind: int = 0
 
     def begin(self, peers: Iterable[Endpoint]) -> None:
-        """Before the first try: `singly` gives one of these peers its turn."""
+        """Prepare the first try: with `singly`, one of these peers gets its turn."""
         if self.singly:
             self._line_up(peers)
             self._gained = not self._waiting
@@ -65,15 +66,15 @@ class PeerIsolation:
         return bool(self._waiting)
 
     def is_over(self, *, idle: bool, failed: bool, pieces: int) -> bool:
-        """Tell whether the try has shown what it can: of `pieces` good ones, and `failed` ones, and nothing coming."""
+        """Tell whether the try is over. `pieces`: good ones so far; `failed`: one was bad; `idle`: no block comes."""
         if self.only is None:
             return failed and (idle or self.singly)
         return idle or failed or (pieces >= ENOUGH and not self.singly)
 
     def next(self, over: TryOverError, peers: Iterable[Endpoint], *, gained: bool) -> None:
-        """Go on after a try; `peers` are those known by now, and `gained` tells whether it brought a good piece.
+        """Prepare the next try. `peers`: those known now; `gained`: whether the last try brought a good piece.
 
-        Raises what stopped the torrent where nobody is left who could be to blame for it.
+        Raises the error that stopped the torrent if no peer is left that could have caused it.
         """
         if self.only is None:
             self._line_up(peers)

@@ -17,7 +17,7 @@ _DISK_HINTS = {
     errno.EPERM: "check who owns the folder and whether it is mounted read-only",
     errno.EROFS: "the disk is mounted read-only",
 }
-# Error texts of libtorrent for v1 and v2 hashes that contradict each other; the code's number is not in the binding.
+# libtorrent's messages for v1 and v2 hashes that contradict each other; the binding does not have the code's number.
 _INCONSISTENT = ("inconsistent", "do not describe the same data")
 
 

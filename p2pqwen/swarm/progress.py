@@ -1,4 +1,4 @@
-"""What a torrent's state looks like to the rest of the program: plain frozen values."""
+"""A torrent's state, as plain frozen values."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Phase(enum.StrEnum):
 class TorrentProgress:
     """One moment of one torrent. Sizes in bytes, rates in bytes a second, payload only.
 
-    `total` and `done` count the wanted files. `peers` are connected, `seeds` those of them that have everything,
-    `web_seeds` are counted apart, `utp_peers` are those over uTP (BEP 29), `webrtc_peers` those over WebRTC, and what
-    peers alone give is `peer_rate`. `known` are peers we have heard of. `checked` goes from 0 to 1 while checking.
+    `total` and `done` count the wanted files. `peers` are connected; `seeds` are those of them that have everything.
+    `web_seeds` are counted separately. `utp_peers` are connected over uTP (BEP 29), `webrtc_peers` over WebRTC.
+    `peer_rate` is the rate from peers alone. `known` are peers we have heard of. `checked` goes from 0 to 1.
     """
 
     phase: Phase

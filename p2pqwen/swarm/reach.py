@@ -1,7 +1,7 @@
-"""Whether the rest of the world reaches this session: what came in, what the router mapped, how large its DHT is.
+"""Whether others can reach this session: incoming peers, ports mapped by the router, the size of its DHT.
 
-A port is known to be open only once a peer from outside has come in. libtorrent counts no peer
-of this machine or network there, since no router stands in between.
+A port is known to be open only once a peer from outside has come in. libtorrent does not count peers on this machine or
+network, since no router is in between.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _INCOMING, _DHT_NODES = "net.has_incoming_connections", "dht.dht_nodes"
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What is known so far. `mapped`: ports that a router opened by UPnP or NAT-PMP; `refusal`: why it did not.
+    """What is known so far. `mapped`: ports opened by a router (UPnP or NAT-PMP); `refusal`: why it opened none.
 
-    `external`: our address, as others see it. `dht_nodes` is None without the DHT.
+    `external`: our address as others see it. `dht_nodes` is None without the DHT.
     """
 
     incoming: bool = False
@@ -26,9 +26,9 @@ class Reach:
     external: str = ""
 
     def with_counters(self, values: Mapping[str, int]) -> Reach:
-        """Return the same with libtorrent's counters of this moment."""
+        """Return a copy with libtorrent's current counters."""
         return replace(self, incoming=bool(values.get(_INCOMING, 0)), dht_nodes=values.get(_DHT_NODES, 0))
 
     def with_mapping(self, port: int) -> Reach:
-        """Return the same with a port that a router opened."""
+        """Return a copy with a port that a router opened."""
         return self if port in self.mapped else replace(self, mapped=(*self.mapped, port))

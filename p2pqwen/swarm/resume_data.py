@@ -1,6 +1,6 @@
-"""Resume data that is either what we wrote or nothing.
+"""Resume data that is either exactly what we wrote or nothing.
 
-libtorrent's own format has no checksum: of 2,000 flipped bits it took 1,610 without a word (security.md, section 3).
+libtorrent's own format has no checksum: of 2,000 flipped bits it accepted 1,610 silently (security.md, section 3).
 Damaged data costs a recheck, never a wrong "complete".
 """
 
@@ -18,10 +18,10 @@ MAX_RESUME_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What to go on from: `data` is what `SwarmTorrent.resume` gave; what does not fit is passed over.
+    """What to resume from: `data` is from `SwarmTorrent.resume`; anything that does not fit is ignored.
 
-    `unknown` is given the pieces it names, one byte for each, and returns those that came after it was written. Blocks
-    of unfinished pieces may be of peers nobody trusts any more: `with_blocks` says whether they count.
+    `unknown` gets the pieces that `data` names, one byte each, and returns those that came after `data` was written.
+    Blocks of unfinished pieces may be from peers that are no longer trusted: `with_blocks` says whether to use them.
     """
 
     data: bytes
@@ -30,7 +30,7 @@ class Resume:
 
 
 def wrap(data: bytes) -> bytes:
-    """Return `data` behind its length and SHA-256."""
+    """Return `data`, preceded by its length and SHA-256."""
     return _MAGIC + len(data).to_bytes(_LENGTH, "big") + hashlib.sha256(data).digest() + data
 
 

@@ -1,7 +1,7 @@
 """The libtorrent session: its life, its torrents, its alerts.
 
-One thread uses it: `pump` waits for alerts, copies what they say into our own values (an alert is gone with the next
-`pop_alerts`) and returns; between two calls nothing of ours changes.
+One thread uses it. `pump` waits for alerts, copies what they say into our own values (an alert is gone after the next
+`pop_alerts`) and returns. Between two calls none of our values changes.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ if TYPE_CHECKING:
 _LISTEN_SECONDS = 5.0
 _PORT_TRIES = 8
 _POLICY_EVERY = 1.0
-_DHT_AGAIN = 15.0  # a download without a peer looks in the DHT again; libtorrent itself waits a quarter of an hour
-_TRACKERS_AGAIN, _TRACKERS_RARELY = 20.0, 900.0  # and asks its trackers, twice as long after each time
+_DHT_AGAIN = 15.0  # a download without a peer searches the DHT again; libtorrent itself waits 15 minutes
+_TRACKERS_AGAIN, _TRACKERS_RARELY = 20.0, 900.0  # and asks its trackers, after twice as long each time
 _COUNT_EVERY = 10.0
 _HEAR_EVERY = 3.0
-# Who has just been heard of is called for so long whenever uTP has its turn: it may be calling as well.
+# How long a peer that was just heard of is called whenever uTP is on: it may be calling us as well.
 _CALL_SECONDS = 180.0
 _MAX_CALLING = 20
-_LEAVE_SECONDS = 3.0  # for libtorrent to let a removed torrent go; as a rule it does at once
+_LEAVE_SECONDS = 3.0  # for libtorrent to release a removed torrent; as a rule it does at once
 
 
 class Swarm:
     """A running session; use it as a context manager.
 
-    Raises `P2pqwenError` on entry when a seeding session cannot listen where it was told to.
+    Raises `P2pqwenError` on entry if a seeding session cannot listen where it was told to.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Swarm:
                 self._close_gateway()
                 raise
             return self
-        # Where any port will do, libtorrent takes one for TCP that UDP may not have any more.
+        # If any port will do, libtorrent may take one for TCP that is no longer free for UDP.
         any_port = all(one.port == 0 for one in self._settings.listen_on)
         for left in reversed(range(_PORT_TRIES if any_port else 1)):
             self._open()
@@ -121,7 +121,7 @@ class Swarm:
         return self
 
     def _open(self) -> None:
-        downloads = not self._settings.seeds  # a seed is told of its peers only to tell those by WebRTC from others
+        downloads = not self._settings.seeds  # a seed hears of its peers only to tell WebRTC from other transports
         mask = alert_mask(pieces=downloads, connections=downloads or self._settings.webtorrent)
         pack = cast("lt.settings_pack", {**settings_pack(self._settings, self._gateway), "alert_mask": mask})
         self.listening.clear()
@@ -136,9 +136,9 @@ class Swarm:
         self.close()
 
     def close(self) -> None:
-        """Leave the swarm: peers are dropped, trackers told, writes in progress finished.
+        """Leave the swarm: drop peers, tell trackers, finish writes in progress.
 
-        Where libtorrent has lost one of its jobs, its threads stay, doing nothing, for as long as the program runs.
+        If libtorrent has lost one of its jobs, its threads stay idle until the program ends.
         """
         if self._session is None:
             return
@@ -161,9 +161,9 @@ class Swarm:
             gateway.__exit__(None, None, None)
 
     def admit(self, only: Collection[Endpoint], banned: Iterable[str]) -> None:
-        """Speak to nobody among `banned` (addresses) from now on, and to nobody but `only`; empty: to everybody."""
+        """From now on, connect to no address in `banned`, and only to `only`; if `only` is empty, to every other."""
         self._live.set_ip_filter(address_filter(self._settings, banned, only={one.host for one in only}))
-        if only or self._restricted:  # that TCP reached nobody was said of others
+        if only or self._restricted:  # what TCP failed to reach were other peers
             self._transport = TransportPolicy(
                 self._clock(), LONELY_SECONDS_OF_ONE if only else LONELY_SECONDS, self._longest
             )
@@ -171,7 +171,7 @@ class Swarm:
         self._restricted = bool(only)
 
     def add_dht_nodes(self, nodes: Iterable[Endpoint]) -> None:
-        """Tell the session's DHT of nodes, by address."""
+        """Give the session's DHT these nodes, by address."""
         for node in dict.fromkeys(nodes) if self._settings.choices.dht else ():
             self._live.add_dht_node((node.host, node.port))
 
@@ -182,18 +182,18 @@ class Swarm:
 
     @property
     def reach(self) -> Reach:
-        """What is known of how the world reaches this session."""
+        """What is known of how others can reach this session."""
         known = self._news.reach
         return replace(known, dht_nodes=(known.dht_nodes or 0) if self._settings.choices.dht else None)
 
     @property
     def looks_for_peers(self) -> bool:
-        """Whether it finds peers nobody named."""
+        """Whether it finds peers that the user did not name."""
         return self._settings.choices.finds_peers
 
     @property
     def tries_utp(self) -> bool:
-        """Whether it calls peers over uTP at this moment."""
+        """Whether it currently tries peers over uTP."""
         return self._transport.utp
 
     @property
@@ -211,11 +211,11 @@ class Swarm:
         resume: Resume | None = None,
         held: bool = False,
     ) -> SwarmTorrent:
-        """Fetch the `writable` files of a torrent, checking first what is there of them; `held`: no more than that.
+        """Fetch the `writable` files of a torrent, after a check of what is there; `held`: only check for now.
 
-        libtorrent learns nothing of where the torrent's other files are. What is held goes on with
-        `SwarmTorrent.start`, which calls at once whom it was told of before. Raises `VerificationError` when libtorrent
-        would write other files than the torrent names.
+        libtorrent does not learn the paths of the torrent's other files. `SwarmTorrent.start` continues a held torrent,
+        and at once calls the peers it was told of before. Raises `VerificationError` if libtorrent would write other
+        files than the torrent names.
         """
         if writable.infohash != metainfo.infohash:
             raise ValueError("these files were checked for another torrent")
@@ -234,21 +234,21 @@ class Swarm:
     def add_seed(
         self, metainfo: Metainfo, save_path: Path, *, files: Collection[RepoPath] | None = None, trusted: bool = False
     ) -> SwarmTorrent:
-        """Load a snapshot to be served and never written to, quietly; `SwarmTorrent.share` announces it.
+        """Load a snapshot quietly, to be served and never written to; `SwarmTorrent.share` announces it.
 
-        `files`: only these are there; libtorrent learns nothing of the others. Without `trusted` every piece is read
-        first. With it, the files were verified and have not changed since: each piece of a whole snapshot is then
-        checked when it is first asked for.
+        `files`: only these are there; libtorrent does not learn the paths of the others. Without `trusted`, every piece
+        is read first. With it, the files were verified and have not changed since: each piece of a whole snapshot is
+        then checked when it is first requested.
         """
         given = params.of_metainfo(metainfo, save_path)
         flags = lt.torrent_flags
         given.flags |= flags.upload_mode | flags.disable_dht | flags.disable_lsd | flags.disable_pex
         have = params.pieces_of(metainfo, files)
-        # An empty file has no piece: where it is not among them libtorrent would make it.
+        # An empty file has no piece: if it were not among the files, libtorrent would create it.
         if files is None or {file.path for file in metainfo.files} <= set(files):
             given.flags |= flags.seed_mode | flags.paused if trusted else flags.stop_when_ready
         else:
-            # seed_mode ends where a file has priority 0: what was verified is said as of resume data.
+            # seed_mode ends if a file has priority 0, so the verified pieces are given as if from resume data.
             given.have_pieces = [bool(one) for one in have] if trusted else []
             params.hide_others(given, metainfo, files or ())
             given.flags |= flags.paused if trusted else flags.stop_when_ready
@@ -267,8 +267,7 @@ class Swarm:
     ) -> SwarmTorrent:
         """Ask peers for an info dictionary; nothing is downloaded or written, whatever it says.
 
-        Its files would be looked for in a new, empty folder. `held`: not before `SwarmTorrent.start`, as for
-        `add_download`.
+        Its save path is a new, empty folder. `held`: wait for `SwarmTorrent.start`, as in `add_download`.
         """
         given = params.of_infohash(v1, v2, self._nowhere())
         if held:
@@ -277,28 +276,28 @@ class Swarm:
         return self._add(given, 0)
 
     def release(self, torrent: SwarmTorrent) -> bool:
-        """Take a torrent out and wait until libtorrent has let go of its files; whether it did within seconds."""
+        """Remove a torrent and wait until libtorrent has released its files; return whether it did within 3 seconds."""
         self.remove(torrent)
         return _all_gone([torrent.handle], _LEAVE_SECONDS)
 
     def remove(self, torrent: SwarmTorrent) -> None:
-        """Take a torrent out; its files stay."""
+        """Remove a torrent; its files stay."""
         if self._torrents.pop(torrent.handle, None) is not None and torrent.handle.is_valid():
             self._live.remove_torrent(torrent.handle)
             self._leaving = [one for one in (*self._leaving, torrent.handle) if one.is_valid()]
 
     def set_rates(self, *, upload: int, download: int) -> None:
-        """Hold the session to these rates from now on, in bytes a second; 0 for no limit."""
+        """Limit the session to these rates from now on, in bytes a second; 0 for no limit."""
         self._live.apply_settings({"upload_rate_limit": upload, "download_rate_limit": download})
 
     def wake(self) -> None:
-        """Have `pump` return at once; from any thread."""
+        """Make `pump` return at once; callable from any thread."""
         session = self._session
         if session is not None:
             session.post_torrent_updates(0)  # always answered by an alert
 
     def pump(self, seconds: float) -> None:
-        """Wait up to `seconds` for news, and take it in."""
+        """Wait up to `seconds` for alerts, and process them."""
         self._live.wait_for_alert(max(0, round(seconds * 1000)))
         for alert in self._live.pop_alerts():
             alerts.take(alert, self._news, self._torrents)
@@ -306,7 +305,7 @@ class Swarm:
         if self._clock() >= self._next_policy:
             self._next_policy = self._clock() + _POLICY_EVERY
             if self._settings.seeds:
-                # Only what changed is told: asking a thousand idle seeds every second costs a tenth of a core.
+                # Reports only what changed: asking 1,000 idle seeds every second costs a tenth of a core.
                 self._live.post_torrent_updates(0)
                 if self._clock() >= self._next_count:
                     self._next_count = self._clock() + _COUNT_EVERY
@@ -315,14 +314,14 @@ class Swarm:
             self._look_after_peers()
 
     def _lead_to(self, web_seeds: Iterable[str]) -> None:
-        """Let the gateway connect to what serves these web seeds, which is our own relay on this machine."""
+        """Let the gateway connect directly to the server of these web seeds, which is our own relay on this machine."""
         if self._gateway is not None:
             for url in web_seeds:
                 parts = urlsplit(url)
                 self._gateway.lead_directly((parts.hostname or "", parts.port or 0))
 
     def _nowhere(self) -> Path:
-        """Return a folder in which nothing is, and in which nothing will be; it goes with the session."""
+        """Return an empty folder that stays empty and is removed with the session."""
         if self._empty is None:
             self._empty = tempfile.TemporaryDirectory(prefix="p2pqwen-metadata-", ignore_cleanup_errors=True)
         self._numbers += 1
@@ -355,18 +354,18 @@ class Swarm:
         return torrent
 
     def _await_sockets(self, *, last: bool) -> bool:
-        """Wait until it listens; whether it does, where another try is to follow, and else an error if not."""
+        """Wait until it listens. If it does not, return False, or raise `P2pqwenError` if this was the `last` try."""
         self._news.listen_errors.clear()
         self._news.port_taken = False
-        self._live.is_listening()  # answered when every socket was tried; the alerts are there by then
+        self._live.is_listening()  # answered once every socket was tried, when the alerts are there
         deadline = self._clock() + _LISTEN_SECONDS
-        answers = len(self._settings.listen_on)  # of TCP; UDP takes the same port
+        answers = len(self._settings.listen_on)  # TCP only; UDP takes the same port
         while len(self.listening) + len(self._news.listen_errors) < answers and self._clock() < deadline:
             self.pump(0.05)
             if self.listening and not self._settings.accepts_peers:
-                break  # the rest is closed as it comes
+                break  # the others are closed as they come
         if self._news.port_taken and not last:
-            return False  # one address would neither hear nor be heard: no DHT and no tracker by way of it
+            return False  # one address would have no UDP: neither DHT nor trackers work over it
         if not self._settings.accepts_peers or self.listening:
             return True
         if last:
@@ -387,11 +386,11 @@ class Swarm:
     def _look_after_peers(self) -> None:
         searching = [one for one in self._torrents.values() if self._is_searching(one)]
         self._reach_out(searching)
-        if not self._settings.accepts_peers:  # a seed whom nobody can call has to hear of those who came since
+        if not self._settings.accepts_peers:  # no peer can call this session, so it must look for new ones
             self._look_for_more(searching)
 
     def _reach_out(self, searching: Sequence[SwarmTorrent]) -> None:
-        """Try the peers that are known, over whichever transport has its turn."""
+        """Try the known peers, over the transport that is on now."""
         now = self._clock()
         unreached = {one: count for one in searching if (count := one.unreached())}
         for torrent in [one for one, until in self._calling.items() if one not in unreached or until <= now]:
@@ -413,7 +412,7 @@ class Swarm:
             torrent.reconnect(utp=utp, heard=utp and torrent in self._calling)
 
     def _look_for_more(self, searching: Sequence[SwarmTorrent]) -> None:
-        """Ask the DHT and trackers again for downloads without a peer."""
+        """Ask the DHT and trackers again for downloads without peers."""
         now = self._clock()
         in_dht = self._settings.choices.dht and now >= self._next_dht
         at_trackers = self._settings.choices.trackers and now >= self._next_trackers
@@ -432,7 +431,7 @@ class Swarm:
         return self._settings.seeds or torrent.progress().phase in {Phase.METADATA, Phase.DOWNLOADING}
 
     def _pass_on(self) -> None:
-        """Act on what the alerts said: close sockets that must not listen, tell each complaint once."""
+        """Act on the alerts: close sockets that must not listen, report each complaint once."""
         news = self._news
         fresh, news.listening[:] = news.listening[:], []
         if fresh and not self._settings.accepts_peers:
@@ -440,7 +439,7 @@ class Swarm:
         self.listening += fresh
         complaints, news.complaints[:] = news.complaints[:], []
         for kind, url, reason in complaints:
-            if (kind, url) not in self._said and not self._restricted:  # then our own filter keeps trackers out, too
+            if (kind, url) not in self._said and not self._restricted:  # otherwise our own filter blocks trackers too
                 self._said.add((kind, url))
                 self._report(Notice("info", f"{kind} {printable(url, limit=200)}: {printable(reason, limit=200)}"))
         if news.dropped:
@@ -451,7 +450,7 @@ class Swarm:
 
 
 def _with_port(settings: SwarmSettings) -> SwarmSettings:
-    """Choose the port ourselves where any will do: libtorrent takes another one on each interface."""
+    """Choose the port ourselves if any will do: libtorrent would take a different one on each interface."""
     listen = settings.listen
     if listen is None or listen.port or listen.is_loopback or not settings.accepts_peers:
         return settings
@@ -465,7 +464,7 @@ def _with_port(settings: SwarmSettings) -> SwarmSettings:
 
 
 def _all_gone(torrents: Collection[lt.torrent_handle], seconds: float) -> bool:
-    """Wait until libtorrent has let go of torrents that were removed; whether it did."""
+    """Wait until libtorrent has released removed torrents; return whether it did in time."""
     deadline = time.monotonic() + seconds
     while any(one.is_valid() for one in torrents):
         if time.monotonic() > deadline:
@@ -475,17 +474,17 @@ def _all_gone(torrents: Collection[lt.torrent_handle], seconds: float) -> bool:
 
 
 def _keep_for_ever(session: lt.session) -> None:
-    """Have a session outlive Python.
+    """Make a session outlive Python.
 
-    Where a disk job of libtorrent 2.1.1 is lost, its torrent is never released, and the session's destructor waits for
-    it without end, holding the interpreter's lock: no signal and no other thread would ever be heard again.
+    If libtorrent 2.1.1 loses a disk job, it never releases the torrent. The session's destructor then waits for ever
+    and holds the interpreter lock: no signal and no other thread would run again.
     """
     session.apply_settings({"enable_dht": False, "enable_lsd": False, "listen_interfaces": ""})
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 def _limit_local_peers_too(session: lt.session) -> None:
-    """Put peers on this machine and network under the session's rate limits as well; a limit is a limit."""
+    """Apply the session's rate limits to peers on this machine and network as well."""
     everybody = lt.ip_filter()
     everybody.add_rule("0.0.0.0", "255.255.255.255", 1 << session.global_peer_class_id)  # noqa: S104 - a range
     everybody.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1 << session.global_peer_class_id)

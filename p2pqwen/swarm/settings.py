@@ -1,7 +1,7 @@
 """What a session may do, and every libtorrent setting we change, in one place and with its reason.
 
-Figures marked [measured] are for libtorrent 2.1.1 on loopback, two cores, a 1 GiB hybrid. Defaults that are good are
-named only where safety rests on them.
+"Measured" refers to libtorrent 2.1.1 on loopback, 2 cores, a 1 GiB hybrid. Good defaults are listed only if safety
+depends on them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices, Switch
 from p2pqwen.values.proxy import Proxy
 
 Pack: TypeAlias = dict[str, Any]
-"""libtorrent's settings by their names, as its `settings_pack` takes them: texts, numbers, booleans."""
+"""libtorrent's settings by name, as its `settings_pack` takes them: strings, numbers, booleans."""
 
 PAST_A_PROXY: tuple[Switch, ...] = ("dht", "lsd", "upnp")
-"""What is UDP from end to end, which a SOCKS5 proxy as a rule does not pass on; it is off where one is set."""
+"""What uses UDP, which a SOCKS5 proxy as a rule does not pass on; off if a proxy is set."""
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _LARGE_DHT = 64  # nodes
-# Not ws and wss, unless they were asked for: libtorrent 2.1 answers a WebTorrent tracker with WebRTC offers, which tell
-# it the addresses of this machine and listen on every interface. No STUN server is asked in any case.
+# No ws or wss unless the user asked for them: libtorrent 2.1 answers a WebTorrent tracker with WebRTC offers, which
+# contain this machine's addresses, and listens on every interface for them. No STUN server is asked in any case.
 _TRACKER_SCHEMES = frozenset({"udp", "http", "https"})
 _WEBTORRENT_SCHEMES = frozenset({"ws", "wss"})
 _TRACKER_SCHEMES_BY_PROXY = frozenset({"http", "https"})
@@ -44,11 +44,11 @@ _ANY = (Endpoint("0.0.0.0", 0), Endpoint("::", 0))  # noqa: S104 - see `SwarmSet
 class SwarmSettings:
     """One session's choices, and what it may reach.
 
-    `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
-    `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: the user lets us speak to private
-    networks; `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024. `named`: the
-    hosts of private networks that trackers may be on, which the user named. `proxy`: everything goes through this
-    SOCKS5 proxy and nothing past it: no UDP, so that DHT, LSD and UPnP are off whatever `choices` says, and nobody is
+    `listen`: where a seeding session accepts peers; None for one that only fetches and accepts none.
+    `loopback`: peers, trackers and web seeds on this machine are allowed. `lan`: the user allows private networks;
+    `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024. `named`: the hosts of
+    private networks that trackers may be on, which the user named. `proxy`: everything goes through this SOCKS5 proxy
+    and nothing past it. There is then no UDP, so DHT, LSD and UPnP are off whatever `choices` says, and no peer is
     accepted.
     """
 
@@ -60,28 +60,28 @@ class SwarmSettings:
     low_ports: bool = False
     dht_bootstrap: tuple[str, ...] = DHT_BOOTSTRAP
     named: NamedHosts = NONE_NAMED
-    dht_nodes: tuple[Endpoint, ...] = ()  # nodes that answered before: quicker than any bootstrap
+    dht_nodes: tuple[Endpoint, ...] = ()  # nodes that answered before: faster than any bootstrap
     proxy: Proxy | None = None
-    webtorrent: bool = False  # the user lets trackers of ws:// and wss:// be asked
-    named_peers: frozenset[Endpoint] = frozenset()  # those that the user named, wherever they are
+    webtorrent: bool = False  # the user allows ws:// and wss:// trackers
+    named_peers: frozenset[Endpoint] = frozenset()  # peers that the user named, wherever they are
 
     def __post_init__(self) -> None:
-        if self.proxy is not None:  # here, where no caller can forget it
+        if self.proxy is not None:  # here, so that no caller can forget it
             object.__setattr__(self, "choices", self.choices.without(*PAST_A_PROXY))
 
     @property
     def seeds(self) -> bool:
-        """Whether this is the session of a node, which gives and has no end of its own."""
+        """Whether this is a node's session, which seeds until it is stopped."""
         return self.listen is not None
 
     @property
     def accepts_peers(self) -> bool:
-        """Whether others may open connections to this session; through a proxy nobody can."""
+        """Whether peers may open connections to this session; through a proxy none can."""
         return self.seeds and self.proxy is None
 
     @property
     def allows_loopback(self) -> bool:
-        """Whether addresses of this machine pass the filter: asked for, or we listen there."""
+        """Whether addresses of this machine pass the filter: the user asked for it, or we listen there."""
         return self.loopback or (
             self.accepts_peers
             and self.listen is not None
@@ -90,10 +90,10 @@ class SwarmSettings:
 
     @property
     def allows_lan(self) -> bool:
-        """Whether private networks pass the filter: named, listened on, or allowed and of use.
+        """Whether private networks pass the filter: named, listened on, or allowed and useful.
 
-        A node is reached from there (other machines of the house, containers whose peers all seem to come from the
-        bridge); a fetch, which accepts nobody, finds peers there by LSD.
+        They are useful to a node, which peers there can reach (other machines in the house, containers whose peers all
+        seem to come from the bridge), and to a fetch, which accepts no peers but finds some there by LSD.
         """
         named = self.named_lan or (self.accepts_peers and self.listen is not None and _is_lan(self.listen.host))
         return named or (self.lan and (self.choices.lsd or self.accepts_peers))
@@ -102,9 +102,9 @@ class SwarmSettings:
     def listen_on(self) -> tuple[Endpoint, ...]:
         """The sockets to open.
 
-        A session that only fetches needs a UDP socket on the outside for the DHT, UDP trackers and hole punching,
-        and HTTP trackers speak from a listening address; `outgoing_only.stop_listening` then closes its TCP side.
-        Without any of these it stays on loopback. Through a proxy none listens, whatever is said here.
+        A session that only fetches needs a UDP socket on a public interface for the DHT, UDP trackers and hole
+        punching, and HTTP trackers are asked from a listening address; `outgoing_only.stop_listening` then closes the
+        TCP side. If it needs none of these, it stays on loopback. Through a proxy none of these sockets listens.
         """
         if self.proxy is not None:
             return (_LOOPBACK,)
@@ -113,10 +113,9 @@ class SwarmSettings:
         return _ANY if self.choices.finds_peers else (_LOOPBACK,)
 
     def with_room_for(self, peers: Iterable[Endpoint], *, urls: Iterable[str] = ()) -> Self:
-        """Return the same, with what was asked for by name allowed: this machine, private networks, low ports.
+        """Return a copy that allows what was asked for by name: this machine, private networks, low ports.
 
-        `peers` are the user's own words; `urls` are trackers that anybody named, and of those only what the user named
-        as well counts.
+        `peers` come from the user. `urls` are trackers from anywhere, and count only if the user named their hosts too.
         """
         peers = list(peers)
         urls = self.usable_trackers(urls)
@@ -130,9 +129,9 @@ class SwarmSettings:
         )
 
     def address_of(self, peer: Endpoint) -> Endpoint:
-        """Return a peer with its IP address; raises `NetworkError` for a name that has none.
+        """Return a peer with its IP address; raises `NetworkError` for a name without one.
 
-        Where a proxy is set no name is looked up here: the question itself would go past it.
+        With a proxy, names are not looked up here, because the DNS query would go past it.
         """
         if self.proxy is not None and not is_address(peer.host):
             what = f"the name {peer.host} is not looked up while BitTorrent goes through a proxy"
@@ -142,8 +141,8 @@ class SwarmSettings:
     def usable_trackers(self, urls: Iterable[str]) -> tuple[str, ...]:
         """Return the trackers that may be asked.
 
-        None where they are off, none that speaks WebTorrent unless the user has it, none that leads inside by its
-        text; through a proxy, which passes no UDP on, only those that speak HTTP.
+        None if trackers are off. WebTorrent trackers only if the user enabled them; none whose text leads to a private
+        network. Through a proxy, which passes on no UDP, only HTTP trackers.
         """
         if not self.choices.trackers:
             return ()
@@ -157,7 +156,7 @@ def _is_lan(host: str) -> bool:
 
 
 def alert_mask(*, pieces: bool, connections: bool) -> int:
-    """Return the alert categories we read: `pieces` adds one for each finished piece, `connections` for each peer."""
+    """Return the alert categories we read: `pieces` adds one alert a finished piece, `connections` one a peer."""
     category = lt.alert.category_t
     mask = (
         category.error_notification
@@ -174,7 +173,7 @@ def alert_mask(*, pieces: bool, connections: bool) -> int:
 
 
 class Gateway(Protocol):
-    """Where a session that goes through a proxy is sent instead: `net.socks_gateway`, on this machine."""
+    """The SOCKS5 server on this machine through which a session with a proxy connects: `net.socks_gateway`."""
 
     @property
     def port(self) -> int:
@@ -182,11 +181,11 @@ class Gateway(Protocol):
 
     @property
     def user(self) -> str:
-        """The name that it asks for."""
+        """The user name that it requires."""
 
     @property
     def password(self) -> str:
-        """The password that it asks for."""
+        """The password that it requires."""
 
 
 def settings_pack(settings: SwarmSettings, gateway: Gateway | None = None) -> Pack:
@@ -200,27 +199,27 @@ def settings_pack(settings: SwarmSettings, gateway: Gateway | None = None) -> Pa
         **_dht(),
         **_safety(settings),
         **_limits(settings, opened),
-        # One thread in front of the sockets does the work of a core; hashing wants the others. [measured] one thread
-        # hashes a hybrid at 0.78 GB/s. More than four only fight over the disk.
+        # One thread handles the sockets and takes a core; hashing uses the others. One thread hashes a hybrid at 0.78
+        # GB/s (measured). More than 4 only compete for the disk.
         "hashing_threads": max(2, min(cores, 4)),
         "aio_threads": 8,
-        "checking_mem_usage": 1024,  # blocks of 16 KiB read ahead in a recheck
+        "checking_mem_usage": 1024,  # blocks of 16 KiB to read ahead in a recheck
         "file_pool_size": opened.files,
-        # Of what has come and is not written. [measured] With libtorrent's 100 MB a fetch of 1 GB from one peer
-        # took 268 and 290 MB while the disk was slow, with 24 MB 174 and 196.
+        # Received and not written yet. Measured while the disk was slow: a fetch of 1 GB from one peer took 268 and 290
+        # MB of memory with libtorrent's default of 100 MB, and 174 and 196 MB with 24 MB.
         "max_queued_disk_bytes": 32 << 20,
-        # 24 MB on their way: 0.2 s of a line at 1 Gb/s, or the pipe runs dry. [measured] 250 to 350 MB/s; twice as many
-        # are no faster, and where all cores are busy with hashing 5 to 8 % slower.
+        # 24 MB in flight: 0.2 s of a line at 1 Gb/s; with less, the line runs dry. Measured 250 to 350 MB/s. Twice as
+        # many requests are no faster, and 5 to 8 % slower if all cores are busy hashing.
         "max_out_request_queue": 1500,
         "max_allowed_in_request_queue": 4000,
         "request_queue_time": 20,
         "send_buffer_watermark": 10 << 20,
         **transport_pack(settings, utp=False),
-        "mixed_mode_algorithm": 0,  # prefer_tcp: a TCP peer is not held back to a uTP peer's pace
-        # A peer that is wanted at once is connected at the next tick, and half a second is long for a small model.
+        "mixed_mode_algorithm": 0,  # prefer_tcp: a TCP peer is not slowed to a uTP peer's rate
+        # A peer that is wanted at once is connected at the next tick, and 0.5 s is long for a small model.
         "tick_interval": 500 if settings.seeds else 100,
-        "alert_queue_size": 50_000,  # at 16 KiB pieces and 300 MB/s a second of them fits; more are dropped silently
-        # Stopping: say goodbye to trackers that answer, wait for none that does not.
+        "alert_queue_size": 50_000,  # holds 1 second at 16 KiB pieces and 300 MB/s; more are dropped silently
+        # On stopping, tell the trackers that answer, and do not wait for others.
         "stop_tracker_timeout": 1,
         "tracker_completion_timeout": 15,
         "tracker_receive_timeout": 10,
@@ -231,9 +230,9 @@ def settings_pack(settings: SwarmSettings, gateway: Gateway | None = None) -> Pa
 
 
 def _by_gateway(gateway: Gateway) -> Pack:
-    """Return what sends every connection to the gateway, and has none be made another way.
+    """Return the settings that send every connection to the gateway, and allow no other way.
 
-    [measured] No TCP socket listens then. One UDP socket stays, to which nothing is written.
+    Measured: no TCP socket listens then. One UDP socket stays, to which nothing is written.
     """
     return {
         "proxy_type": int(lt.proxy_type_t.socks5_pw),
@@ -246,7 +245,7 @@ def _by_gateway(gateway: Gateway) -> Pack:
         "proxy_tracker_connections": True,
         "enable_incoming_utp": False,
         "dht_bootstrap_nodes": "",
-        # Who uses a proxy does not tell peers and trackers a listening port, addresses and our name.
+        # Peers and trackers must not learn a proxy user's listening port, addresses and program.
         "anonymous_mode": True,
         "peer_fingerprint": lt.default_settings()["peer_fingerprint"],
         "user_agent": "",
@@ -256,15 +255,15 @@ def _by_gateway(gateway: Gateway) -> Pack:
 def transport_pack(settings: SwarmSettings, *, utp: bool) -> Pack:
     """Return the settings for a time with or without outgoing uTP.
 
-    [measured] uTP gives 6 to 16 MB/s on loopback, TCP 200 to 350. It is switched on when peers are there that TCP does
-    not reach: see `transport.py`.
+    Measured on loopback, uTP gives 6 to 16 MB/s and TCP 200 to 350. uTP is switched on if TCP does not reach the known
+    peers: see `transport.py`.
     """
     return {
         "enable_outgoing_utp": utp and settings.proxy is None,
-        # A seed that was still checking its files, or just starting, is there a second later. Seeds take their time,
-        # except that whoever TCP did not reach is to be tried again while uTP has its turn.
+        # A seed that was still checking its files, or just starting, is ready a second later. A seeding session waits
+        # longer, except that peers that TCP did not reach are tried again while uTP is on.
         "min_reconnect_time": 60 if settings.seeds and not utp else 1,
-        # A NAT swallows what TCP sends, and while libtorrent waits for an answer it refuses the peer's own call.
+        # A NAT drops what TCP sends, and while libtorrent waits for an answer it refuses a call from that peer.
         "peer_connect_timeout": 5 if utp else 15,
     }
 
@@ -280,7 +279,7 @@ def _identity() -> Pack:
 def _reach(settings: SwarmSettings) -> Pack:
     return {
         "listen_interfaces": ",".join(str(endpoint) for endpoint in settings.listen_on),
-        # A port somebody asked for is taken or it is an error; never silently the next one.
+        # A port that the user asked for is taken, or it is an error; never silently the next one.
         "max_retry_port_bind": 0,
         "listen_system_port_fallback": False,
         "enable_incoming_tcp": settings.accepts_peers,
@@ -291,23 +290,24 @@ def _reach(settings: SwarmSettings) -> Pack:
         "enable_upnp": settings.choices.upnp and settings.accepts_peers,
         "enable_natpmp": settings.choices.upnp and settings.accepts_peers,
         "webtorrent_stun_server": "",
-        # Several peers behind one address are usual (CGNAT, a machine running three seeds).
+        # Several peers behind one address are usual (CGNAT, a machine with 3 seeds).
         "allow_multiple_connections_per_ip": True,
-        # A fetch from metadata has no wanted file for a moment; the seed must not be dropped for that.
+        # A fetch from metadata has no wanted file for a moment; its seed must not be dropped for that.
         "close_redundant_connections": settings.seeds,
     }
 
 
 def _dht() -> Pack:
-    """Return how a DHT node of ours treats others; libtorrent's defaults are made for a DHT of millions.
+    """Return how our DHT node treats others; libtorrent's defaults are made for a DHT of millions.
 
-    In one of a few nodes each of them gets all of somebody's queries. [measured] A session asks each 20 to 30 times in
-    its first second, so that two within ten seconds (the bundle's, the model's) made every seed ignore a newcomer for
-    five minutes. What is sent is limited too, own announcements included, and queries beyond that go unanswered.
+    In a DHT of a few nodes, each gets all of a peer's queries. Measured: a session asks each 20 to 30 times in its
+    first second. So 2 sessions within 10 seconds (one for the bundle, one for the model) made every seed ignore a
+    newcomer for 5 minutes. Outgoing traffic is limited too, own announcements included, and queries beyond the limit
+    stay unanswered.
     """
     return {
-        "dht_block_ratelimit": 50,  # queries a second from one address, taken over ten seconds
-        "dht_upload_rate_limit": 64_000,  # bytes a second; a reply has some 300
+        "dht_block_ratelimit": 50,  # queries a second from one address, averaged over 10 seconds
+        "dht_upload_rate_limit": 64_000,  # bytes a second; a reply has about 300
         **dht_pack(nodes=0),
     }
 
@@ -315,9 +315,9 @@ def _dht() -> Pack:
 def dht_pack(*, nodes: int) -> Pack:
     """Return the settings for a DHT of `nodes` known nodes.
 
-    In a large one an announcement reaches eight nodes near its infohash, whatever gets lost. In a small one a single
-    lost frame may leave a seed unknown to all, until it announces again. libtorrent announces one torrent a second at
-    most, so beyond as many torrents as the interval has seconds each waits for its turn.
+    In a large DHT an announcement reaches 8 nodes near its infohash, even if some packets are lost. In a small one, a
+    single lost packet may hide a seed from all until it announces again. libtorrent announces at most one torrent a
+    second. So if there are more torrents than the interval has seconds, each waits for its turn.
     """
     return {"dht_announce_interval": 900 if nodes >= _LARGE_DHT else 60}
 
@@ -325,16 +325,16 @@ def dht_pack(*, nodes: int) -> Pack:
 def _safety(settings: SwarmSettings) -> Pack:
     return {
         "ssrf_mitigation": True,
-        # Whoever names peers to us could point us at mail servers and routers; nobody seeds on such a port.
+        # A peer that names others could point us at mail servers and routers; no one seeds on such a port.
         "no_connect_privileged_ports": not settings.low_ports,
         "validate_https_trackers": True,  # web seeds too
         "allow_idna": False,
         "ban_web_seeds": True,
-        # What a peer says an info dictionary measures is allocated before a byte of it is checked.
+        # libtorrent allocates the size that a peer claims for an info dictionary before it checks a byte of it.
         "max_metadata_size": MAX_INFO_BYTES,
-        "max_piece_count": 0x200000,  # what `params` lets a .torrent have
+        "max_piece_count": 0x200000,  # as `params` allows in a .torrent
         "enable_set_file_valid_data": False,
-        "anonymous_mode": False,  # peers see our address; the documentation says so
+        "anonymous_mode": False,  # peers see our address, as the manual says
     }
 
 
@@ -342,10 +342,10 @@ def _limits(settings: SwarmSettings, opened: OpenFiles) -> Pack:
     return {
         "upload_rate_limit": settings.choices.upload_limit,
         "download_rate_limit": settings.choices.download_limit,
-        # Behind a gateway each takes two sockets more, of ours.
+        # Behind a gateway, each connection takes 2 more sockets of ours.
         "connections_limit": opened.connections if settings.proxy is None else max(8, opened.connections // 2),
-        # Nothing here is auto-managed, so the `active_` limits do not queue torrents. Those of announcing would leave
-        # the rest silent for good; without them libtorrent takes one after the other, one a second, in the DHT and LSD.
+        # Nothing here is auto-managed, so the `active_` limits do not queue torrents. The announce limits would silence
+        # the rest for good; without them libtorrent announces to the DHT and LSD one torrent a second, in turn.
         "active_limit": -1,
         "active_seeds": -1,
         "active_downloads": -1,
@@ -353,10 +353,10 @@ def _limits(settings: SwarmSettings, opened: OpenFiles) -> Pack:
         "active_dht_limit": 100_000,
         "active_tracker_limit": 100_000,
         "active_lsd_limit": 100_000,
-        # Eight slots for the whole node starve hundreds of models.
+        # 8 slots for the whole node would starve hundreds of models.
         "unchoke_slots_limit": 50,
-        # Web seeds are our own relay on loopback, which waits, retries and gives up itself: a piece of 16 MiB may be on
-        # its way for minutes before its first byte is handed over. One connection for each URL the relay gives.
+        # Web seeds are our own relay on loopback, which waits, retries and gives up itself: a piece of 16 MiB may take
+        # minutes before the relay passes on its first byte. One connection for each URL that the relay gives.
         "urlseed_wait_retry": 1,
         "urlseed_timeout": 900,
         "max_web_seed_connections": 8,

@@ -1,4 +1,4 @@
-"""One torrent in the session: what we may ask of it, in our own words. No libtorrent value leaves it."""
+"""One torrent in the session: what we may ask of it, in our own types. No libtorrent value leaves this package."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _PHASES = {
     lt.torrent_status.states.finished: Phase.FINISHED,
     lt.torrent_status.states.seeding: Phase.FINISHED,
 }
-# `connect_peer`: flags say what we assume of a peer nobody told us more about. libtorrent gives a peer up after three
-# failures, except that word of it from a tracker takes one failure back; so what a user names comes "from a tracker".
+# `connect_peer`: flags say what to assume of a peer we know nothing more about. libtorrent drops a peer after 3
+# failures, but each mention by a tracker takes one failure back; so peers that the user names come "from a tracker".
 _TCP_ONLY = 0
 _ANY_TRANSPORT = 0x01 | 0x04 | 0x08  # encryption, uTP, hole punching
 _SOURCE = lt.peer_info.tracker
 _MAX_MET = 200
 _MAX_HEARD = 50
-_BLOCKS_TOO = lt.status_flags_t.query_accurate_download_counters  # a piece of 16 MiB takes its time
-_UTP = 1 << 17  # peer_info::utp_socket of libtorrent's peer_info.hpp, which its Python module does not name
+_BLOCKS_TOO = lt.status_flags_t.query_accurate_download_counters  # a piece of 16 MiB takes a while
+_UTP = 1 << 17  # peer_info::utp_socket in libtorrent's peer_info.hpp, which its Python module lacks
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
 
 
 _PRIORITIES = {Urgency.NEVER: 0, Urgency.LATER: 2, Urgency.SOON: 6, Urgency.NEXT: 7, Urgency.NOW: 7}
-_DEADLINE_STEP = 50  # milliseconds between the pieces that a reader is about to reach
+_DEADLINE_STEP = 50  # milliseconds between pieces that a reader will reach next
 
 
 class TorrentGoneError(P2pqwenError):
@@ -44,15 +44,15 @@ class TorrentGoneError(P2pqwenError):
 
 
 class SwarmTorrent:
-    """A torrent of the session. Its fields move while `Swarm.pump` runs, and only then.
+    """A torrent of the session. Its fields change while `Swarm.pump` runs, and only then.
 
-    `have`: one byte for each piece, 1 once its hash was checked; the bytes may still be on their way to the disk.
-    `finished`: it was said to have every wanted piece. `resume`: the newest resume data, not yet wrapped.
-    `flushes`: how often everything was written out on request. `met`: whom a download connected to, web seeds too; a
-    seed leaves as soon as it has nothing more to give. `torrent_file`: the .torrent, once it was asked for and all its
-    piece layers are known. `followed`: the session tells when its status changes, and `progress` is as of then; else it
-    is asked for. `trackers`: leaves out those that may not be asked. `address_of`: finds a peer's address. `lead_to`:
-    is told of web seeds before they are used.
+    `have`: one byte for each piece, 1 once its hash was checked; the bytes may not be on the disk yet. `finished`:
+    libtorrent reported that it has every wanted piece. `resume`: the newest resume data, not wrapped yet. `flushes`:
+    how often everything was written out on request. `met`: what a download connected to, web seeds included; a seed
+    leaves as soon as it has nothing more to give. `torrent_file`: the .torrent, once it was requested and all its piece
+    layers are known. `followed`: the session reports each change of status, and `progress` uses the last report; else
+    `progress` asks libtorrent. `trackers`: leaves out trackers that may not be asked. `address_of`: finds a peer's
+    address. `lead_to`: gets web seeds before they are used.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class SwarmTorrent:
         self._leave, self._release = leave, release
         self._followed = followed
         self._status: lt.torrent_status | None = None
-        # As of `_status`, with nobody connected: nothing moves until more is told.
+        # The state of `_status` with no connections: it does not change until the next report.
         self._quiet: TorrentProgress | None = None
         self._ledger = Ledger()
         self._told: list[Endpoint] = []
         self._heard: list[Endpoint] = []
         self._calls: Counter[Endpoint] = Counter()
         self._resumes_due = 0
-        self._uploaded = (0, 0)  # until the counter last began at 0, and since
+        self._uploaded = (0, 0)  # until the counter was last reset, and since
         self.have = bytearray(piece_count)
         self.error: P2pqwenError | None = None
         self.checked = False
@@ -100,10 +100,10 @@ class SwarmTorrent:
         self.reconnect(utp=False)
 
     def reconnect(self, *, utp: bool, heard: bool = False) -> None:
-        """Try the peers we were told of and are not connected to once more; with `utp`, by turns over uTP and TCP.
+        """Try the peers we were told of again, if they are not connected; with `utp`, by turns over uTP and TCP.
 
-        `heard`: those that libtorrent heard of as well. It tries uTP once with each of them and never again, and two
-        peers behind NATs meet only while both call.
+        `heard`: also those that libtorrent heard of. It tries uTP once with each and never again, but 2 peers behind
+        NATs meet only while both call.
         """
         peers = dict.fromkeys([*self._told, *(self._heard if heard else ())])
         if not peers:
@@ -112,17 +112,17 @@ class SwarmTorrent:
             connected = {Endpoint(*peer.ip) for peer in self._handle.get_peer_info()}  # or about to be
             for peer in peers.keys() - connected:
                 self._calls[peer] += 1
-                # libtorrent falls back to TCP where uTP failed, unless it is told again that the peer speaks uTP.
+                # libtorrent falls back to TCP if uTP failed, unless it is told again that the peer speaks uTP.
                 flags = _ANY_TRANSPORT if utp and self._calls[peer] % 2 else _TCP_ONLY
                 self._handle.connect_peer((peer.host, peer.port), _SOURCE, flags)
 
     def hear(self, peers: Iterable[tuple[str, int]]) -> None:
-        """Take the peers that libtorrent knows, without those that have just failed; they are kept from before."""
+        """Take the peers that libtorrent knows; those that have just failed are missing there, so earlier ones stay."""
         fresh = (Endpoint(*peer) for peer in islice(peers, _MAX_HEARD))
         self._heard = list(dict.fromkeys([*fresh, *self._heard]))[:_MAX_HEARD]
 
     def forget_heard(self) -> None:
-        """Call those it heard of no more."""
+        """Stop calling the peers that it heard of."""
         self._heard = []
 
     def peers(self) -> list[Endpoint]:
@@ -132,7 +132,7 @@ class SwarmTorrent:
         return [Endpoint(*peer.ip) for peer in found if _is_peer(peer) and not peer.flags & _UNFINISHED_HANDSHAKE]
 
     def meet(self, peer: Endpoint, *, webrtc: bool = False) -> None:
-        """Book a connection that was made, or is about to be."""
+        """Record a connection that was made, or is about to be."""
         self._over_webrtc.pop(peer, None)
         if webrtc:
             self._over_webrtc[peer] = None
@@ -142,7 +142,7 @@ class SwarmTorrent:
             self.met[peer] = None
 
     def progress(self, *, fresh: bool = False) -> TorrentProgress:
-        """Return the state of this moment; of a followed torrent, as last told, unless it must be `fresh`."""
+        """Return the current state; of a followed torrent, as last reported, unless it must be `fresh`."""
         if self._quiet is not None and not fresh:
             return self._quiet
         with _alive():
@@ -183,7 +183,7 @@ class SwarmTorrent:
         return now
 
     def unreached(self) -> int:
-        """Return how many peers it knows and is not connected to; 0 where it needs none, since those connected give."""
+        """Return how many known peers are not connected; 0 if it needs none, since connected ones deliver."""
         if self._followed and self._status is not None and not self._status.list_peers:
             return 0
         progress = self.progress()
@@ -191,27 +191,27 @@ class SwarmTorrent:
         return progress.known if progress.peers == 0 or nobody_gives else 0
 
     def note(self, status: lt.torrent_status) -> None:
-        """Take a status that the session told."""
+        """Take a status that the session reported."""
         self._status, self._quiet = status, None
 
     def mark(self, piece: int, *, have: bool) -> None:
-        """Book one piece."""
+        """Record one piece."""
         if piece < len(self.have):
             self.have[piece] = have
 
     def all_offered(self) -> bool:
-        """Tell whether connected peers, web seeds not counted, have every piece that is missing."""
+        """Tell whether the connected peers, without web seeds, have every missing piece."""
         with _alive():
             people = [peer for peer in self._handle.get_peer_info() if _is_peer(peer)]
         if any(peer.flags & lt.peer_info.seed for peer in people):
             return True
-        found = int.from_bytes(self.have)  # one byte for each piece: joining peers is one operation on a long number
+        found = int.from_bytes(self.have)  # one byte for each piece: joining peers is one operation on a large integer
         for peer in people:
             found |= int.from_bytes(bytes(peer.pieces))
         return found == int.from_bytes(b"\1" * len(self.have))
 
     def sync_pieces(self) -> None:
-        """Take the pieces that are here from libtorrent itself; alerts may have been dropped."""
+        """Copy the list of pieces from libtorrent; alerts may have been dropped."""
         if not self.have:
             return
         with _alive():
@@ -219,7 +219,7 @@ class SwarmTorrent:
         self.have[:] = bytes(pieces)
 
     def in_order(self, *, wanted: bool) -> None:
-        """Ask for pieces in order, or the rarest first."""
+        """Request pieces in order, or the rarest first."""
         with _alive():
             if wanted:
                 self._handle.set_flags(lt.torrent_flags.sequential_download)
@@ -227,10 +227,10 @@ class SwarmTorrent:
                 self._handle.unset_flags(lt.torrent_flags.sequential_download)
 
     def want(self, pieces: Iterable[int], urgency: Urgency) -> None:
-        """Fetch these pieces, sooner than others or not at all; of a download, until told otherwise.
+        """Set how soon to fetch these pieces, or not at all; for a download, until called again.
 
-        `Urgency.NOW` has them asked of whoever is quickest, and again of others where they are late. libtorrent then
-        takes back every request for another piece that it has made: on a fast line that costs more than it gains.
+        `Urgency.NOW` requests them from the fastest peers, and again from others if they are late. libtorrent then
+        cancels every request for other pieces, which on a fast line costs more than it gains.
         """
         wanted = list(pieces)
         if not wanted:
@@ -255,26 +255,26 @@ class SwarmTorrent:
                     self._handle.add_url_seed(url)
 
     def start(self) -> None:
-        """Go on with what was held: a download once its data is checked.
+        """Continue a held torrent: a download once its data is checked.
 
-        libtorrent calls those it knows by now at once, and whom it hears of later at its next second.
+        libtorrent calls the peers it knows at once, and those it hears of later in its next second.
         """
         with _alive():
             self._handle.unset_flags(lt.torrent_flags.stop_when_ready)
             self._handle.resume()
 
     def pause(self) -> None:
-        """Stop talking to anybody about this torrent."""
+        """Stop all communication about this torrent."""
         with _alive():
             self._handle.pause()
 
     def set_upload_slots(self, slots: int) -> None:
-        """Serve at most `slots` peers at once, -1 for no limit of its own."""
+        """Serve at most `slots` peers at once; -1 for no limit of its own."""
         with _alive():
             self._handle.set_max_uploads(slots)
 
     def share(self, trackers: Sequence[Sequence[str]]) -> None:
-        """Announce it and serve it; for one that was added quietly and whose data was checked."""
+        """Announce and serve a torrent that was added quietly and whose data was checked."""
         tiers = [self._usable_trackers(urls) for urls in trackers]
         with _alive():
             self._handle.replace_trackers([_tracker(url, tier) for tier, urls in enumerate(tiers) for url in urls])
@@ -288,59 +288,59 @@ class SwarmTorrent:
             self._handle.force_dht_announce()
 
     def ask_trackers(self) -> None:
-        """Ask its trackers for peers now, or as soon as they allow (their `min interval`)."""
+        """Ask its trackers for peers now, or as soon as their `min interval` allows."""
         with _alive():
             self._handle.force_reannounce()
 
     def announce(self) -> None:
-        """Tell trackers and the DHT of it again, as soon as they allow."""
+        """Announce it to trackers and the DHT again, as soon as they allow."""
         self.ask_trackers()
         self.look_in_dht()
 
     def leave(self) -> None:
-        """Take it out of the session; its files stay. Once more is fine."""
+        """Remove it from the session; its files stay. May be called again."""
         self._leave(self)
 
     def release(self) -> bool:
-        """Take it out and wait until libtorrent has let go of its files; whether it did within seconds."""
+        """Remove it and wait until libtorrent has released its files; return whether it did within 3 seconds."""
         return self._release(self)
 
     def request_flush(self) -> None:
-        """Have everything written to the files; `flushes` counts the answers."""
+        """Request that everything is written to the files; `flushes` counts the answers."""
         with _alive():
             self._handle.flush_cache()
 
     def request_resume(self) -> None:
-        """Ask for resume data of what is on disk; `resume_answers` counts the answers, good or bad."""
+        """Request resume data for what is on disk; `resume_answers` counts the answers, good or bad."""
         self._resumes_due += 1
         with _alive():
             self._handle.save_resume_data(lt.save_resume_flags_t.flush_disk_cache)
 
     def answer(self, resume: Callable[[], bytes] | None) -> None:
-        """Take an answer to `request_resume`, None for a refusal; others ask for what comes with it."""
+        """Take an answer to `request_resume`, None for a refusal; other answers come from the other requests."""
         if self._resumes_due:
             self._resumes_due -= 1
             self.resume_answers += 1
             self.resume = self.resume if resume is None else resume()
 
     def request_peers(self) -> None:
-        """Ask which peers libtorrent knows, for `reconnect`."""
+        """Request the peers that libtorrent knows, for `reconnect`."""
         with _alive():
             self._handle.save_resume_data(0)
 
     def request_torrent_file(self) -> None:
-        """Ask for `torrent_file`."""
+        """Request `torrent_file`."""
         with _alive():
             self._handle.save_resume_data(lt.save_resume_flags_t.save_info_dict)
 
     def traffic(self) -> int:
-        """Return the bytes received from peers, the protocol's own included."""
+        """Return the bytes received from peers, protocol overhead included."""
         with _alive():
             return self._handle.status(0).total_download
 
     @property
     def handle(self) -> lt.torrent_handle:
-        """For this package alone."""
+        """The libtorrent handle, for this package only."""
         return self._handle
 
 

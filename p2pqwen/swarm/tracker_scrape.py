@@ -1,7 +1,7 @@
-"""Tracker scrapes: seeds and others of many torrents in one question, over UDP (BEP 15) and HTTP (BEP 48).
+"""Tracker scrapes: the seeds and other peers of many torrents in one request, over UDP (BEP 15) and HTTP (BEP 48).
 
-The HTTP request itself is somebody else's: here are its address and the reading of its answer. A UDP answer is believed
-only from the address that was asked, with the transaction made up for it.
+Another module makes the HTTP request; this one builds its URL and parses the answer. A UDP answer is accepted only from
+the address that was asked, with the transaction id made up for it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from p2pqwen.values.digest import Sha1
 from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts
 
 MAX_AT_ONCE = 70
-"""Torrents in one question; BEP 15 allows about 74."""
+"""Torrents in one request; BEP 15 allows about 74."""
 MAX_ANSWER = 64 << 10
 MAX_COUNT = 10_000_000
 TRIES = (2.0, 4.0)
-"""Seconds to wait for each try over UDP."""
+"""Seconds to wait in each attempt over UDP."""
 _PROTOCOL = 0x41727101980
 _CONNECT, _SCRAPE, _ERROR = 0, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Scraped:
-    """What a tracker says of one torrent: `peers` are all, seeds too."""
+    """A tracker's counts for one torrent; `peers` includes seeds."""
 
     seeds: int
     peers: int
@@ -45,9 +45,9 @@ NOBODY = Scraped(0, 0)
 
 
 def scrape_url(announce: str, torrents: Sequence[Sha1]) -> str | None:
-    """Return where an HTTP tracker answers scrapes (BEP 48); None where its name does not say.
+    """Return the URL at which an HTTP tracker answers scrapes (BEP 48); None if its announce URL does not show one.
 
-    None as well for a private address with a query: that could be anything a machine at home does when asked.
+    None as well for a private address with a query: that could make a machine at home do anything.
     """
     parts = urlsplit(announce)
     folder, slash, last = parts.path.rpartition("/")
@@ -61,9 +61,9 @@ def scrape_url(announce: str, torrents: Sequence[Sha1]) -> str | None:
 
 
 def parse_scrape(data: bytes) -> dict[Sha1, Scraped]:
-    """Read an HTTP tracker's answer; raises `FormatError`."""
+    """Parse an HTTP tracker's answer; raises `FormatError`."""
     try:
-        # Trackers write their keys in any order, which our own reader refuses.
+        # Trackers write their keys in any order, which our own parser refuses.
         answer: Any = lt.bdecode(data[:MAX_ANSWER])
     except RuntimeError as error:
         raise FormatError("a scrape's answer is not bencoded", got=str(error)) from error
@@ -121,7 +121,7 @@ async def _address(host: str, port: int, guard: Guard) -> Endpoint:
 
 
 class _Conversation(asyncio.DatagramProtocol):
-    """One tracker's socket, connected to it, so that the system lets nobody else in."""
+    """One tracker's socket, connected to it, so that the system drops datagrams from anywhere else."""
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, asyncio.Future[bytes]] = {}
@@ -138,7 +138,7 @@ class _Conversation(asyncio.DatagramProtocol):
             waiting.set_result(data)
 
     async def ask(self, transport: asyncio.DatagramTransport, before: bytes, action: int, after: bytes = b"") -> bytes:
-        """Send connection id, action, transaction and arguments; return what follows the answer's header."""
+        """Send connection id, action, transaction and arguments; return the answer without its header."""
         for seconds in TRIES:
             transaction = secrets.token_bytes(4)
             answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()

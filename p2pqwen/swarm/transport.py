@@ -1,9 +1,9 @@
 """When to try uTP: only for peers that TCP does not reach.
 
-libtorrent tries uTP first wherever it is switched on, and uTP crawls on loopback and in a LAN (6 to 16 MB/s measured,
-against 200 to 350 over TCP). But hole punching between two peers behind NAT needs it. So a session begins with TCP
-alone and tries uTP for a while when a torrent knows peers and none of them answers, or none gives what is missing, ever
-more rarely while that does not help and nobody new is heard of. Connections that stand are not touched by a change.
+If uTP is enabled, libtorrent tries it first, and it is slow on loopback and in a LAN: 6 to 16 MB/s measured, against
+200 to 350 over TCP. But hole punching between 2 peers behind NAT needs it. So a session begins with TCP alone. It tries
+uTP for a while if a torrent knows peers and none answers, or none gives what is missing. It does so ever more rarely
+while that does not help and no new peer is heard of. Existing connections are not affected.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 LONELY_SECONDS = (
     8.0  # seconds a torrent may be lonely; a refused connection fails at once, a silent one in its own time
 )
-LONELY_SECONDS_OF_ONE = 1.5  # where only one peer may be spoken to, for a few seconds
-TRIAL = 30.0  # seconds that uTP then has
+LONELY_SECONDS_OF_ONE = 1.5  # when only one peer is allowed, for a few seconds
+TRIAL = 30.0  # seconds with uTP
 LONGEST_LONELY_SECONDS = 600.0
-LONGEST_OF_A_FETCH = 60.0  # which has nobody else
+LONGEST_OF_A_FETCH = 60.0  # a fetch has no other peers to wait for
 
 
 class TransportPolicy:
@@ -28,7 +28,7 @@ class TransportPolicy:
         self._lonely_since: float | None = None
 
     def decide(self, now: float, *, lonely: bool, news: bool = False) -> bool:
-        """Return whether uTP should be on. `lonely`: some torrent knows peers, and none gives; `news`: now more."""
+        """Return whether uTP should be on. `lonely`: a torrent knows peers, but none gives; `news`: it knows more."""
         if news:
             self._timeout = self._first_timeout
         if not lonely:

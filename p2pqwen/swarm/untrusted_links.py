@@ -1,8 +1,8 @@
-"""What a stranger's link may make this machine speak to: public trackers and peers, never the user's own network.
+"""What a stranger's link may make this machine connect to: public trackers and peers, never the user's own network.
 
-A link costs its author nothing, and everything it names is asked from inside the user's network. So of a magnet's
-trackers only plain ones are used: UDP, or HTTP at `…/announce` without a query, so that whatever the name comes to
-stand for later is asked for an announce and nothing else; and none whose address is private, as text or by its name.
+A link costs its author nothing, and everything it names is contacted from inside the user's network. So only plain
+trackers of a magnet are used: UDP, or HTTP at `…/announce` without a query. Then a name that later leads elsewhere can
+only cause an announce. No tracker is used whose address is private, by its text or by its name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OUTSIDE = frozenset({AddressClass.PUBLIC, AddressClass.STAND_IN})
 
 
 def tracker_problem(url: str, named: NamedHosts = NONE_NAMED) -> str | None:
-    """Say why a stranger's tracker is not used, from its text alone; None if nothing speaks against it.
+    """Return why a stranger's tracker is not used, judged by its text alone; None if it may be.
 
     `named` are the hosts of the user's network that the user named.
     """
@@ -42,7 +42,7 @@ def tracker_problem(url: str, named: NamedHosts = NONE_NAMED) -> str | None:
 
 
 def leads_inside(url: str, named: NamedHosts) -> bool:
-    """Tell whether a tracker's host is private by its text, or cannot be read, and the user has not named it."""
+    """Tell whether a tracker's host is private by its text, or unreadable, and the user has not named it."""
     try:
         host = Host.of_url(url)
     except FormatError:
@@ -59,11 +59,11 @@ def is_named(url: str, named: NamedHosts) -> bool:
 
 
 def inside(hosts: Iterable[str], seconds: float = LOOKUP_SECONDS) -> frozenset[str]:
-    """Return those of these hosts that lead to a private address, or in this time to none at all."""
+    """Return the hosts that resolve to a private address, or in this time to none at all."""
     wanted = list(dict.fromkeys(hosts))
     found: queue.SimpleQueue[tuple[str, Sequence[str]]] = queue.SimpleQueue()
     for host in wanted[:MAX_HOSTS]:
-        # On threads that nothing waits for: a dead name server would hold up the end of the program.
+        # Daemon threads: a dead name server would otherwise delay the end of the program.
         threading.Thread(target=_look_up, args=(host, found), daemon=True).start()
     public = set()
     deadline = time.monotonic() + seconds

@@ -6,10 +6,10 @@ import enum
 
 
 class Urgency(enum.IntEnum):
-    """From not at all to at once."""
+    """From never to at once."""
 
     NEVER = 0
-    LATER = 1  # of a file that is fetched whole
+    LATER = 1  # part of a file that is fetched whole
     SOON = 2  # ahead of a reader
-    NEXT = 3  # a reader waits for it: what is asked for from here on comes after it
-    NOW = 4  # and what others were asked for already waits, too: they are told to leave it
+    NEXT = 3  # a reader waits for it: later requests come after it
+    NOW = 4  # earlier requests wait too: they are cancelled

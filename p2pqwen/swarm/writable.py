@@ -1,11 +1,11 @@
-"""What a download may write to: files that are its own alone, proven on the disk.
+"""What a download may write to: files that only it uses, proven on the disk.
 
-The rule: no writer that is not ours to trust ever has a file open for writing that has a second name. What a torrent
-writes is judged by that torrent's own hashes, and a stranger made them: through a shared inode they would stand in
-every snapshot, cache and folder that names it. So `Swarm.add_download` takes a `WritableFiles`, which only
-`prove_writable` makes: of each of its files it has seen that it is absent, or a regular file with one name, and that no
-symlink leads to it. libtorrent is not told where any other file of the torrent is (`params.hide_others`), so there is
-nothing it could open. Whatever shares bytes with others is put in place by us, after the torrent has left the session.
+The rule: a writer that we do not trust never has a file open for writing that has a second name. What a torrent writes
+is judged by that torrent's own hashes, which a stranger made. Through a shared inode the bytes would reach every
+snapshot, cache and folder that names it. So `Swarm.add_download` takes a `WritableFiles`, which only `prove_writable`
+makes. That checks that each file is absent, or a regular file with one name, and that no symlink leads to it.
+libtorrent is not told the paths of the torrent's other files (`params.hide_others`), so it cannot open them. Files that
+share bytes with others are put in place by us, after the torrent has left the session.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 class SharedFileError(DiskError):
-    """A file that a download would write to is not its own alone."""
+    """A file that a download would write to may share its bytes with others."""
 
     def __init__(self, path: str, got: str) -> None:
         super().__init__(
@@ -41,7 +41,7 @@ class SharedFileError(DiskError):
 
 @dataclass(frozen=True, slots=True)
 class WritableFiles:
-    """Files of one torrent below `save_path/<name>/` that may be written to; `prove_writable` alone makes it."""
+    """Files of one torrent below `save_path/<name>/` that may be written to; only `prove_writable` makes it."""
 
     infohash: InfoHash
     save_path: Path
@@ -54,10 +54,10 @@ class WritableFiles:
 
 
 def prove_writable(metainfo: Metainfo, save_path: Path, files: Collection[RepoPath] | None = None) -> WritableFiles:
-    """Look at every file that a download of `files` (None: all) would write to.
+    """Check every file that a download of `files` (None: all) would write to.
 
-    Raises `SharedFileError` for one that has a second name, is no regular file, or is reached by a symlink below
-    `save_path`; `DiskError` where that cannot be told.
+    Raises `SharedFileError` if one has a second name, is not a regular file, or is reached through a symlink below
+    `save_path`; `DiskError` if that cannot be determined.
     """
     chosen = frozenset(file.path for file in metainfo.files if files is None or file.path in files)
     folder = save_path / metainfo.name

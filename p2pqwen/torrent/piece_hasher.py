@@ -47,7 +47,7 @@ class FileHashes:
 
     @property
     def left_out_pieces(self) -> bool:
-        """Whether the v1 piece hashes were not made, though there are some."""
+        """Whether the v1 piece hashes of a file that has some were not made."""
         return self.size > 0 and not self.pieces
 
     @property
@@ -136,10 +136,10 @@ class PieceHasher:
 
 
 class SmallFile(NamedTuple):
-    """A file shorter than a piece that lies in memory; `padded`: a pad file follows it.
+    """A file shorter than a piece, in memory; `padded`: a pad file follows it.
 
-    `v1`: its v1 piece hash is to be made. It may be left out where somebody knows of bytes that had it and the pieces
-    root both: whatever has that root is those bytes.
+    `v1`: make its v1 piece hash. It may be left out if bytes are known to have had both that hash and the pieces root:
+    only those bytes have that root.
     """
 
     data: bytes
@@ -149,10 +149,10 @@ class SmallFile(NamedTuple):
 
 
 def hash_small(files: Sequence[SmallFile], piece_length: int) -> list[FileHashes]:
-    """Return what `PieceHasher` does, of each of many small files.
+    """Return the hashes of each of many small files, as `PieceHasher` makes them.
 
-    Nearly all that is hashed of such a file are the zeros that pad it to a piece. They come last, one file's after the
-    other's: meanwhile the interpreter's lock is free, and another thread does with its files what needs that.
+    Most of the hashed bytes are the zeros that pad a file to a piece. They are hashed last, without the interpreter's
+    lock, so that another thread can meanwhile do the work that needs the lock.
     """
     pieces = [sha1(file.data) if file.data and file.v1 else None for file in files]  # noqa: S324 - BitTorrent v1
     roots = [_root(file) for file in files]

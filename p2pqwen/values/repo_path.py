@@ -24,8 +24,8 @@ _FORBIDDEN_CHARACTERS = frozenset('<>:"|?*\\')
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # What most paths consist of, told at once: ASCII without controls and what Windows does not take.
 _PLAIN = re.compile(r"[ !#-)+-9;=@-[\]-{}~]+")
-# Most paths themselves: names of letters, digits and a few marks that neither begin nor end with a dot, none of which
-# may be a device's. No longer than a component may be, they need no other look.
+# Most whole paths: components of letters, digits, `.`, `_` and `-` that neither begin nor end with a dot and are no device
+# names. One that is no longer than a component may be needs no other check.
 _HARMLESS = re.compile(
     r"(?!/)(?:(?:\A|/)(?!(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:[./]|\Z))[a-z0-9_-](?:[a-z0-9._-]*[a-z0-9_-])?){1,64}",
     re.ASCII | re.IGNORECASE,
@@ -56,7 +56,7 @@ class RepoPath:
     def sort_key(self) -> str:
         """Compare by component as bytes, so `model/x` stands before `model.safetensors`.
 
-        Texts compare as their UTF-8 does, and nothing in a path sorts before NUL, which ends a component here.
+        Strings compare as their UTF-8 does. NUL ends each component here, and sorts before any character of a path.
         """
         return self.text.replace("/", "\0")
 
@@ -109,10 +109,7 @@ def _component_problem(part: str) -> str | None:
 
 
 def out_of_order(paths: Iterable[RepoPath]) -> tuple[RepoPath, RepoPath] | None:
-    """Return the first two neighbours of which the second should not stand after the first; None where all are right.
-
-    A path after itself is not right either.
-    """
+    """Return the first two adjacent paths that are out of order or equal, None if there are none."""
     for before, path in pairwise((path.sort_key, path) for path in paths):
         if not before[0] < path[0]:
             return before[1], path[1]
@@ -120,10 +117,7 @@ def out_of_order(paths: Iterable[RepoPath]) -> tuple[RepoPath, RepoPath] | None:
 
 
 def on_the_way(paths: Iterable[RepoPath]) -> Iterator[tuple[str, bool]]:
-    """Yield each folder that leads to these files, once and before what is in it, and each file, for which it is true.
-
-    As texts, like the paths' own.
-    """
+    """Yield every folder above these files once, before its content, and every file; True marks a file."""
     folders = {""}
     for path in paths:
         above = path.text.rpartition("/")[0]
@@ -144,7 +138,7 @@ def refuse_clashes(paths: Iterable[RepoPath]) -> None:
     """
     # (number of the folder, folded name) -> (number of this name, the path that brought it)
     names: dict[tuple[int, str], tuple[int, RepoPath]] = {}
-    folders = {"": 0}  # those that a path has led to, by their names as they stand: nothing new can come of them
+    folders = {"": 0}  # those above an earlier path, which were checked with it
 
     def enter(folder: int, part: str, path: RepoPath, depth: int) -> int:
         key = (folder, _fold(part))

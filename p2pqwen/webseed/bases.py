@@ -1,8 +1,8 @@
-"""Base URLs of web seeds: where they come from, which goes first, and how a file's URL is made of one (BEP 19).
+"""Base URLs of web seeds: where they come from, their order, and how a file's URL is made from one (BEP 19).
 
 Order: command line, config, the newest index, older indexes, the torrent, and last what another origin may have. So a
-stale torrent never comes before an index that was signed later, and still serves when nothing else does: what arrives
-is checked against the torrent's hashes, so an old address can waste time but not give wrong bytes.
+stale torrent never comes before an index that was signed later, but still serves when nothing else does. Received bytes
+are checked against the torrent's hashes, so an old address can waste time but not give wrong bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIELDS = frozenset({"{repo}", "{commit}", "{path}"})
 
 
 class NamedBy(StrEnum):
-    """Who named a base; the first two are the user, whose own network it may be in."""
+    """What named a base; the first two are the user, whose base may be in a private network."""
 
     COMMAND_LINE = "command line"
     CONFIG = "config"
@@ -43,9 +43,9 @@ class NamedBy(StrEnum):
 class Base:
     """One base URL as given, for one torrent: `name` is the torrent's name, in recipe 1 the commit.
 
-    Plain, it is BEP 19's: `<url>/<name>/<path>`. As a pattern, `{repo}` and `{commit}` are filled in; one with
-    `{commit}` is followed by the path alone, and one with `{path}` is the whole URL of a file, query included. Of those
-    with `{path}` an index may name what ends in it, without other fields and without a query: a path seed (SPEC 7).
+    A plain URL is BEP 19's: `<url>/<name>/<path>`. In a pattern, `{repo}` and `{commit}` are filled in. One with
+    `{commit}` is followed by the path alone. One with `{path}` is the whole URL of a file, query included. Of these, an
+    index may name only URLs that end in `{path}`, without other fields and without a query: path seeds (SPEC 7).
     """
 
     url: str
@@ -72,7 +72,7 @@ class Base:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any BEP 19 client can use it as it stands, so that it may go into a torrent."""
+        """Whether any BEP 19 client can use it as it is, so that it may go into a torrent."""
         return not _FIELD.search(self.url)
 
     @property
@@ -111,11 +111,11 @@ def combine_bases(
     torrent: Sequence[str] = (),
     last: Sequence[str] = (),
 ) -> Bases:
-    """Join what everybody says about one torrent's web seeds.
+    """Combine all that is said about one torrent's web seeds.
 
-    `indexes` holds one list for each trusted index that knows the snapshot, the newest first. `last` are patterns that
-    the configuration means, for when nobody else gives a file. A URL that comes twice
-    keeps its first place. A bad one is a `UsageError` from the user, and from elsewhere set aside with its reason.
+    `indexes` has one list for each trusted index that contains the snapshot, the newest first. `last` are patterns from
+    the configuration, for files that no other base gives. A repeated URL keeps its first place. An invalid one raises
+    `UsageError` if the user named it; otherwise it is refused with its reason.
     """
     given = [(url, NamedBy.COMMAND_LINE) for url in command_line] + [(url, NamedBy.CONFIG) for url in config]
     given += [(url, NamedBy.INDEX) for index in indexes for url in index]

@@ -1,4 +1,4 @@
-"""One HTTP body on its way into a piece buffer, watched for silence, slowness and an early end."""
+"""One HTTP body being read into a piece buffer, checked for silence, slowness and an early end."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Body:
         self._account = account
         self._clock = clock
         self._rest = memoryview(b"")
-        self._waited = 0.0  # seconds; time in which libtorrent was not ready for more is not the server's fault
+        self._waited = 0.0  # seconds; time in which libtorrent was not ready for more does not count
         self._window_bytes = 0
 
     async def read_into(self, target: bytearray, at: int, until: int) -> int:
-        """Fill `target[at:until]` as far as one arrival reaches and return the new `at`; raises `UpstreamError`."""
+        """Fill `target[at:until]` with one chunk at most and return the new `at`; raises `UpstreamError`."""
         chunk = self._rest or await self._next()
         taken = min(len(chunk), until - at)
         target[at : at + taken] = chunk[:taken]
@@ -46,7 +46,7 @@ class Body:
         return at + taken
 
     def close(self) -> None:
-        """Give the connection back if the body is finished, else cut it."""
+        """Release the connection if the body is finished, else close it."""
         if self._response.content.at_eof():
             self._response.release()
         else:
@@ -58,7 +58,7 @@ class Body:
         while True:
             asked = self._clock()
             try:
-                chunk = memoryview((await self._response.content.readchunk())[0])  # `readany` would join, and so copy
+                chunk = memoryview((await self._response.content.readchunk())[0])  # `readany` would join chunks: a copy
             except (aiohttp.ServerTimeoutError, TimeoutError) as error:
                 raise UpstreamError(Kind.SILENT, f"no byte in {self._timeouts.silence:g} s") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:

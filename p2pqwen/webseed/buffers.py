@@ -1,6 +1,6 @@
-"""Piece buffers: a fixed amount of memory, whatever the file and however many requests; free ones keep what they held.
+"""Piece buffers: a fixed amount of memory for any file and number of requests; free buffers keep their content.
 
-A 48 MiB limit holds three of the largest pieces (16 MiB); the rest of the relay stays under the 100 MB it may use.
+The limit of 48 MiB is 3 of the largest pieces (16 MiB); with it the relay stays under the 100 MB it may use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MEMORY_LIMIT = 48 * 1024 * 1024
 class Buffer:
     """One piece: `data` up to `size`. `key` names the checked piece it holds, None while it is being filled.
 
-    `holders` counts who has it; a checked piece may have several, who only read.
+    `holders` counts its borrowers. A checked piece may have several, which only read.
     """
 
     __slots__ = ("data", "holders", "key", "size")
@@ -28,7 +28,7 @@ class Buffer:
 
     @property
     def view(self) -> memoryview:
-        """The bytes it holds."""
+        """The bytes of the piece."""
         return memoryview(self.data)[: self.size]
 
 
@@ -58,12 +58,12 @@ class BufferPool:
         return buffer
 
     def publish(self, buffer: Buffer, key: Hashable) -> None:
-        """Set which checked piece a borrowed buffer holds; from then on others may find it, and nobody changes it."""
+        """Record which checked piece a borrowed buffer holds; from then on others may find it, and none changes it."""
         buffer.key = key
         self._kept[key] = buffer
 
     def find(self, key: Hashable) -> Buffer | None:
-        """Borrow the buffer that holds this checked piece, if one still does; others may hold it too."""
+        """Borrow the buffer that holds this checked piece, if there still is one; others may have it too."""
         buffer = self._kept.get(key)
         if buffer is not None:
             buffer.holders += 1
@@ -111,7 +111,7 @@ class BufferPool:
         buffer.key = None
 
     def _wake(self) -> None:
-        # All of them, because the first may need more room than has come free, and the next less.
+        # Wake all, because the first may need more room than is free, and the next less.
         for turn in self._waiting:
             if not turn.done():
                 turn.set_result(None)

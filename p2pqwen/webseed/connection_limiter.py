@@ -1,7 +1,7 @@
-"""Who may connect to a server of ours: a limited number at once and from one address, and nobody who asks for nothing.
+"""Limits on connections to one of our servers: in all, for each address, and on idle ones.
 
-Where all connections are taken, `fair_share` says who makes room: an address that holds many does for one that holds
-few, who is idle or reads slowly for anybody else.
+If all connections are taken, `fair_share` chooses one to cut: an address with many makes room for an address with few,
+and idle or slow readers make room for others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SWEEP_SECONDS = 1.0
 
 
 class ConnectionLimiter(web.Server):
-    """An aiohttp server that cuts connections beyond the limits and idle ones. `refused` counts the former.
+    """An aiohttp server that cuts connections beyond the limits, and idle ones. `refused` counts the former.
 
-    `progress` tells of a connection what its reader has taken in all, and what was sent and not taken yet.
+    `progress` returns how many bytes a connection's reader has taken in all, and how many are sent but not taken.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class ConnectionLimiter(web.Server):
         return "" if handler is None else self._groups.get(handler, "")
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Let a connection in, or cut it, or one that makes room for it."""
+        """Admit a connection, or cut it; to admit it, another may be cut."""
         super().connection_made(handler, transport)
         group = address_group(str((transport.get_extra_info("peername") or ("",))[0]))
         if self._shares.count(group) >= self._most_here or not self._has_room(group):
             self.refused += 1
-            # Not at once: aiohttp begins with the connection after this call, and fails aloud where it is gone by then.
+            # Later: aiohttp starts on the connection after this call, and logs an error if it is gone by then.
             asyncio.get_running_loop().call_soon(transport.abort)
             return
         now = time.monotonic()
@@ -81,19 +81,19 @@ class ConnectionLimiter(web.Server):
                 self._idle_since[request.protocol] = time.monotonic()
 
     async def sweep(self) -> None:
-        """Cut what has been idle too long, for ever."""
+        """Cut connections that are idle too long; runs for ever."""
         while True:
             await asyncio.sleep(min(SWEEP_SECONDS, self._idle_seconds / 4))
             self.look()
 
     def look(self) -> None:
-        """Cut what has been idle too long, and judge who reads."""
+        """Cut connections that are idle too long, and measure the readers of the others."""
         now = time.monotonic()
         for handler in list(self._groups):
             since = self._idle_since.get(handler)
             if since is not None and now - since > self._idle_seconds:
                 _cut(handler)
-            # Who asks for nothing takes nothing: first to go when somebody else wants in.
+            # A connection without a request takes nothing, so it is the first to go when another wants in.
             taken, owed = self._progress(handler) if since is None else (0, 1)
             self._shares.observe(handler, taken=taken, owed=owed, now=now)
 

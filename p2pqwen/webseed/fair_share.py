@@ -1,15 +1,15 @@
-"""Who makes room when more ask than there are places: shares are equal for each address, whatever it opens.
+"""Which reader makes room when more ask than there are places: each address gets an equal share, whatever it opens.
 
-An address is an IPv4 address or an IPv6 /64, which is what one line has (RFC 6177); one that is IPv4 in IPv6 is IPv4.
+An address is an IPv4 address or an IPv6 /64, which is what one line has (RFC 6177). IPv4 in IPv6 counts as IPv4.
 
-1. A place that is free goes to the address that holds the fewest; of those to the one whose last place is the longest
-   ago, so that opening more connections is no way to come sooner.
-2. While an address waits that holds fewer, who reads slower than `slowest` leaves. Slow readers are welcome otherwise.
-3. An address with two places more than one that has waited for `grace` gives one up, the one held the longest.
-4. Who was served for a `turn` leaves for an address that holds fewer and has waited for one. So nobody waits for ever,
-   not behind a thousand quick readers either.
+1. A free place goes to the address with the fewest. Of several, it goes to the one whose last place was given out
+   longest ago, so that opening more connections does not help.
+2. While an address with fewer places waits, a reader slower than `slowest` leaves. Otherwise slow readers are welcome.
+3. An address with at least 2 places more than one that has waited for `grace` gives one up, its longest held.
+4. A reader that was served for a `turn` leaves for an address that has fewer places and has waited for a `turn`. So no
+   address waits for ever, even behind a thousand fast readers.
 
-Leaving is a connection that is cut: every client goes on from there. Time and the bytes taken come in as arguments.
+To leave means that the connection is cut; every client can resume. Time and byte counts are passed in as arguments.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FairRule:
 
 
 def address_group(host: str) -> str:
-    """Return what shares are counted by: the IPv4 address, or the IPv6 /64; text that is no address as it is."""
+    """Return the key for shares: the IPv4 address, or the IPv6 /64; other text unchanged."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -56,7 +56,7 @@ class _Held:
 
 
 class Shares(Generic[Key]):
-    """Who holds places now, and who leaves when others want one. `now` is any clock that only goes forward."""
+    """The places held now, and which holder leaves for another. `now` is any clock that only goes forward."""
 
     def __init__(self, rule: FairRule) -> None:
         self._rule = rule
@@ -68,43 +68,43 @@ class Shares(Generic[Key]):
 
     @property
     def leaving(self) -> int:
-        """How many were told to leave and have not gone yet."""
+        """How many were told to leave and are not gone yet."""
         return len(self._leaving)
 
     def hold(self, key: Key, group: str, now: float) -> None:
-        """Give a place to somebody of this group."""
+        """Give a place to a reader of this group."""
         self._held[key] = _Held(group, now, now)
 
     def release(self, key: Key) -> None:
-        """Take a place back; of who holds none it is nothing."""
+        """Take back a place, if `key` has one."""
         self._held.pop(key, None)
         self._leaving.discard(key)
 
     def count(self, group: str) -> int:
-        """Return how many places a group holds and keeps."""
+        """Return how many places a group holds, without those told to leave."""
         return sum(one.group == group for key, one in self._held.items() if key not in self._leaving)
 
     def observe(self, key: Key, *, taken: int, owed: int, now: float) -> None:
-        """Note what a holder has taken in all, and what is sent and not taken yet.
+        """Record the bytes that a holder has taken in all, and those that are sent but not taken.
 
-        Who has taken everything keeps up: what it waits for is our disk, or our own limit.
+        A holder that has taken everything keeps up: it waits for our disk, or for our own limit.
         """
         one = self._held[key]
-        if owed == 0 or taken < one.window_taken:  # the latter: it is another body than before
+        if owed == 0 or taken < one.window_taken:  # the latter: a new body has begun
             one.slow, one.window_from, one.window_taken = False, now, taken
         elif now - one.window_from >= self._rule.measured:
             one.slow = taken - one.window_taken < self._rule.slowest * (now - one.window_from)
             one.window_from, one.window_taken = now, taken
 
     def begin(self, key: Key, now: float) -> None:
-        """Judge a holder anew: until now it asked for nothing."""
+        """Start to measure a holder again: until now it had no request."""
         one = self._held[key]
         one.slow, one.window_from, one.window_taken = False, now, 0
 
     def cut(self, group: str, *, waited: float, now: float) -> Key | None:
-        """Return who leaves so that somebody of `group`, who has waited for so long, gets a place; None for nobody.
+        """Return which holder leaves for a reader of `group` that has waited `waited` seconds; None if none does.
 
-        Who is returned counts as gone from now on.
+        The returned holder counts as gone from now on.
         """
         holds = Counter(one.group for key, one in self._held.items() if key not in self._leaving)
         mine = holds[group]
@@ -122,7 +122,7 @@ class Shares(Generic[Key]):
         return best[1]
 
     def _reason(self, one: _Held, mine: int, theirs: int, waited: float, now: float) -> int | None:
-        """Return the number of the rule by which a holder leaves, None where it may stay."""
+        """Return the number of the rule by which a holder leaves, None if it may stay."""
         if theirs <= mine:
             return None
         if one.slow:

@@ -2,9 +2,11 @@
 
     http://HOST:PORT/<org>/<model>/<commit>/<path>      the base for a torrent is http://HOST:PORT/<org>/<model>/
 
-200 and 206, GET and HEAD, one range at a time, no redirects; zeros for `.pad/<n>`, so that clients without BEP 47
-(aria2) finish too. There is no 429 and no 503, because one of them costs libtorrent the file: whoever comes while all
-places are taken waits for one, and connections beyond the limit are cut. Who makes room for whom is `fair_share`.
+Answers 200 and 206 to GET and HEAD, one range at a time, without redirects. It serves zeros for `.pad/<n>`, so that
+clients without BEP 47 (aria2) finish too. libtorrent gives up a file after one 404, 429 or 503. So the server never
+answers 429 or 503: a request waits while all places are taken, and connections beyond the limit are cut; `fair_share`
+chooses which. Before `offers_complete`, it does not answer 404 either: a request for a file that is not offered yet
+waits.
 """
 
 from __future__ import annotations
@@ -45,10 +47,11 @@ _READERS = 4
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What the server gives away. `rate`: bytes a second in all, 0 for no limit, until `set_rate` changes it.
+    """The server's limits. `rate`: bytes a second in all, 0 for no limit, until `set_rate` changes it.
 
-    `per_address` counts connections of one IPv4 address or IPv6 /64. `transfers`: bodies sent at once; `fair` says who
-    makes room where more are wanted. `idle_seconds`: without a request, or without a reader taking what is sent.
+    `per_address` counts connections of one IPv4 address or IPv6 /64. `transfers`: bodies sent at once; `fair` decides
+    which reader makes room if more are requested. `idle_seconds`: without a request, or with a reader that takes
+    nothing.
     """
 
     rate: int = 0
@@ -60,10 +63,10 @@ class ServerLimits:
 
 
 class FileServer:
-    """Serves offers on `host` and `port` (0: any free one) from a thread of its own; a context manager.
+    """Serves offers on `host` and `port` (0: any free one) in a thread of its own; a context manager.
 
-    Raises `P2pqwenError` on entering when the address cannot be had. Its methods may be called from any thread.
-    `bytes_sent`: of everything, since the start.
+    Raises `P2pqwenError` on entry if the address is not available. Methods are thread-safe. `bytes_sent`: in all, since
+    the start.
     """
 
     def __init__(self, host: str, port: int, limits: ServerLimits | None = None) -> None:
@@ -75,8 +78,9 @@ class FileServer:
         self._limits = limits or ServerLimits()
         self._bucket = TokenBucket(self._limits.rate)
         self._offers: dict[tuple[str, ...], Offer] = {}
+        self._offers_complete = asyncio.Event()
         self._thread = LoopThread("file server")
-        self._written: dict[web.RequestHandler, int] = {}  # of the body that each connection is sent now
+        self._written: dict[web.RequestHandler, int] = {}  # bytes of each connection's current body
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="file-server")
 
     @property
@@ -104,12 +108,16 @@ class FileServer:
         self._end()
 
     def offer(self, offer: Offer) -> None:
-        """Serve a snapshot from now on; where it is served already, what is under way goes on."""
+        """Serve a snapshot from now on; if it is served already, its transfers continue."""
         if self._offers.get(_key(offer.snapshot)) != offer:
             self._offers[_key(offer.snapshot)] = offer
 
+    def offers_complete(self) -> None:
+        """Answer 404 from now on for what is not offered: the library has been loaded."""
+        self._thread.loop.call_soon_threadsafe(self._offers_complete.set)
+
     def withdraw(self, snapshot: SnapshotId) -> None:
-        """Serve it no longer; what is under way is cut off."""
+        """Stop serving it; its transfers are cut off."""
         self._offers.pop(_key(snapshot), None)
 
     def sent(self, snapshot: SnapshotId) -> int:
@@ -153,13 +161,13 @@ class FileServer:
         await self._runner.cleanup()
 
     async def _look(self) -> None:
-        """Cut who has to make room, for ever."""
+        """Cut readers that must make room; runs for ever."""
         while True:
             await asyncio.sleep(min(LOOK_SECONDS, self._limits.fair.measured / 2))
             self._places.look()
 
     def _progress(self, connection: web.RequestHandler) -> tuple[int, int]:
-        """Return how much of its body a connection's reader has taken, and how much it was sent and has not."""
+        """Return how many bytes of its body a connection's reader has taken, and how many are sent but not taken."""
         written, owed = self._written.get(connection, 0), _owed(connection.transport)
         return max(0, written - owed), owed
 
@@ -169,6 +177,9 @@ class FileServer:
             if request.method not in {"GET", "HEAD"}:
                 return web.Response(status=405, headers={"Allow": "GET, HEAD"})
             offer, path = self._find(request.rel_url.raw_path)
+            if offer is None:
+                await self._offers_complete.wait()
+                offer, path = self._find(request.rel_url.raw_path)
             if offer is None:
                 return web.Response(status=404)
             if (pad := offer.pad(path)) is not None:
@@ -222,7 +233,7 @@ class FileServer:
         descriptor: int | None,
         connection: web.RequestHandler,
     ) -> bool:
-        """Write the bytes; False when the file ended early, is withdrawn, or nobody took any for too long."""
+        """Write the bytes; False if the file ended early, is withdrawn, or the reader took none for too long."""
         loop = self._thread.loop
         for at in range(wanted.start, wanted.stop, _CHUNK):
             count = min(_CHUNK, wanted.stop - at)
@@ -236,7 +247,7 @@ class FileServer:
                 self._written[connection] += len(chunk)
                 async with asyncio.timeout(self._limits.idle_seconds):
                     await response.write(chunk)
-            except OSError:  # a time-out and a broken connection are of this class too
+            except OSError:  # includes a timeout and a broken connection
                 return False
             self._sent[offer.snapshot] += len(chunk)
             self.bytes_sent += len(chunk)
@@ -251,7 +262,7 @@ def _abort(request: web.BaseRequest) -> None:
 
 
 def _owed(transport: asyncio.BaseTransport | None) -> int:
-    """Return the bytes given to a connection that its other end has not acknowledged, as far as the system tells."""
+    """Return the bytes written to a connection that its peer has not acknowledged, if the system reports them."""
     if not isinstance(transport, asyncio.Transport):
         return 0
     return transport.get_write_buffer_size() + unacknowledged(transport.get_extra_info("socket"))

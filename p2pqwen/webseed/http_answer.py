@@ -1,4 +1,4 @@
-"""Is this HTTP answer the part of the file that was asked for? Decided from its status and header fields alone."""
+"""Check that an HTTP answer is the requested part of the file, by its status and header fields alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_SKIP = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The bytes `start` up to `stop` of a file of `size`; `skip_any` accepts a whole file however far in they are."""
+    """The bytes `start` to `stop` of a file of `size`; `skip_any` accepts a whole file wherever they begin in it."""
 
     path: str
     size: int
@@ -29,14 +29,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What the body holds: from `start` of the file up to `stop`."""
+    """What a body contains: the bytes from `start` to `stop` of the file."""
 
     start: int
     stop: int
 
 
 def read_answer(wanted: Wanted, status: int, headers: Mapping[str, str], *, now: datetime) -> Part:
-    """Return what an answer that is no redirect brings; raises `UpstreamError`."""
+    """Return what an answer other than a redirect contains; raises `UpstreamError`."""
     if status not in {200, 206}:
         raise _refusal(status, headers, now=now)
     if headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:

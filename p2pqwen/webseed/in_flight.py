@@ -1,7 +1,7 @@
-"""Which pieces are on their way for one torrent, so that no byte is taken from an upstream twice.
+"""The pieces of one torrent that are being fetched, so that no byte is taken from an upstream twice.
 
-Towards the end libtorrent asks for the same pieces over all its connections: the first one brings a piece, and the
-others wait for it.
+Towards the end libtorrent requests the same pieces over all its connections: the first fetches a piece, and the others
+wait for it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ PieceKey = tuple[int, int]  # file, piece within the file
 
 
 class Claims:
-    """Who claimed a piece brings it, or releases it undone. Use from one event loop."""
+    """Claims on pieces: a claimant fetches the piece, or releases it. Use from one event loop."""
 
     def __init__(self) -> None:
         self._claims: dict[PieceKey, asyncio.Event] = {}
 
     def claim(self, keys: Iterable[PieceKey]) -> set[PieceKey]:
-        """Take on to bring those of these pieces that nobody is bringing, and return them."""
+        """Claim those of these pieces that have no claim, and return them."""
         mine = {key for key in keys if key not in self._claims}
         self._claims.update({key: asyncio.Event() for key in mine})
         return mine
 
     def release(self, key: PieceKey) -> None:
-        """Say that a claimed piece is there, or that it is left to others."""
+        """End a claim: the piece is there, or is left to others."""
         self._claims.pop(key).set()
 
     async def wait(self, key: PieceKey) -> None:
-        """Wait until nobody is bringing this piece any more."""
+        """Wait until this piece has no claim."""
         if (claim := self._claims.get(key)) is not None:
             await claim.wait()

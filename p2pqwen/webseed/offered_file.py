@@ -1,4 +1,4 @@
-"""A file of the library opened for strangers: only what was offered, and never through a symbolic link."""
+"""Open library files for strangers: only offered ones, and never through a symbolic link."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A snapshot's files as they stand in `folder`: sizes in bytes, entity tags, and the lengths of its pad files."""
+    """A snapshot's files in `folder`: sizes in bytes, entity tags, and the lengths of its pad files."""
 
     snapshot: SnapshotId
     folder: Path
@@ -28,7 +28,7 @@ class Offer:
     def of(
         cls, snapshot: SnapshotId, folder: Path, metainfo: Metainfo, files: Collection[RepoPath] | None = None
     ) -> Offer:
-        """Offer what a torrent names, or only these `files` of it."""
+        """Offer all files of a torrent, or only `files`."""
         layout = metainfo.layout
         offered = [file for file in metainfo.files if files is None or file.path in files]
         return cls(
@@ -40,15 +40,15 @@ class Offer:
         )
 
     def pad(self, path: str) -> int | None:
-        """Return the length of the torrent's pad file that a path names, if it does."""
+        """Return the length of the torrent's pad file at this path, None if it is not one."""
         folder, _, length = path.partition("/")
         known = folder == ".pad" and length.isascii() and length.isdigit() and len(length) < 10
         return int(length) if known and int(length) in self.pads else None
 
     def open(self, path: str) -> int | None:
-        """Return a descriptor of an offered file, None where what is there is not it. The caller closes it.
+        """Return a descriptor of an offered file, None if the file there is a different one. The caller closes it.
 
-        No link on the way is followed, so that one put into the library by somebody else leads nowhere.
+        No link on the way is followed, so a link that someone put into the library leads nowhere.
         """
         expected = self.sizes.get(path)
         if expected is None:

@@ -1,12 +1,12 @@
-"""Is this piece of a file the one the torrent names? Asked before a byte of it is handed on.
+"""Check that a piece of a file is the one in the torrent, before a byte of it is passed on.
 
-By the v1 piece hash, which the info dictionary of every hybrid holds, also one that came from peers without its piece
-layers. It is one SHA-1 over the piece, a third cheaper in Python than a SHA-256 for each 16 KiB and a tree above them
-(measured: 0.85 s against 1.3 s of processor time for 1.5 GiB), which matters because libtorrent hashes everything
-twice more behind the relay. It finds broken and lying mirrors; to pass it with other bytes takes a second preimage of
-a hash that the publisher signed, and then libtorrent's SHA-256 refuses the piece.
+The check uses the v1 piece hash, which every hybrid's info dictionary contains, also one that came from peers without
+its piece layers. It is one SHA-1 over the piece. In Python that is a third cheaper than a SHA-256 for each 16 KiB and a
+tree above them (measured: 0.85 s against 1.3 s of CPU time for 1.5 GiB). That matters because libtorrent hashes
+everything twice more behind the relay. The check finds broken and lying mirrors. To pass it with other bytes takes a
+second preimage of a hash that the publisher signed, and then libtorrent's SHA-256 refuses the piece.
 
-Where time does not matter, give the piece layers, and the v2 tree decides. A file of one piece is always checked by it.
+If time does not matter, pass the piece layers, and the v2 tree decides. A file of one piece is always checked by it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PieceCheck:
         return range(start, min(start + self.piece_length, self._info.files[file].size))
 
     def holds(self, file: int, piece: int, data: memoryview) -> bool:
-        """Tell whether `data` is that piece; of any other length it is not."""
+        """Tell whether `data` is that piece; data of another length is not."""
         if len(data) != len(self.span(file, piece)):
             return False
         entry = self._info.files[file]

@@ -1,9 +1,9 @@
-"""A run of pieces of one file, fetched one ahead of the caller that takes them, each checked before it is handed on.
+"""A run of pieces of one file, fetched one ahead of the caller, each checked before it is passed on.
 
-Because the check comes first, a lying or changed upstream never reaches libtorrent, which would otherwise punish the
-relay for it (`ban_web_seeds`, or the file marked as missing for good). A broken body goes on from the byte reached,
-at the same upstream or another; where several gave parts of a piece that fails, nobody is blamed and the piece is
-fetched again from one alone, so that blame is sure.
+Because the check comes first, wrong bytes from an upstream never reach libtorrent, which would blame the relay for them
+(`ban_web_seeds`, or the file marked as missing for good). A broken body is resumed at the byte reached, at the same
+upstream or another. If several gave parts of a piece that fails, none is blamed: the piece is fetched again from one
+alone, so that the blame is certain.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from p2pqwen.webseed.upstream_server import UpstreamServer
 
 
 async def pieces(supply: Supply, file: int, first: int, last: int) -> AsyncGenerator[Buffer, None]:
-    """Yield the pieces `first` to `last` of a file; raises `UnavailableError` in place of one that nobody gives.
+    """Yield the pieces `first` to `last` of a file; raises `UnavailableError` at one that no upstream gives.
 
-    A buffer is the caller's until the next one is asked for.
+    A buffer is the caller's until it asks for the next one.
     """
     ready: asyncio.Queue[Buffer | Exception] = asyncio.Queue(1)
     run = _Run(supply, file, first, last)
@@ -54,7 +54,7 @@ class _Run:
         self._upstream: UpstreamServer | None = None
 
     def close(self) -> None:
-        """Cut the connection, and leave to others what was not brought."""
+        """Close the connection, and leave the pieces that were not fetched to others."""
         self._close_body()
         for _, piece in list(self._mine):
             self._release(piece)
@@ -131,7 +131,7 @@ class _Run:
         if await loop.run_in_executor(self._supply.executor, check, self._file, piece, buffer.view):
             self._supply.good(self._file, piece, givers)
             return True
-        self._close_body()  # what follows in it would be as wrong
+        self._close_body()  # its further bytes would be wrong too
         if len({upstream for upstream, _ in givers}) == 1:
             self._supply.wrong(self._file, piece, givers[0][0])
         return False
@@ -154,7 +154,7 @@ class _Run:
             return self._body, upstream
 
     def _stop(self, piece: int) -> int:
-        """Return where the pieces from this one on that are ours to bring end."""
+        """Return where the pieces that we claimed, from this one on, end."""
         last = piece
         while (self._file, last + 1) in self._mine:
             last += 1

@@ -1,7 +1,7 @@
-"""One torrent's bytes from whichever upstream has them; who may be asked for which piece, and who is to blame.
+"""One torrent's bytes from its upstreams: which to ask for which piece, and which is to blame.
 
-An upstream that gave a wrong piece is dropped for that file: it is asked again only when nobody else is left, and more
-and more seldom. Everybody else is asked in the order of the bases, those that failed last behind those that did not.
+An upstream that gave a wrong piece is dropped for that file: it is asked again only if no other is left, and ever more
+rarely. The others are asked in the order of the bases, with those that failed last behind those that did not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WAIT_TO_TELL = 5.0  # seconds
 
 
 class UnavailableError(Exception):
-    """No upstream can give this piece now; why, and from when one may be asked, is in their backoffs."""
+    """No upstream can give this piece now; their backoffs say why, and when one may be asked."""
 
 
 @dataclass(slots=True)
@@ -81,9 +81,9 @@ class Supply:
             await record.upstream.close()
 
     async def choose(self, file: int, *, only: UpstreamServer | None = None) -> UpstreamServer:
-        """Return the upstream to ask for a piece, waiting a little for one that there is hope of.
+        """Return the upstream to ask for a piece; wait a little if one may be ready soon.
 
-        Raises `UnavailableError`. With `only`, it is that one or none.
+        Raises `UnavailableError`. With `only`, considers no other.
         """
         until = self._clock() + (self._timeouts.hold if not self._is_hopeless(file) else 0.0)
         while True:
@@ -93,7 +93,7 @@ class Supply:
                 raise UnavailableError
             now = self._clock()
             ready_at = [record.upstream.ready_at(self.files[file]) for record in candidates]
-            # One that is silent costs many seconds each time; a better one that is soon ready is waited for.
+            # A silent one costs many seconds each time, so wait for a better one that is ready soon.
             soon = [at for at, record in zip(ready_at, candidates, strict=True) if not self._is_silent(file, record)]
             worth_waiting = min(soon, default=until) < until
             for at, record in zip(ready_at, candidates, strict=True):
@@ -106,12 +106,12 @@ class Supply:
             await asyncio.sleep(max(next_at - now, 0.001))
 
     def give_whole_file(self, file: int, upstream: UpstreamServer) -> bool:
-        """Tell whether to accept a body that starts at byte 0 however far in the piece is: where it knows no ranges."""
+        """Tell whether to accept a body from byte 0 for any piece: yes if the upstream ignored a range before."""
         last = upstream.backoff(self.files[file]).last
         return last is not None and last.kind is Kind.NO_RANGES
 
     def good(self, file: int, piece: int, givers: Sequence[tuple[UpstreamServer, int]]) -> None:
-        """Note that a piece passed its check, and who gave how many of its bytes."""
+        """Record that a piece passed its check, and how many of its bytes each upstream gave."""
         self._givers[file, piece] = [(upstream.account, count) for upstream, count in givers]
         self._last_good = self._clock()
         self._missed.discard(file)
@@ -120,13 +120,13 @@ class Supply:
             upstream.worked(self.files[file])
 
     def sent(self, file: int, piece: int, count: int) -> None:
-        """Note that the download was sent `count` bytes of a piece."""
+        """Record that `count` bytes of a piece were sent to the download."""
         self._sent[file, piece] += count
 
     def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:
-        """Book the pieces that the download gained, each a file, its piece and the bytes of it.
+        """Record the pieces that the download gained, each as file, piece and bytes.
 
-        Returns how many of those bytes were sent from here; the accounts' `bytes_kept` rise by as many.
+        Returns how many of those bytes were sent from here; the accounts' `bytes_kept` rise by that number.
         """
         kept = 0
         for file, piece, size in gained:
@@ -138,7 +138,7 @@ class Supply:
         return kept
 
     def failed(self, file: int, upstream: UpstreamServer, fault: UpstreamError) -> None:
-        """Note a request or a body that went wrong."""
+        """Record a failed request or body."""
         upstream.failed(self.files[file], fault)
         record = next(record for record in self._records if record.upstream is upstream)
         if fault.wait is not None and fault.wait >= _WAIT_TO_TELL and not record.said_to_wait:
@@ -159,7 +159,7 @@ class Supply:
             self._say("info", f"web seed {upstream.base} {what}: {fault.reason}")
 
     def wrong(self, file: int, piece: int, upstream: UpstreamServer) -> None:
-        """Note that one upstream alone gave a piece that failed its check: it is dropped for that file."""
+        """Record that one upstream alone gave a piece that failed its check: it is dropped for that file."""
         path = self.files[file].path
         record = next(record for record in self._records if record.upstream is upstream)
         upstream.failed(self.files[file], UpstreamError(Kind.WRONG, f"piece {piece} failed its hash"))
@@ -171,7 +171,7 @@ class Supply:
             self._say("warning", f"web seed {upstream.base} sent wrong bytes for {path} and is dropped for that file")
 
     def outlook(self) -> Outlook:
-        """Return which of the files that were asked for in vain nobody can be expected to give."""
+        """Return which of the files asked for in vain no upstream can be expected to give."""
         hopeless: dict[str, tuple[str, ...]] = {}
         for number in sorted(self._missed):
             file = self.files[number]

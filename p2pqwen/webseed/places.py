@@ -1,4 +1,4 @@
-"""Places for bodies that are sent at once, given out and taken back by `fair_share`. Use from one event loop."""
+"""Places for bodies being sent, given out and taken back by `fair_share`. Use from one event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_REMEMBERED = 4096  # addresses
 
 @dataclass(slots=True, eq=False)
 class Reader:
-    """Somebody who is sent a body, or waits for it. `progress`: bytes taken in all, bytes sent and not taken yet."""
+    """A receiver of a body, or one waiting for its place. `progress`: bytes taken in all, bytes sent but not taken."""
 
     group: str
     progress: Callable[[], tuple[int, int]]
@@ -33,18 +33,18 @@ class _Waiting:
 
 
 class Places:
-    """`count` places. `look` is to be called every second or so: then who has to leave is cut."""
+    """`count` places. Call `look` every second or so: it cuts readers that must leave."""
 
     def __init__(self, count: int, rule: FairRule, clock: Callable[[], float] = time.monotonic) -> None:
         self._count, self._clock = count, clock
         self._shares: Shares[Reader] = Shares(rule)
         self._serving: set[Reader] = set()
         self._waiting: list[_Waiting] = []
-        self._last: OrderedDict[str, float] = OrderedDict()  # when an address was given its last place
+        self._last: OrderedDict[str, float] = OrderedDict()  # when each address was last given a place
 
     @property
     def waiting(self) -> int:
-        """How many wait for a place."""
+        """The number of readers that wait for a place."""
         return len(self._waiting)
 
     @asynccontextmanager
@@ -64,16 +64,16 @@ class Places:
             self._give_out()
 
     def look(self) -> None:
-        """Judge who is served, and cut who has to make room for somebody who waits."""
+        """Measure the readers being served, and cut those that must make room for a waiting one."""
         now = self._clock()
         for reader in self._serving:
             taken, owed = reader.progress()
             self._shares.observe(reader, taken=taken, owed=owed, now=now)
-        # One place for each who waits, the longest first; places that are about to be free count.
+        # One place for each waiting reader, the longest first; places about to be free count.
         for one in sorted(self._waiting, key=lambda one: one.since)[self._shares.leaving :]:
             gone = self._shares.cut(one.reader.group, waited=now - one.since, now=now)
             if gone is not None:
-                with contextlib.suppress(OSError):  # it has gone by itself
+                with contextlib.suppress(OSError):  # already gone
                     gone.cut()
 
     def _give_out(self) -> None:

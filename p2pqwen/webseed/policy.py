@@ -1,16 +1,16 @@
-"""When a fetch uses web seeds: `never`, `always`, or `auto`, which spares the Hub for those who have nobody else.
+"""When a fetch uses web seeds: `never`, `always`, or `auto`, which leaves the Hub to those without peers.
 
-`auto`, looked at a few times a second:
+`auto`, decided a few times a second:
 
-1. web seeds join at once when nobody could ever be found otherwise (no peer given, no DHT, LSD or tracker);
-2. they join when no peer has been connected for `LONELY` seconds, when a piece that is missing has been offered by
-   nobody for `LONELY` seconds, or when the peers together gave less than `SLOW` for `PATIENT` seconds;
-3. they step back when everything missing is offered and peers gave `FAST` or more for `PATIENT` seconds in a row,
-   and not sooner than `DWELL` after they joined.
+1. web seeds join at once if no peer can ever be found (no peer given, no DHT, LSD or tracker);
+2. they join if no peer has been connected for `LONELY` seconds, if no peer has offered some missing piece for
+   `LONELY` seconds, or if the peers together gave less than `SLOW` for `PATIENT` seconds;
+3. they leave if every missing piece is offered and peers gave `FAST` or more for `PATIENT` seconds in a row, but not
+   before `DWELL` seconds have passed since they joined.
 
-`SLOW` and `FAST` lie apart, and each condition must last, so that it does not go to and fro. The rates are those of
-peers alone: with what web seeds bring the rule would judge its own effect. Under a download limit of the user's, peers
-that fill half of it are not slow, and those that fill nine tenths are fast.
+`SLOW` and `FAST` are far apart, and each condition must last, so that the decision does not flip back and forth. The
+rates are those of peers alone: if web seeds counted, the rule would judge its own effect. Under the user's download
+limit, peers that fill half of it are not slow, and peers that fill nine tenths of it are fast.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class WebSeedUse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SwarmView:
-    """A moment of a download. `rate` is what peers give, in bytes a second, of `limit` (0: no limit).
+    """A moment of a download. `rate`: bytes a second from peers, of `limit` (0: no limit).
 
     `can_find_peers`: a peer was named, or DHT, LSD or a tracker is in use. `all_offered`: every missing piece is
-    offered by some connected peer.
+    offered by a connected peer.
     """
 
     peers: int
@@ -50,7 +50,7 @@ class SwarmView:
 
     @property
     def slow(self) -> bool:
-        """Whether peers give too little to leave it at that."""
+        """Whether peers give too little."""
         return self.rate < min(SLOW, self.limit // 2 or SLOW)
 
     @property
@@ -61,7 +61,7 @@ class SwarmView:
 
 @dataclass(frozen=True, slots=True)
 class WebSeedDecision:
-    """Whether web seeds are in use, and why; `next` gives the decision at a later moment. Times: monotonic seconds."""
+    """Whether web seeds are in use, and why; `next` returns the decision at a later time. Times: monotonic seconds."""
 
     choice: WebSeedUse
     in_use: bool
@@ -83,7 +83,7 @@ class WebSeedDecision:
         return cls(choice, choice is WebSeedUse.ALWAYS, reasons[choice], now)
 
     def next(self, view: SwarmView, now: float) -> Self:
-        """Return the decision at the moment `now`, no earlier than that of this one."""
+        """Return the decision at the time `now`, not earlier than the last one."""
         if self.choice is not WebSeedUse.AUTO:
             return self
         seen = replace(

@@ -1,8 +1,8 @@
-"""Does a base URL serve a torrent's files? Length, first and last piece and some others, compared with the hashes.
+"""Check whether a base URL serves a torrent's files: length, first and last piece and some others, against the hashes.
 
-A base belongs into a published torrent when for every file it gives the right bytes, with or without a redirect, or
-answers 404 or 410 (`is_listable`). Anything else does harm: libtorrent and qBittorrent stand still at 0% beside a base
-that answers some files with an LFS pointer or a short body.
+A base may be listed in a published torrent if for every file it gives the right bytes, redirected or not, or answers
+404 or 410 (`is_listable`). Anything else does harm: libtorrent and qBittorrent stay at 0% with a base that answers some
+files with an LFS pointer or a short body.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from p2pqwen.webseed.upstream_server import RemoteFile, UpstreamServer
 MORE_PIECES = 1
 CONCURRENCY = 4
 PAUSE = 0.5
-"""Seconds before a server that did not say how long is asked again."""
+"""Seconds before the next request to a server that did not say how long to wait."""
 _LONGEST_WAIT = 60.0
 _TRIES = 4
 _WORTH_TRYING_AGAIN = frozenset({Kind.BUSY, Kind.BROKEN, Kind.SILENT})
@@ -39,7 +39,7 @@ OnFile: TypeAlias = Callable[["Base", "FileProbe"], None]
 
 
 class Served(StrEnum):
-    """What a base has under a file's path."""
+    """What a base has at a file's path."""
 
     RIGHT = "right"
     ABSENT = "absent"
@@ -48,7 +48,7 @@ class Served(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileProbe:
-    """One file at one base; `reason` and `fault` where it is not right. `contradicts`: it is another file there."""
+    """One file at one base; `reason` and `fault` if it is not right. `contradicts`: a different file is there."""
 
     path: str
     size: int
@@ -78,28 +78,28 @@ class BaseProbe:
 
     @property
     def lies(self) -> bool:
-        """Whether it gave bytes that are not the file's."""
+        """Whether it gave wrong bytes for a file."""
         return any(file.fault is Kind.WRONG for file in self.files)
 
     @property
     def contradicting(self) -> tuple[str, ...]:
-        """The paths under which it has other files than the torrent's."""
+        """The paths at which it has other files than the torrent's."""
         return tuple(file.path for file in self.files if file.contradicts)
 
     @property
     def was_asked(self) -> bool:
-        """Whether somebody answered, or refused to; else it was this machine that has no way there."""
+        """Whether a server answered or refused; if not, this machine has no route to it or no address for its name."""
         return any(file.fault is not Kind.NO_WAY for file in self.files)
 
     @property
     def may_recover(self) -> bool:
-        """Whether something is wrong, and all of it of the kind that passes by itself."""
+        """Whether something is wrong, and all of it of a kind that may pass by itself."""
         faults = {file.fault for file in self.files if file.size and file.served is Served.BAD}
         return bool(faults) and faults <= _PASSING
 
     @property
     def is_listable(self) -> bool:
-        """Whether it helps a plain BEP 19 client and cannot mislead one. Empty files are never asked for."""
+        """Whether it helps a plain BEP 19 client and cannot mislead one. Empty files are never requested."""
         asked = [file for file in self.files if file.size]
         return not any(file.served is Served.BAD for file in asked) and any(
             file.served is Served.RIGHT for file in asked
@@ -107,7 +107,7 @@ class BaseProbe:
 
     @property
     def reason(self) -> str | None:
-        """What is wrong, in a line; None when nothing is."""
+        """What is wrong, in one line; None if nothing is."""
         bad = [file for file in self.files if file.served is not Served.RIGHT]
         if not bad:
             return None
@@ -131,10 +131,10 @@ def check_bases(
 ) -> tuple[BaseProbe, ...]:
     """Probe bases for a torrent that has its piece layers.
 
-    `named` are the private hosts that the user named; bases of their own count by themselves.
+    `named` are the private hosts that the user named; hosts in the user's own bases count without it.
 
-    Read from each base are each file's length, its first and last piece, and `more_pieces` in between at random; of
-    the `files` at these indexes, or of all. A server that asks us to wait is waited for, up to a minute.
+    From each base, this reads each file's length, its first and last piece, and `more_pieces` random ones in between,
+    for the `files` at these indexes or for all. A server that asks us to wait gets up to a minute.
     """
     numbers = range(len(torrent.metainfo.files)) if files is None else sorted(files)
 
@@ -174,7 +174,7 @@ async def _probe(
 
 
 def _small_plain_files(torrent: CheckedTorrent) -> frozenset[int]:
-    """Return the files that are read whole and must not be LFS pointers, by index (SPEC section 2)."""
+    """Return the indexes of the files that are read whole and must not be LFS pointers (SPEC section 2)."""
     rows = () if torrent.manifest is None else torrent.manifest.files
     lfs = {row.path for row in rows if row.lfs}
     files = enumerate(torrent.metainfo.files)
@@ -198,7 +198,7 @@ class _Probe:
                 await self._piece(number, piece, file)
         except UpstreamError as error:
             fault = error
-        except Exception as error:  # noqa: BLE001 - one base must not keep the others from being asked
+        except Exception as error:  # noqa: BLE001 - one base must not stop the probe of the others
             fault = UpstreamError(Kind.UNFIT, f"it cannot be asked: {type(error).__name__}")
         return FileProbe(
             file.path.text,
@@ -243,7 +243,7 @@ class _Probe:
 
     async def _read(self, file: RemoteFile, span: range, data: bytearray) -> None:
         if self._unreachable is not None:
-            raise self._unreachable  # asking for every file would only take time
+            raise self._unreachable  # asking for every file would only waste time
         body = await self._upstream.open(file, span.start, span.stop, skip_any=True)
         try:
             at = 0

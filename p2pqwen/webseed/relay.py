@@ -1,12 +1,12 @@
-"""The loopback relay: the only web seed that libtorrent is given; the real ones stand behind it.
+"""The loopback relay: the only web seed that libtorrent gets; the real ones are behind it.
 
-libtorrent 2.1.1 gives a web seed's file up for good after one answer that is not 200 or 206, and loses its way in
-expiring redirects. So the relay answers 206 (or 200) with checked bytes or closes the connection, never anything else.
-A closed connection costs libtorrent a second, however often that happens. It closes between pieces only: libtorrent
+libtorrent 2.1.1 gives up a web seed's file for good after one answer other than 200 or 206, and fails on expiring
+redirects. So the relay answers 206 (or 200) with checked bytes or closes the connection, never anything else. A closed
+connection costs libtorrent a second, however often that happens. The relay closes only between pieces. libtorrent
 resumes a body that was cut inside a 16 KiB block with a piece that fails its hash (measured with 2.1.1).
 
-Several URLs lead to the same torrent, because libtorrent opens one connection for each URL; that is how a large file is
-fetched over several connections at once. Nobody on this machine can guess the path.
+Several URLs lead to the same torrent, because libtorrent opens one connection for each URL: so a large file is fetched
+over several connections at once. Other users of this machine cannot guess the path.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ZEROS = bytes(_WRITE_SIZE)
 
 
 class RelayedTorrent:
-    """One torrent behind the relay. Its methods may be called from any thread."""
+    """One torrent behind the relay. Methods are thread-safe."""
 
     def __init__(self, relay: Relay, key: str, metainfo: Metainfo, supply: Supply) -> None:
         self._relay = relay
@@ -62,7 +62,7 @@ class RelayedTorrent:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The web seeds to hand to libtorrent; BEP 19 appends `<name>/<path>` to each."""
+        """The web seeds to pass to libtorrent; BEP 19 appends `<name>/<path>` to each."""
         return tuple(self._relay.url(self.key, lane) for lane in range(self._relay.lanes))
 
     @property
@@ -71,15 +71,15 @@ class RelayedTorrent:
         return self.supply.accounts
 
     def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:
-        """Book what a download gained; as `Supply.keep`."""
+        """Record what a download gained, as `Supply.keep` does."""
         return self._relay.keep(self, gained)
 
     def outlook(self) -> Outlook:
-        """Return whether somebody should still be waited for."""
+        """Return whether the web seeds can still be counted on."""
         return self._relay.outlook(self)
 
     def take_notices(self) -> list[Notice]:
-        """Return what there is to tell a person since the last call."""
+        """Return the notices for the user since the last call."""
         found = []
         with contextlib.suppress(IndexError):
             while True:
@@ -87,16 +87,16 @@ class RelayedTorrent:
         return found
 
     def withdraw(self) -> None:
-        """Stop relaying: connections are closed, and the URLs lead nowhere."""
+        """Stop relaying: close the connections; the URLs lead nowhere."""
         self._relay.withdraw(self)
 
     def find(self, path: str) -> int | None:
-        """Return the index of a file from what follows the URL, `<name>/<path>`."""
+        """Return the index of a file by the path after the URL, `<name>/<path>`."""
         name, _, rest = path.partition("/")
         return self._files.get(rest) if name == self.name else None
 
     def pad(self, path: str) -> int | None:
-        """Return the length of a pad file that such a path names; any but the torrent's own are unknown."""
+        """Return the length of a pad file at such a path, None if it is not one of the torrent's."""
         name, _, rest = path.partition("/")
         folder, _, length = rest.partition("/")
         known = name == self.name and folder == ".pad" and length.isascii() and length.isdigit() and len(length) < 10
@@ -104,7 +104,7 @@ class RelayedTorrent:
 
 
 class Relay:
-    """The server, in a thread with an event loop of its own. A context manager; `offer` adds a torrent."""
+    """The server, in a thread with its own event loop. A context manager; `offer` adds a torrent."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Relay:
         self._executor.shutdown()
 
     def offer(self, metainfo: Metainfo, bases: Sequence[Base]) -> RelayedTorrent:
-        """Relay a torrent from these bases, tried in this order. Its piece layers may be missing."""
+        """Relay a torrent from these bases, tried in this order. It may lack its piece layers."""
         return self._thread.call(self._offer(metainfo, bases))
 
     def withdraw(self, torrent: RelayedTorrent) -> None:
@@ -151,11 +151,11 @@ class Relay:
         return f"http://{HOST}:{self._port}/{self._token}/{key}/{lane}/"
 
     def keep(self, torrent: RelayedTorrent, gained: Iterable[tuple[int, int, int]]) -> int:
-        """Book what a download gained; as `Supply.keep`."""
+        """Record what a download gained, as `Supply.keep` does."""
         return self._thread.call(_keep(torrent.supply, gained))
 
     def outlook(self, torrent: RelayedTorrent) -> Outlook:
-        """Return whether somebody should still be waited for."""
+        """Return whether the web seeds can still be counted on."""
         return self._thread.call(_outlook(torrent.supply))
 
     async def _start(self) -> int:
@@ -201,7 +201,7 @@ class Relay:
         await torrent.supply.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer 206 or 200 with the right bytes; whatever else happens, close the connection."""
+        """Answer 206 or 200 with the right bytes; in any other case, close the connection."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a handler runs in a task
         response = web.StreamResponse()
@@ -271,19 +271,19 @@ class Relay:
 
 
 async def _write_all(response: web.StreamResponse, data: memoryview, sent: Callable[[int], None]) -> None:
-    """Write, and return when the transport holds no reference to `data` any more.
+    """Write, and return once the transport holds no reference to `data`.
 
-    Bytes are counted before they go: a download that has its last piece asks at once whose it was.
+    Bytes are counted before they are sent: a download that has its last piece asks at once where it came from.
     """
     for at in range(0, len(data), _WRITE_SIZE):
         part = data[at : at + _WRITE_SIZE]
         sent(len(part))
-        # aiohttp waits for the transport after more than 64 KiB only, so what is short goes as a copy.
+        # aiohttp waits for the transport only after more than 64 KiB, so short data is copied.
         await response.write(part if len(part) > _UNDRAINED else bytes(part))
 
 
 def _drain_fully(request: web.BaseRequest) -> None:
-    """Make each wait for this connection one for its whole buffer, which Python 3.12 and later fill with references."""
+    """Make each wait on this connection drain its whole buffer, which since Python 3.12 holds references."""
     if request.transport is not None:
         request.transport.set_write_buffer_limits(high=0)
 
@@ -301,6 +301,6 @@ class _NotOursError(Exception):
 
 
 def _close(request: web.BaseRequest) -> None:
-    """Close after what was written so far has gone out."""
+    """Close the connection after the bytes written so far are sent."""
     if request.transport is not None:
         request.transport.close()

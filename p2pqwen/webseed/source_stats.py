@@ -1,4 +1,4 @@
-"""What each upstream gave and cost, as it is reported: bytes, requests, faults."""
+"""What each upstream gave and cost, for reports: bytes, requests, faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from p2pqwen.values.json_value import named
 
 @dataclass(frozen=True, slots=True)
 class WebSeedUsed:
-    """An account at the end, as `fetch --json` shows it."""
+    """An account at the end of a fetch, as `fetch --json` shows it."""
 
     url: str
     origin: str = field(metadata=named("from"))
@@ -28,9 +28,9 @@ class WebSeedUsed:
 class Account:
     """Counts for one upstream and one torrent. Written on the relay's thread only.
 
-    `bytes_good`: in pieces that passed their check. `bytes_kept`: of those, what the download gained and no peer gave.
-    `bytes_received`: everything, bytes thrown away included.
-    `resolves`: requests to the base itself; `requests`: all. `dropped`: files it gave wrong bytes for.
+    `bytes_good`: in pieces that passed their check. `bytes_kept`: those of them that the download gained from here, not
+    from peers. `bytes_received`: everything, discarded bytes included. `resolves`: requests to the base itself;
+    `requests`: all. `dropped`: files it gave wrong bytes for.
     """
 
     url: str
@@ -46,7 +46,7 @@ class Account:
 
     @property
     def used(self) -> WebSeedUsed:
-        """The counts of this moment."""
+        """The current counts."""
         return WebSeedUsed(
             self.url,
             self.origin,
@@ -64,9 +64,9 @@ class Account:
 class Outlook:
     """Whether the web seeds can be counted on, for the decision to wait or to give up.
 
-    `hopeless` maps each file that was asked for in vain and that no upstream can be expected to give to the reasons,
-    one for each upstream. `idle_seconds` is how long ago the last good piece came. `asked_to_wait` is for how many
-    seconds yet some server asked us to leave it alone.
+    `hopeless` maps each file that was requested in vain, and that no upstream can be expected to give, to the reasons,
+    one for each upstream. `idle_seconds`: time since the last good piece. `asked_to_wait`: for how many more seconds a
+    server asked us to wait.
     """
 
     hopeless: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

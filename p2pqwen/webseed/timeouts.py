@@ -1,4 +1,4 @@
-"""How long the relay waits for whom."""
+"""How long the relay waits, and for what."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Timeouts:
     """Times in seconds, the rate in bytes a second.
 
-    A body that brings less than `slow_rate` over `slow_window` is given up and resumed elsewhere from the byte reached.
-    `hold` is how long a request of libtorrent's waits while no upstream may be asked; then its connection is closed
+    A body that brings less than `slow_rate` over `slow_window` is dropped and resumed elsewhere from the byte reached.
+    `hold` is how long a request from libtorrent waits while no upstream may be asked. Then its connection is closed,
     and libtorrent asks again, perhaps for another file. `pace` scales every pause after a fault.
     """
 

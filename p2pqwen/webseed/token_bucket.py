@@ -12,9 +12,9 @@ _LOOK_AGAIN = 1.0  # seconds; the rate may have changed
 
 
 class TokenBucket:
-    """Lets `rate` bytes a second pass, with bursts of a second's worth; 0 is no limit. Use from one event loop.
+    """Lets `rate` bytes a second pass, with bursts of 1 second's worth; 0 for no limit. Use from one event loop.
 
-    Each waits until as much was allowed as was taken up to then, its own share included.
+    Each caller waits until the rate has allowed all bytes taken so far, its own included.
     """
 
     def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,7 +22,7 @@ class TokenBucket:
         self._limiter = RateLimiter(rate, now=clock())
 
     def set_rate(self, rate: int) -> None:
-        """Let `rate` bytes a second pass from now on, for those that wait already too."""
+        """Let `rate` bytes a second pass from now on, also for callers that already wait."""
         self._limiter.set_rate(rate, self._clock())
 
     async def take(self, count: int) -> None:

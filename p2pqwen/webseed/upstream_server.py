@@ -1,8 +1,8 @@
-"""One base URL as a source of bytes: its redirects followed and remembered, its pauses kept.
+"""One base URL as a source of bytes: follows and remembers its redirects, and keeps its pauses.
 
-A redirect's target is remembered for each file until shortly before it expires, and renewed early where it is refused;
-while one request finds it out, the others for that file wait, so the base is asked once for each file and lifetime.
-The origin's token goes to the origin's own scheme, host and port and nowhere else, whatever redirects say.
+A redirect's target is remembered for each file until shortly before it expires, and renewed early if it is refused.
+While one request resolves it, the others for that file wait, so the base is asked once for each file and lifetime. The
+origin's token goes only to the origin's own scheme, host and port, whatever redirects say.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _Target:
 class UpstreamServer:
     """One base for one torrent. Use from one event loop, and `close` it there.
 
-    Private hosts are asked where the user named them: as this base, as the `site` of the origin, or as one of `named`.
+    Private hosts are asked only if the user named them: as this base, as the origin's `site`, or as one of `named`.
     """
 
     def __init__(
@@ -104,24 +104,24 @@ class UpstreamServer:
             self._session = None
 
     def backoff(self, file: RemoteFile) -> Backoff:
-        """Return how this file stands here."""
+        """Return the backoff of this file here."""
         return self._files.setdefault(file.path, Backoff(self._timeouts.pace))
 
     def ready_at(self, file: RemoteFile) -> float:
-        """Return the monotonic time from which this file may be asked for."""
+        """Return the monotonic time from which this file may be requested."""
         return max(self.backoff(file).not_before, self._host_backoff(self._next_url(file)).not_before)
 
     def is_hopeless(self, file: RemoteFile) -> bool:
-        """Tell whether this file cannot be expected from here."""
+        """Tell whether this upstream cannot be expected to give this file."""
         return self.backoff(file).hopeless or self._host_backoff(self._next_url(file)).hopeless
 
     @property
     def asked_until(self) -> float:
-        """The monotonic time up to which one of its hosts asked us to wait; past where none did."""
+        """The monotonic time until which one of its hosts asked us to wait; in the past if none did."""
         return max((host.asked_until for host in self._hosts.values()), default=0.0)
 
     def last_reason(self, file: RemoteFile) -> str | None:
-        """Return what went wrong last with this file, if anything did."""
+        """Return the last fault with this file, if there was one."""
         fault = self.backoff(file).last or self._host_backoff(self._next_url(file)).last
         return fault.reason if fault else None
 
@@ -131,7 +131,7 @@ class UpstreamServer:
         return target is not None and not target.direct
 
     def failed(self, file: RemoteFile, fault: UpstreamError) -> None:
-        """Note a fault, and leave the file or the host alone for a while."""
+        """Record a fault, and pause the file or the host for a while."""
         now = self._clock()
         backoff = self._host_backoff_by_name(fault.host) if fault.of_host else self.backoff(file)
         backoff.failed(fault, now)
@@ -141,16 +141,16 @@ class UpstreamServer:
             self._targets.pop(file.path, None)
 
     def worked(self, file: RemoteFile) -> None:
-        """Note that a good piece of this file came from here."""
+        """Record that a good piece of this file came from here."""
         self.backoff(file).worked()
 
     async def open(self, file: RemoteFile, start: int, stop: int, *, skip_any: bool = False) -> Body:
-        """Ask for the bytes `start` up to `stop`; raises `UpstreamError`. The body may end before `stop`."""
+        """Request the bytes `start` to `stop`; raises `UpstreamError`. The body may end before `stop`."""
         try:
             return await self._open(file, start, stop, skip_any=skip_any)
         except UpstreamError:
             raise
-        except Exception as error:  # whatever an answer brings to light: the other upstreams are asked on
+        except Exception as error:  # whatever an answer causes, the other upstreams are still asked
             raise UpstreamError(Kind.UNFIT, f"an unintelligible answer: {type(error).__name__}") from error
 
     async def _open(self, file: RemoteFile, start: int, stop: int, *, skip_any: bool) -> Body:
@@ -162,7 +162,7 @@ class UpstreamServer:
                 if target.direct or fault.kind not in {Kind.REFUSED, Kind.ABSENT}:
                     raise
             if self._targets.get(file.path) == target:
-                del self._targets[file.path]  # refused before its time
+                del self._targets[file.path]  # refused before it expired
         async with self._resolving.setdefault(file.path, asyncio.Lock()):
             target = self._fresh_target(file)
             if target is None:
@@ -204,7 +204,7 @@ class UpstreamServer:
 
     def _redirected(self, target: _Target, response: aiohttp.ClientResponse) -> _Target:
         location = response.headers.get("Location", "")
-        with contextlib.suppress(ValueError):  # brackets in it that are no IPv6 address
+        with contextlib.suppress(ValueError):  # brackets around something other than an IPv6 address
             location = urljoin(target.url, location) if location else ""
         url = location
         if not location or not _is_web(url):
@@ -215,7 +215,7 @@ class UpstreamServer:
             raise UpstreamError(Kind.REFUSED, f"a redirect: {error.message}", host=_origin(target.url)) from error
         now, served = datetime.now(UTC), parse_http_date(response.headers.get("Date", ""))
         if served is not None and abs(served - now) > _CLOCK_SKEW:
-            now = served  # one of the two clocks is wrong; the signature was made by theirs
+            now = served  # one of the clocks is wrong; the server's made the signature
         seconds = lifetime(url, now=now, cache_control=response.headers.get("Cache-Control", ""))
         renew_at = self._clock() + seconds - min(seconds * 0.1, _MAX_MARGIN) if seconds else math.inf
         return _Target(url, min(renew_at, target.renew_at), direct=False)
@@ -230,7 +230,7 @@ class UpstreamServer:
         self.account.requests += 1
         try:
             response = await self._open_session().get(URL(url, encoded=True), headers=headers)
-        except (RefusedAddressError, UsageError) as error:  # the second: what names a proxy names none
+        except (RefusedAddressError, UsageError) as error:  # `UsageError`: a proxy variable that names no proxy
             raise UpstreamError(Kind.REFUSED, error.message, host=origin) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _connection_fault(error, origin) from error
@@ -277,7 +277,7 @@ def _origin(url: str) -> str:
 
 
 def _is_web(url: str) -> bool:
-    """Tell whether a URL is one of the web at all: neither another scheme nor a user name in it."""
+    """Tell whether a URL is an http or https one, without a user name."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -287,7 +287,7 @@ def _is_web(url: str) -> bool:
 
 
 async def _finish(response: aiohttp.ClientResponse) -> None:
-    """Read a redirect's short body, so that its connection can be used again."""
+    """Read a redirect's short body, so that its connection can be reused."""
     with contextlib.suppress(aiohttp.ClientError, OSError):
         if (response.content_length or 0) <= _DRAIN and response.content_length is not None:
             await response.content.read(_DRAIN)
@@ -308,7 +308,7 @@ def _connection_fault(error: Exception, origin: str) -> UpstreamError:
 
 
 def _words(cause: Exception) -> str:
-    """Return the system's own words; asyncio puts the address in their place."""
+    """Return the system's own message, which asyncio replaces by one with the address."""
     if isinstance(cause, SocksError):
         return str(cause)
     if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror) and cause.errno is not None:

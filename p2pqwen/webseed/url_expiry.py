@@ -1,6 +1,6 @@
-"""How long a redirect's target holds: what its own query says, read by the rules of the usual storage services.
+"""How long a redirect's target stays valid, by its own query, as the usual storage services write it.
 
-S3 and its like: `X-Amz-Date` (or `X-Goog-Date`) plus `X-Amz-Expires` seconds. CloudFront and S3's older form:
+S3 and compatible: `X-Amz-Date` (or `X-Goog-Date`) plus `X-Amz-Expires` seconds. CloudFront and S3's older form:
 `Expires` in epoch seconds. Azure: `se`, an ISO time. Else the redirect's `Cache-Control: max-age`.
 """
 
@@ -16,7 +16,7 @@ _LONGEST = timedelta(days=30)
 
 
 def lifetime(url: str, *, now: datetime, cache_control: str = "") -> float | None:
-    """Return for how many seconds from `now` the URL will work, None where nothing says; never negative."""
+    """Return for how many seconds from `now` the URL will work, never negative; None if nothing tells."""
     query = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
     end = _issued_plus(query, "x-amz") or _issued_plus(query, "x-goog") or _epoch(query) or _azure(query)
     if end is not None:

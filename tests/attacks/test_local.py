@@ -246,7 +246,7 @@ def test_47_an_index_swapped_for_another_of_the_same_version_is_told(victim: Vic
     """It is signed, so it is used; but it is not what was accepted before."""
     other = make_index(victim.roots, make_document(victim.roots, TRUSTED_VERSION, []), SIGNERS)
     victim.store.index_path(victim.publisher).write_bytes(other)
-    assert any("another one than was accepted before" in notice for notice in told(victim))
+    assert any("differs from the one accepted before" in notice for notice in told(victim))
 
 
 def test_45_a_removal_that_was_cut_short_hinders_no_other(victim: Victim):

@@ -236,7 +236,7 @@ def test_an_answer_that_trickles_holds_nobody_up(post, monkeypatch):
         told = Messages([f"json://127.0.0.1:{port}/hook", hook(post)], "[alerts]")
         assert [one.reason for one in told.send("title", "body", danger=True)] == ["its answer did not end within 0 s"]
         again = told.send("title", "body", danger=True)  # and no more threads wait for it than the one
-        assert [one.reason for one in again] == ["it has not answered the message before yet"]
+        assert [one.reason for one in again] == ["it has not answered the last message yet"]
         ends.set()
     assert len(post.posted) == 2
 

@@ -157,7 +157,7 @@ def test_a_node_that_preserves_nothing_asks_about_what_it_holds(hub, user, add):
     ("settings", "words"),
     [
         ('orgs = "Qwen"', "[watch] orgs: not a list"),
-        ('orgs = ["../x"]', "[watch] orgs: no organisation's name"),
+        ('orgs = ["../x"]', "[watch] orgs: not an organisation's name"),
         ('every = "often"', "[watch] every: not a length of time"),
         ("every = 5", "[watch] every: not text"),
         ('budget = "lots"', "[watch] budget: not a size"),

@@ -97,7 +97,7 @@ def test_a_running_node_serves_on_from_the_new_place(keeper, disk):
 
 @pytest.mark.parametrize(
     ("to", "code", "said"),
-    [("nowhere", 4, "is no folder of the library"), ("disk", 6, "not enough room")],
+    [("nowhere", 4, "is not a folder of the library"), ("disk", 6, "not enough room")],
 )
 def test_what_cannot_be_moved_stays(keeper, disk, tmp_path, to, code, said):
     user = keeper.user
@@ -297,7 +297,7 @@ def test_a_disk_that_gives_other_bytes_than_it_took_is_told_and_the_original_sta
             return self.number
 
     monkeypatch.setattr(moving, "hashlib", SimpleNamespace(sha256=Differs))
-    with pytest.raises(DiskError, match="gives other bytes"):
+    with pytest.raises(DiskError, match="returns other bytes"):
         moving.move(library, library.all()[0], library.folders[1])
     assert library.all()[0].folder == keeper.user.home / "library" / REPO / COMMITS[0]
 

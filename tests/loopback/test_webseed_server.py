@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from urllib.parse import quote
 
@@ -41,6 +42,7 @@ def folder(tmp_path):
 def server(folder):
     with FileServer("127.0.0.1", 0) as running_server:
         running_server.offer(Offer.of(SNAPSHOT, folder, TORRENT))
+        running_server.offers_complete()
         yield running_server
 
 
@@ -148,6 +150,16 @@ def test_a_file_of_another_length_or_kind_is_not_served(server, folder):
 def test_what_is_withdrawn_is_gone(server):
     server.withdraw(SNAPSHOT)
     assert ask(server, at("config.json"))[0] == 404
+
+
+def test_nothing_is_missing_while_the_library_is_being_loaded(folder):
+    with FileServer("127.0.0.1", 0) as server, ThreadPoolExecutor(2) as clients:
+        early = [clients.submit(ask, server, path) for path in (at("config.json"), "/Qwen/Tiny/other/config.json")]
+        wait_until(lambda: server.requests == 2, 30, "both requests")
+        assert not any(answer.done() for answer in early)
+        server.offer(Offer.of(SNAPSHOT, folder, TORRENT))
+        server.offers_complete()
+        assert [answer.result(30)[0] for answer in early] == [200, 404]
 
 
 def test_a_port_that_is_taken_is_said(server):

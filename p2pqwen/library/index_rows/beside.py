@@ -1,4 +1,4 @@
-"""The database beside an accepted index file: read if it was sealed for that file, else made again from it."""
+"""The database beside an accepted index file: read if it was sealed for that file, else made again from the file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _OURS = r"\.[0-9a-f]{16}\.sqlite"
 
 
 def read_accepted(path: Path, publisher: Sha256, now: datetime, report: Report = ignore) -> Accepted:
-    """Return what an accepted index file says, from its database, or by all of acceptance where that is not to be had.
+    """Return what an accepted index file says, from its database, or by all of acceptance if there is none.
 
-    Then the database is made again, if the folder can be written to. Raises `RefusedError`, `NotFoundError`,
+    In that case the database is made again, if the folder is writable. Raises `RefusedError`, `NotFoundError`,
     `DiskError`.
     """
     try:
@@ -42,7 +42,7 @@ def read_accepted(path: Path, publisher: Sha256, now: datetime, report: Report =
 
 
 def listing_beside(path: Path) -> StoredListing | None:
-    """Return the entries of an accepted file if they can be had at once, for what is no more than a suggestion."""
+    """Return the entries of an accepted file if they can be read at once, for uses such as suggestions."""
     try:
         parts = _fitting(path)
     except DamagedRowsError:
@@ -61,7 +61,7 @@ def rebuild(path: Path, publisher: Sha256 | None, now: datetime, report: Report 
     trusted = TrustedState(publisher)
     try:
         accepted = accept_file(durable.read_pieces(path), trusted, now, path.parent, tell)
-    except DiskError:  # a full disk, or one that may only be read
+    except DiskError:  # a full or read-only disk
         accepted = accept_file(durable.read_pieces(path), trusted, now, None, tell)
     with contextlib.suppress(OSError):
         if FileMark.of(path.stat()) == FileMark.of(before):
@@ -73,7 +73,7 @@ def rebuild(path: Path, publisher: Sha256 | None, now: datetime, report: Report 
 
 
 def verified_at(path: Path) -> float | None:
-    """Return when an accepted file was last put through all of acceptance, in POSIX seconds; None: nobody knows."""
+    """Return when an accepted file last went through all of acceptance, in POSIX seconds; None if unknown."""
     with contextlib.suppress(DamagedRowsError, OSError):
         if (parts := _fitting(path)) is not None:
             return parts.verified
@@ -81,9 +81,9 @@ def verified_at(path: Path) -> float | None:
 
 
 def put_beside(path: Path, mark: FileMark, accepted: Accepted, now: datetime, report: Report = ignore) -> None:
-    """Put the database that was made with an acceptance beside its file, which stands or is about to.
+    """Put the database that was made during acceptance beside its file, which exists or is about to.
 
-    Where that fails the index is as good, and slower to read the next time.
+    If that fails, the index is as good, but slower to read next time.
     """
     listing = accepted.document.entries
     if not isinstance(listing, StoredListing) or listing.builder is None:
@@ -98,7 +98,7 @@ def put_beside(path: Path, mark: FileMark, accepted: Accepted, now: datetime, re
 
 
 def remove_others(path: Path, digest: Sha256 | None) -> None:
-    """Drop the databases of files that stood at this path before; those that are being read live on until then."""
+    """Delete the databases of earlier files at this path; one that is open stays readable until it is closed."""
     for name in _databases(path):
         if digest is None or name.name != f"{path.stem}.{str(digest)[:16]}.sqlite":
             with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ def remove_others(path: Path, digest: Sha256 | None) -> None:
 
 
 def _fitting(path: Path) -> Parts | None:
-    """Return the database that was sealed for the file which stands at a path now; raises `DamagedRowsError`."""
+    """Return the database that was sealed for the file now at a path; raises `DamagedRowsError`."""
     try:
         mark = FileMark.of(path.stat())
     except OSError:
@@ -177,7 +177,7 @@ def _from_parts(parts: Parts, path: Path, publisher: Sha256, now: datetime, repo
 
 
 def _made_again(path: Path, publisher: Sha256, digest: Sha256, now: datetime, report: Report, reason: str) -> Parts:
-    """Return the parts of a database that is made again while it is being read."""
+    """Make a database again while it is being read, and return its parts."""
     report(Notice("warning", f"{_damaged(path)} ({reason})"))
     accepted = rebuild(path, publisher, now, report)
     listing = accepted.document.entries
@@ -187,4 +187,4 @@ def _made_again(path: Path, publisher: Sha256, digest: Sha256, now: datetime, re
 
 
 def _damaged(path: Path) -> str:
-    return f"the database of {path} was damaged and is made again from that file, which is verified anew"
+    return f"the database of {path} was damaged and is made again from that file, which is verified again"

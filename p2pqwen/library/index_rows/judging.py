@@ -1,4 +1,4 @@
-"""Judging an index by all of acceptance while a database of its rows is made, which may be kept or let go."""
+"""Judge an index by all of acceptance, and make a database of its rows meanwhile, to be kept or dropped."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from p2pqwen.values.strict_json import canonical
 
 
 class Tell(Protocol):
-    """Is told how many bytes of an index file, and how many entries, were read so far."""
+    """Gets the number of bytes of an index file, and of entries, read so far."""
 
     def __call__(self, taken: int, entries: int | None = None) -> None:
         """Take the figures."""
 
 
 TOLD_FROM = 8 << 20
-"""Bytes: reading a larger file shows progress."""
+"""Bytes: reading a larger file reports progress."""
 TOLD_EVERY = 1 << 20
 
 
 def accept_file(
     pieces: Iterable[bytes], trusted: TrustedState, now: datetime, folder: Path | None, tell: Tell
 ) -> Accepted:
-    """Judge an index file by all of section 8 while a database of it is made in `folder`, for `RowsBuilder.place`.
+    """Judge an index file by all of section 8, and make a database of it in `folder`, for `RowsBuilder.place`.
 
-    `tell` is called with the bytes and entries read so far; with all of them only once the file is accepted. Raises
+    `tell` gets the bytes and entries read so far, and the full numbers only once the file is accepted. Raises
     `RefusedError`, `DiskError`.
     """
     builder = RowsBuilder(folder)
@@ -64,7 +64,7 @@ def accept_file(
 
 
 def apply_delta(data: bytes, base: Accepted, trusted: TrustedState, now: datetime, folder: Path) -> Accepted:
-    """Judge the index that a delta makes of an accepted one, whose database is read; as `accept_file` does.
+    """Judge the index that a delta makes of an accepted one, as `accept_file` does; reads the database of the old one.
 
     Raises `FormatError`, `RefusedError`, `DiskError`.
     """
@@ -82,9 +82,9 @@ def apply_delta(data: bytes, base: Accepted, trusted: TrustedState, now: datetim
 def accept_apart(
     source: IndexSource, trusted: TrustedState, now: datetime, report: Report = ignore, *, folder: Path | None = None
 ) -> Accepted:
-    """Judge an index file that is not kept yet, if ever.
+    """Judge an index file that is not kept, at least not yet.
 
-    What is made of its rows goes when the program ends, or by `let_go`; `folder` is where it may find a place.
+    The database of its rows is deleted by `let_go`, or when the program ends; `folder` is where to put it.
 
     Raises `RefusedError`, `NotFoundError`, `DiskError`.
     """
@@ -94,7 +94,7 @@ def accept_apart(
 
 
 def rows_of(accepted: Accepted) -> Iterator[bytes]:
-    """Yield the RFC 8785 form of every row of an accepted index, in their order; raises what its listing does."""
+    """Yield the RFC 8785 form of every row of an accepted index, in order; raises what its listing does."""
     listing = accepted.document.entries
     if isinstance(listing, StoredListing):
         return listing.rows()
@@ -102,7 +102,7 @@ def rows_of(accepted: Accepted) -> Iterator[bytes]:
 
 
 def whole_file(accepted: Accepted) -> Iterator[bytes]:
-    """Yield an accepted index as a file of its own, with the chain from root 1 on, an entry in each line."""
+    """Yield an accepted index as a whole file, with the chain from root 1, one entry a line."""
     listing = accepted.document.entries
     if not isinstance(listing, StoredListing):
         raise TypeError("the rows of this index are not kept")
@@ -110,27 +110,27 @@ def whole_file(accepted: Accepted) -> Iterator[bytes]:
 
 
 def file_digest(accepted: Accepted) -> Sha256 | None:
-    """Return the SHA-256 of the file that an accepted index was read from, where that is known."""
+    """Return the SHA-256 of the file that an accepted index was read from, if known."""
     listing = accepted.document.entries
     return listing.file_digest if isinstance(listing, StoredListing) else None
 
 
 def builder_of(accepted: Accepted) -> RowsBuilder | None:
-    """Return the builder of an accepted index's database, as long as that is not put beside its file."""
+    """Return the builder of an accepted index's database, None once the database is beside its file."""
     listing = accepted.document.entries
     return listing.builder if isinstance(listing, StoredListing) else None
 
 
 def let_go(accepted: Accepted | None) -> None:
-    """Drop what was made with an acceptance of which nothing came; `accepted` is of no use afterwards."""
+    """Drop what was made during an acceptance that is not used; `accepted` cannot be used afterwards."""
     if accepted is not None and (builder := builder_of(accepted)) is not None:
         builder.discard()
 
 
 def progress(stage: str, total: Callable[[], int | None], report: Report) -> Tell:
-    """Return a function that reports how much of a file has been read, where that takes longer than a moment.
+    """Return a function that reports how much of a file has been read, if the file is large.
 
-    `total` gives its bytes, or None while nobody knows how large it will be.
+    `total` returns its bytes, or None while unknown.
     """
     told = 0
 

@@ -1,4 +1,4 @@
-"""One database of an index: parts that are compared with their digests when they are read."""
+"""One database of an index, in parts whose digests are checked when they are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import JsonObject
 
 FORMAT = 4
-"""Of the database, and of the rules by which its rows were accepted: another number is made again."""
+"""Of the database, and of the rules by which its rows were accepted: a database with another number is made again."""
 MAX_SEAL = 1 << 20
 _DIGEST = 32
 
@@ -31,25 +31,25 @@ class Kind(IntEnum):
 
 
 KINDS = tuple(kind for kind in Kind if kind not in {Kind.SEAL, Kind.LISTS})
-"""Of what the seal names the lists."""
+"""The kinds whose lists the seal names."""
 HASHED = (Kind.V1, Kind.V2, Kind.COMMITS, Kind.NAMES)
 
 
 class RowsNotWrittenError(DiskError):
-    """The database cannot be written: it is this home's disk that fails, and no place that an index came from."""
+    """The database cannot be written: the home's own disk fails, not the place that the index came from."""
 
 
 class DamagedRowsError(Exception):
-    """The database is not what was sealed: it has to be made again."""
+    """The database is not what was sealed, and must be made again."""
 
 
 class OtherFormatError(DamagedRowsError):
-    """The database is as another version of this program makes it."""
+    """The database was made by another version of this program."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileMark:
-    """What tells an accepted file from any other that stands in its place: size in bytes, time, inode."""
+    """What distinguishes an accepted file from another at the same path: size in bytes, time, inode."""
 
     size: int
     mtime_ns: int
@@ -62,7 +62,7 @@ class FileMark:
 
 
 class Parts:
-    """The parts of one database, each compared with its digest when it is read; for several threads."""
+    """The parts of one database, each checked against its digest when it is read; thread-safe."""
 
     def __init__(self, connection: sqlite3.Connection, lists: dict[Kind, bytes], sealed: JsonObject) -> None:
         self._connection, self._lists, self.sealed = connection, lists, sealed
@@ -72,7 +72,7 @@ class Parts:
 
     @classmethod
     def open(cls, path: Path) -> Parts:
-        """Open a database that is only read; raises `DamagedRowsError`."""
+        """Open a database read-only; raises `DamagedRowsError`."""
         try:
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
@@ -89,11 +89,11 @@ class Parts:
             raise
         parts = cls(connection, lists, sealed)
         with contextlib.suppress(OSError):
-            parts.verified = path.stat().st_mtime  # it is written once
+            parts.verified = path.stat().st_mtime  # written once, so this is when it was made
         return parts
 
     def count(self, kind: Kind) -> int:
-        """Count the parts of a kind."""
+        """Return the number of parts of a kind."""
         return len(self._lists[kind]) // _DIGEST
 
     def get(self, kind: Kind, number: int) -> bytes:
@@ -119,7 +119,7 @@ def _lists_of(connection: sqlite3.Connection, sealed: JsonObject) -> dict[Kind, 
 
 
 def read_part(connection: sqlite3.Connection, kind: Kind, number: int) -> bytes:
-    """Return a part as it is, compared with nothing; raises `DamagedRowsError`, `sqlite3.Error`."""
+    """Return a part without checking it; raises `DamagedRowsError`, `sqlite3.Error`."""
     found = connection.execute("SELECT body FROM parts WHERE id = ?", (kind << 32 | number,)).fetchone()
     if found is None or not isinstance(found[0], bytes):
         raise DamagedRowsError("a part is missing")

@@ -1,7 +1,7 @@
-"""What finds the rows of an index, in the form in which it is stored.
+"""The stored form of the hashes and words by which the rows of an index are found.
 
-Hashes are records of 64 bits, in order: 40 of a hash above the 24 of its row's number. Words are lines, one for each
-row: its name, a tab, its license.
+Hashes are sorted records of 64 bits: 40 bits of a hash above the 24 bits of its row's number. Words are lines, one for
+each row: its name, a tab, its license.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ ROWS_IN_PART = 128
 WORDS_IN_PART = 2048
 HASHES_IN_PART = 8192
 PREFIX = 10
-"""Hex digits of a hash that a record holds."""
+"""Hex digits of a hash in a record."""
 ROW_BITS = 24
 BLANKS = str.maketrans("\t\n", "  ")
-"""For words that hold what stands between words."""
+"""Replaces tabs and newlines, which separate words, inside a word."""
 
 
 def name_digits(name: str) -> str:
-    """Return the hash of a name in lower case, as far as a record holds one."""
+    """Return the hash of a lower-case name, as many digits as a record has."""
     return hashlib.sha256(name.encode()).hexdigest()[:PREFIX]
 
 
 def bytes_of(numbers: Sequence[int]) -> bytes:
-    """Return records as they are stored, in little-endian order."""
+    """Return the stored form of records, in little-endian order."""
     found = array("Q", numbers)
     if sys.byteorder == "big":
         found.byteswap()
@@ -35,7 +35,7 @@ def bytes_of(numbers: Sequence[int]) -> bytes:
 
 
 def numbers_of(body: bytes) -> array[int]:
-    """Return records that were stored."""
+    """Return the records in a stored part."""
     found = array("Q")
     found.frombytes(body)
     if sys.byteorder == "big":

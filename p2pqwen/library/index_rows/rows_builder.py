@@ -1,4 +1,4 @@
-"""Making the database of an index while its rows are judged."""
+"""Make the database of an index while its rows are judged."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ from p2pqwen.values.snapshot_id import RepoId, RepoKind
 from p2pqwen.values.strict_json import JsonObject, canonical
 
 MAX_TRACKED = 64
-"""Entries whose trackers are looked at: more than a bundle's peers announce at."""
+"""Entries whose trackers are used: more than a bundle's peers announce at."""
 _SMALL_MESSAGE = 8 << 20
 
 
 class RowsBuilder:
-    """Makes a database: a `RowSink` for one acceptance. Where none comes of it, nothing is left behind."""
+    """Makes a database: a `RowSink` for one acceptance. If the index is not accepted, nothing is left behind."""
 
     def __init__(self, folder: Path | None) -> None:
-        """`folder` is where the file stands, or will; None: all is kept in memory. Raises `DiskError`."""
+        """`folder` is that of the file, present or not; None keeps everything in memory. Raises `DiskError`."""
         self.path: Path | None = None
         if folder is not None:
             with durable.disk_errors(f"write in {folder}"):
@@ -68,7 +68,7 @@ class RowsBuilder:
         self._connection = sqlite3.connect(self.path or ":memory:", isolation_level=None, check_same_thread=False)
         self._leaving = weakref.finalize(self, _leave, self._connection, self.path)
         self.file_digest: Sha256 | None = None
-        """The SHA-256 of the file that was read; known at its end."""
+        """The SHA-256 of the file that was read; set at its end."""
         self._listing: StoredListing | None = None
         self._lists: dict[Kind, list[bytes]] = {kind: [] for kind in KINDS}
         self._rows: list[bytes] = []
@@ -92,7 +92,7 @@ class RowsBuilder:
             self._connection.execute("BEGIN")
 
     def add(self, canonical: bytes, row: JsonObject | None) -> None:
-        """Take the next row."""
+        """Add the next row."""
         self._rows.append(canonical)
         self._bytes += len(canonical) + 1
         if row is not None:
@@ -102,7 +102,7 @@ class RowsBuilder:
             self._put_rows()
 
     def add_plain(self, rows: PlainRows) -> None:
-        """Take the next rows, as many at a time as fill one of the parts they go to."""
+        """Add the next rows, in slices that each fill at most one part."""
         start = 0
         while start < len(rows):
             room = ROWS_IN_PART - len(self._rows), WORDS_IN_PART - len(self._words), COLUMNS_AT_ONCE - self._in_columns
@@ -186,17 +186,17 @@ class RowsBuilder:
 
     @property
     def count(self) -> int:
-        """The rows that were taken."""
+        """The number of rows added."""
         return self._count
 
     @property
     def size(self) -> int:
-        """Count what was taken."""
+        """The bytes of the rows added, with separators."""
         return max(0, self._bytes - 1)
 
     @contextlib.contextmanager
     def message(self, before: bytes, after: bytes) -> Iterator[Message]:
-        """Yield the message: in memory where it is short, else in a file without a name."""
+        """Yield the message, in memory if it is short, else in an unnamed file."""
         self._put_rows()
         pieces = (part.replace(b"\n", b",") for part in self._written(Kind.ROWS))
         if self._bytes <= _SMALL_MESSAGE:
@@ -213,7 +213,7 @@ class RowsBuilder:
                 yield message
 
     def finish(self) -> tuple[Sequence[Entry], Sequence[SkippedEntry]]:
-        """Write what finds the rows, and return them; raises `DiskError`."""
+        """Write what finds the rows, and return entries and skipped rows; raises `DiskError`."""
         self._put_rows()
         self._put_words()
         self._put_columns()
@@ -232,9 +232,9 @@ class RowsBuilder:
         return self._listing, SkippedRows(self._listing, self._skipped)
 
     def place(self, file: Path, mark: FileMark, accepted: Accepted) -> None:
-        """Seal the database for a file that stands, or is about to, and put it beside; raises `DiskError`.
+        """Seal the database for a file, present or about to be, and put it beside that; raises `DiskError`.
 
-        `accepted` is what the file says. One that is kept in memory stays there.
+        `accepted` is what the file says. A database in memory stays there.
         """
         if self.path is None or self._listing is None or self.file_digest is None:
             return
@@ -268,7 +268,7 @@ class RowsBuilder:
         }
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Delete the database."""
         self._leaving()
 
     def _put_rows(self) -> None:

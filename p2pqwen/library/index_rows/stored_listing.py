@@ -41,10 +41,10 @@ _parse: Callable[[str], Any] = json.JSONDecoder().decode
 
 
 class StoredListing(Listing):
-    """The entries of an accepted index, in its database. What turns out damaged is made again, once, and read on."""
+    """The entries of an accepted index, read from its database. A damaged one is made again, once, while reading."""
 
     def __init__(self, parts: Parts, heal: Callable[[str], Parts], builder: RowsBuilder | None = None) -> None:
-        """`builder` made it, and has not put it beside its file yet."""
+        """`builder`: what made the database, if it is not beside its file yet."""
         self._parts, self._heal, self.builder = parts, heal, builder
         self._count = json_fields.integer(parts.sealed, "entries")
         self._rows = json_fields.integer(parts.sealed, "rows")
@@ -68,11 +68,11 @@ class StoredListing(Listing):
         wanted = index + self._count if index < 0 else index
         if not 0 <= wanted < self._count:
             raise IndexError(index)
-        start = 0 if self._rows != self._count else wanted  # skipped rows stand between the entries
+        start = 0 if self._rows != self._count else wanted  # skipped rows lie between the entries
         return next(islice((entry for _, entry in self._entries(start)), wanted - start, None))
 
     def find(self, sought: Sought) -> list[Entry]:
-        """Read the parts in which it can be."""
+        """Read only the parts that can contain it."""
         match sought:
             case RepoId():
                 return [one for one in self._near(sought.text, None) if one.id.repo == sought]
@@ -88,7 +88,7 @@ class StoredListing(Listing):
                 return [one for one in self._hashed(Kind.V2, str(sought)) if one.infohash.v2 == sought]
 
     def having(self, words: Sequence[str]) -> Iterator[Entry]:
-        """Look for the longest word among the words and hashes, and at those entries for the others."""
+        """Look up the longest word among words and hashes, then check those entries for the others."""
         wanted = sorted((word.casefold() for word in words), key=len)
         if not wanted or not wanted[-1]:
             return iter(self)
@@ -101,7 +101,7 @@ class StoredListing(Listing):
         return (entry for entry in self._at(_marked(marks)) if matches(entry))
 
     def called(self, words: Sequence[str], kind: RepoKind, after: str = "") -> Iterator[Entry]:
-        """Look for the words, and for what the names of a kind begin with, among the names."""
+        """Look up the words, and the prefix of the kind's names, among the names."""
         first = self._part_before(f"{after}\0") * ROWS_IN_PART if after else 0
         wanted = {word.lower() for word in words} | {_before(kind)} - {""}
         matches = name_filter(words, kind, after)
@@ -112,13 +112,13 @@ class StoredListing(Listing):
         return (entry for entry in self._at(_marked(marks, first)) if matches(entry.id.repo))
 
     def spelled(self, repo: RepoId) -> RepoId | None:
-        """Look for the hash of the name in lower case."""
+        """Look up the hash of the lower-case name."""
         name = folded(repo)
         found = (entry.id.repo for entry in self._hashed(Kind.NAMES, name_digits(name)))
         return next((one for one in found if folded(one) == name), None)
 
     def repos(self) -> Iterator[RepoId]:
-        """Go through the entries."""
+        """Read every entry."""
         text, kinds = "", set[RepoKind]()
         for one in self:
             repo = one.id.repo
@@ -129,7 +129,7 @@ class StoredListing(Listing):
                 yield repo
 
     def names(self, beginning: str) -> Iterator[SnapshotId]:
-        """Go through the entries whose repositories begin so, by each way in which a kind may stand before the name."""
+        """Read the entries whose repositories begin with this text, with and without the prefix of each kind."""
         repo = beginning.partition("@")[0]
         texts = {text for kind in RepoKind if (text := _text_of(repo, kind)) is not None}
         for text in sorted(texts):
@@ -142,49 +142,49 @@ class StoredListing(Listing):
                     yield one.id
 
     def columns(self) -> Iterator[Columns]:
-        """Read them as they were written, which makes no entry."""
+        """Read the stored columns, without making entries."""
         for number in range(self._read(lambda parts: parts.count(Kind.COLUMNS))):
             body = self._read(lambda parts, number=number: parts.get(Kind.COLUMNS, number))  # type: ignore[misc]
             names, sizes, licenses, upstream = json.loads(body)
             yield Columns(names, sizes, licenses, [_UPSTREAM[one] for one in upstream])
 
     def claims(self) -> Iterator[Claims]:
-        """Read them as they were written."""
+        """Read the stored claims."""
         for number in range(self._read(lambda parts: parts.count(Kind.CLAIMS))):
             body = self._read(lambda parts, number=number: parts.get(Kind.CLAIMS, number))  # type: ignore[misc]
             yield Claims(*json.loads(body))
 
     def tracked(self) -> Iterator[Entry]:
-        """Read those that were noted."""
+        """Read the entries whose rows were noted as tracked."""
         numbers: Any = self._parts.sealed.get("tracked")
         return self._at(one for one in numbers if 0 <= one < self._rows)
 
     def rows(self) -> Iterator[bytes]:
-        """Yield the RFC 8785 form of every row, the skipped ones too."""
+        """Yield the RFC 8785 form of every row, skipped ones included."""
         for number in range(self._read(lambda parts: parts.count(Kind.ROWS))):
             yield from self._lines(number)
 
     @property
     def file_digest(self) -> Sha256 | None:
-        """The SHA-256 of the file that the database was sealed for, None before it was."""
+        """The SHA-256 of the file that the database was sealed for, None if it is not sealed yet."""
         found = self._parts.sealed.get("sha256")
         return Sha256.parse(found) if isinstance(found, str) else None
 
     @property
     def parts(self) -> Parts:
-        """Where it is read from."""
+        """The parts it reads from."""
         return self._parts
 
     def go_on_with(self, path: Path) -> None:
-        """Read on from the database at a path, which holds the same; raises `DamagedRowsError`."""
+        """Read from the database at this path from now on, which has the same content; raises `DamagedRowsError`."""
         self._parts, self.builder = Parts.open(path), None
 
     def heal_with(self, heal: Callable[[str], Parts]) -> None:
-        """Say what makes the database again, given what is wrong with it."""
+        """Set the function that makes the database again, given what is wrong with it."""
         self._heal = heal
 
     def _entries(self, start: int) -> Iterator[tuple[int, Entry]]:
-        """Yield the entries from a row on, with the numbers of their rows."""
+        """Yield the entries from a row on, with their row numbers."""
         first = start // ROWS_IN_PART
         for number in range(first, self._read(lambda parts: parts.count(Kind.ROWS))):
             for at, line in enumerate(self._lines(number), number * ROWS_IN_PART):
@@ -207,7 +207,7 @@ class StoredListing(Listing):
         return self._read(lambda parts: parts.get(Kind.ROWS, number)).split(b"\n")
 
     def _near(self, text: str, commit: CommitId | None) -> Iterator[Entry]:
-        """Yield the entries of a repository's name and commit, None: any, among others that hold the same words."""
+        """Yield the entries with this name and commit (None: any), and others that contain the same strings."""
         first = self._part_before(f"{text}\0{commit or ''}")
         last = bisect_right(self._part_names, f"{text}\0{commit or '~'}")
         marks = [f'"{one}"'.encode() for one in (text, commit) if one is not None]
@@ -217,7 +217,7 @@ class StoredListing(Listing):
                     yield found
 
     def _part_before(self, place: str) -> int:
-        """Return the last part that begins before a place: the only one in which the place can be."""
+        """Return the last part that begins before a place, the only one that can contain it."""
         return max(0, bisect_left(self._part_names, place) - 1)
 
     @property
@@ -230,7 +230,7 @@ class StoredListing(Listing):
         return self._at(self._numbers(kind, digits))
 
     def _numbers(self, kind: Kind, digits: str) -> list[int]:
-        """Return the rows whose hash of this kind begins so, as far as a record tells."""
+        """Return the rows whose hash of this kind begins with `digits`, as far as a record stores them."""
         known = digits[:PREFIX]
         low = int(known.ljust(PREFIX, "0"), 16) << ROW_BITS
         high = (int(known.ljust(PREFIX, "f"), 16) << ROW_BITS) | (1 << ROW_BITS) - 1
@@ -249,7 +249,7 @@ class StoredListing(Listing):
         return sorted(found)
 
     def _marks(self, word: str, *, names_alone: bool = False) -> bytearray:
-        """Return a 1 for each row in whose words one occurs; `names_alone`: in the repository's name."""
+        """Return one byte a row, 1 if the row's words contain `word`; `names_alone`: only in the repository's name."""
         marks = bytearray(self._rows)
         sought = word.translate(BLANKS).encode("utf-8", "replace")
         for number in range(self._read(lambda parts: parts.count(Kind.WORDS))):
@@ -277,7 +277,7 @@ class StoredListing(Listing):
 
 
 class SkippedRows(Sequence[SkippedEntry]):
-    """The rows of an accepted index that this version does not know, read when they are asked for."""
+    """The rows of an accepted index that this version does not know, read on demand."""
 
     def __init__(self, listing: StoredListing, count: int) -> None:
         self._listing, self._count = listing, count
@@ -304,7 +304,7 @@ class SkippedRows(Sequence[SkippedEntry]):
 
 
 def no_way_back(reason: str) -> Parts:
-    """Make nothing again, where there is no file to make it from; raises `DiskError`."""
+    """Raise `DiskError`: there is no file to make the database from again."""
     raise DiskError("the database of an index is damaged as soon as it is made", got=reason)
 
 
@@ -313,12 +313,12 @@ def _row(line: bytes) -> Entry | SkippedEntry:
 
 
 def _before(kind: RepoKind) -> str:
-    """Return what stands before the names of a kind."""
+    """Return the prefix of the names of a kind."""
     return str(RepoId("a/a", kind)).removesuffix("a/a")
 
 
 def _text_of(beginning: str, kind: RepoKind) -> str | None:
-    """Return how the names of a kind that begin so begin without what stands before them; None: none does."""
+    """Return `beginning` without the prefix of a kind's names, None if no name of the kind begins with it."""
     before = _before(kind)
     if beginning.startswith(before):
         return beginning.removeprefix(before)

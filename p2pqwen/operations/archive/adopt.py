@@ -19,9 +19,9 @@ CONTRADICTED = "trusted publishers contradict one another about it"
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Globs over `ORG/MODEL`, or the model's name alone: what goes first, and what is left out.
+    """Globs over `ORG/MODEL`, or the model's name alone: what to prefer, and what to exclude.
 
-    `licenses`: globs over the licenses that are wanted, empty for any.
+    `licenses`: globs over the accepted licenses, empty for any.
     """
 
     prefer: tuple[str, ...] = ()
@@ -31,9 +31,9 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A plan. `held` is what is here already and counts against the budget, which is for everything together.
+    """A plan. `held` is already here and counts against the budget, which covers everything.
 
-    `licenses` are those that trusted indexes name, by what `str` prints of a snapshot.
+    `licenses` are those that trusted indexes name, by `str(snapshot)`.
     """
 
     allocation: Allocation
@@ -42,14 +42,14 @@ class Adoption:
 
     @property
     def chosen(self) -> tuple[Decision, ...]:
-        """What to fetch, in the order of need."""
+        """What to fetch, most needed first."""
         return self.allocation.chosen
 
 
 def disks_of(library: Library) -> list[Disk]:
-    """Return where the library has room: of folders on one disk, the one with the least reserve; raises `DiskError`.
+    """Return where the library has room: for each disk, its folder with the least reserve; raises `DiskError`.
 
-    What unfinished fetches have still to write is none.
+    Bytes that unfinished fetches have yet to write do not count as room.
     """
     found: dict[int, Disk] = {}
     claimed: dict[int, int] = {}
@@ -63,12 +63,12 @@ def disks_of(library: Library) -> list[Disk]:
 
 
 def words_of(withdrawn: Iterable[Withdrawn]) -> str:
-    """Say who withdrew a snapshot, and why."""
+    """Return who withdrew a snapshot, and why, as text."""
     return "; ".join(map(str, withdrawn))
 
 
 def unlicensed(name: str | None, wanted: Sequence[str]) -> str | None:
-    """Say what is wrong with a license, where none of the wanted globs takes it."""
+    """Return what is wrong with a license; None if one of the wanted globs matches it."""
     if is_licensed(name, wanted):
         return None
     named = f"license {name}" if name else "it names no license"
@@ -76,6 +76,6 @@ def unlicensed(name: str | None, wanted: Sequence[str]) -> str | None:
 
 
 def matches_any(patterns: Sequence[str], repo: str) -> bool:
-    """Tell whether one of these globs names a repository, given what `str` prints of it."""
+    """Tell whether one of these globs matches a repository, given as `str(repo)`."""
     name = repo.rpartition("/")[2]
     return any(fnmatchcase(repo if "/" in pattern else name, pattern) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""What `preserve --org` and `preserve --watchlist` say with `--json`."""
+"""The answers of `preserve --org` and `preserve --watchlist` with `--json`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BulkDone:
 
 @dataclass(frozen=True, slots=True)
 class BulkRow:
-    """A repository; `commit` and `size` are None where the Hub did not say what it holds."""
+    """A repository; `commit` and `size` are None if the Hub did not list it."""
 
     repo: RepoId
     commit: CommitId | None
@@ -44,7 +44,7 @@ class BulkLeft:
 
 @dataclass(frozen=True, slots=True)
 class BulkWork:
-    """A repository of a plan: what is to be done, and the bytes that have to come."""
+    """A repository of a plan: what to do, and the bytes to download."""
 
     row: BulkRow = field(metadata=FLAT)
     action: Action
@@ -54,14 +54,14 @@ class BulkWork:
 
 @dataclass(frozen=True, slots=True)
 class BulkPlanShown:
-    """What a dry run says besides."""
+    """What a dry run adds."""
 
     plan: tuple[BulkWork, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class BulkAnswer:
-    """What became of every repository. Sizes in bytes: `bytes` were preserved, `needed` have to come."""
+    """The result for every repository. Sizes in bytes: `bytes` were preserved, `needed` must be downloaded."""
 
     preserved: tuple[BulkDone, ...]
     unchanged: tuple[BulkRow, ...]

@@ -1,8 +1,8 @@
-"""Preserve many repositories: survey, plan, work in parallel within limits, and a summary that says what was done.
+"""Preserve many repositories: survey, plan, work in parallel within limits, and summarise.
 
-What was finished stays finished: a run that was killed is begun again by the same command, which finds complete
-snapshots in the library and the finished files of others in staging. One repository's failure stops no other; failures
-of the network are tried again at the end, after a pause.
+Finished work is kept: to resume a run that was killed, repeat the command. It finds complete snapshots in the library
+and the finished files of others in staging. The failure of one repository does not stop the others. Network failures
+are retried at the end, after a pause.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ from p2pqwen.values.listing import Listing
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 PARALLEL = 2
-"""Repositories at once: one's hashing overlaps with the other's downloads. Each downloads eight files at a time."""
+"""Repositories at once: the hashing of one overlaps with the downloads of the other. Each downloads 8 files at a
+time."""
 
 RETRY_PAUSES = (5.0, 30.0, 120.0)
-"""Seconds before those that the network failed are tried again."""
+"""Seconds before network failures are retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkOptions:
-    """How to go about it. `dry_run`: plan and do nothing."""
+    """How to work. `dry_run`: only plan."""
 
     limits: BulkLimits = NO_LIMITS
     parallel: int = PARALLEL
@@ -57,9 +58,9 @@ class BulkOptions:
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """What became of every repository. `rows` is the plan, with what then failed marked so; sizes in bytes.
+    """The result for every repository. `rows` is the plan with failures marked; sizes in bytes.
 
-    `vanished`: held snapshots that the Hub was first found not to show any more.
+    `vanished`: held snapshots that the Hub no longer shows, found out in this run.
     """
 
     rows: tuple[Planned, ...]
@@ -70,7 +71,7 @@ class BulkResult:
     vanished: tuple[SnapshotId, ...] = ()
 
     def of(self, *actions: Action) -> list[Planned]:
-        """Return the rows that ended so."""
+        """Return the rows with one of these actions."""
         return [row for row in self.rows if row.action in actions]
 
     @property
@@ -93,7 +94,7 @@ class BulkContext:
 
 
 def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkContext, report: Report = ignore) -> BulkResult:
-    """Preserve every wanted repository that the limits allow; raises `DiskError` where the home cannot be used."""
+    """Preserve every wanted repository that the limits allow; raises `DiskError` if the home cannot be used."""
     free = places.library.room
     limits = replace(options.limits, free=free)
     with places.origin.telling_waits(lambda seconds: report(_waiting(seconds))):
@@ -156,7 +157,7 @@ def _discard_skipped(plan: BulkPlan, library: Library) -> None:
 
 
 class _Work:
-    """The repositories of a plan that are to be preserved, several at once."""
+    """Preserves the repositories of a plan, several at once."""
 
     def __init__(
         self,
@@ -172,7 +173,7 @@ class _Work:
         self._errors: dict[tuple[RepoId, str], P2pqwenError] = {}
 
     def run(self) -> tuple[Preserved, ...]:
-        """Preserve everything that can be; return it in the plan's order."""
+        """Preserve everything that is possible; return it in the plan's order."""
         done: dict[SnapshotId, Preserved] = {}
         waiting = list(self._rows)
         for pause in (0.0, *self._options.retry_pauses):
@@ -185,7 +186,7 @@ class _Work:
         return tuple(done[_snapshot(row)] for row in self._rows if _snapshot(row) in done)
 
     def prove(self, unproven: Sequence[Listing]) -> None:
-        """Prove what is held unproven, where the commit object can be read now; what cannot be stays as it is."""
+        """Prove held, unproven snapshots whose commit object can be read now; leave the others."""
         places = self._places
         for listing in unproven:
             snapshot = listing.snapshot
@@ -204,12 +205,12 @@ class _Work:
                 self._report(Notice("info", f"{snapshot.repo} stays unproven: {error.message}"))
 
     def outcome(self, row: Planned) -> Planned:
-        """Return a row as it ended."""
+        """Return a row with its final action."""
         error = self._errors.get(_key(row))
         return row if error is None else failed(row.survey, error)
 
     def _round(self, rows: Sequence[Planned], done: dict[SnapshotId, Preserved]) -> list[Planned]:
-        """Try every row once; return those that the network failed."""
+        """Try every row once; return those that failed because of the network."""
         again = []
         pool = ThreadPoolExecutor(max(1, self._options.parallel), "preserve")
         try:
@@ -218,7 +219,7 @@ class _Work:
                 row = futures[future]
                 try:
                     done[_snapshot(row)] = future.result()
-                except Exception as error:  # noqa: BLE001 - one repository must not cost the other three hundred
+                except Exception as error:  # noqa: BLE001 - one repository must not stop the other 300
                     if self._failed(row, error):
                         again.append(row)
                 else:
@@ -270,7 +271,7 @@ def _key(row: Planned) -> tuple[RepoId, str]:
 
 
 class _Total:
-    """Many preservations as one bar: bytes of all snapshots, and how many are finished."""
+    """Many preservations as one progress bar: bytes of all snapshots, and how many are finished."""
 
     def __init__(self, plan: BulkPlan, report: Report) -> None:
         self._sizes = {_snapshot(row): row.survey.size for row in plan.work}

@@ -1,4 +1,4 @@
-"""Look at every wanted repository before anything is downloaded: its commit, its size, and what is here already."""
+"""Survey every wanted repository before anything is downloaded: its commit, its size, and what is here already."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from p2pqwen.values.snapshot_id import Owner, SnapshotId
 
 SURVEY_WORKERS = 4
 GIVE_UP_AFTER = 8
-"""So many questions without any answer mean that the Hub is out of reach."""
+"""The Hub is taken to be unreachable after this many requests without any answer."""
 
 
 SHIPPED = "default"
@@ -45,9 +45,9 @@ SHIPPED = "default"
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """A survey and, where the Hub answered, the listing the work will start from.
+    """A survey and, if the Hub answered, the listing that the work starts from.
 
-    `unproven`: it is held as the Hub lists it, without proof that this is the commit.
+    `unproven`: the held files match the Hub's listing, but nothing proves that they are the commit's.
     """
 
     survey: Survey
@@ -57,19 +57,19 @@ class Surveyed:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody wants kept. Of `whole_orgs` every repository that the Hub shows is among `repos`."""
+    """What to preserve. `repos` includes every repository that the Hub shows of `whole_orgs`."""
 
     repos: tuple[WatchedRepo, ...]
     whole_orgs: frozenset[Owner] = frozenset()
 
     def missing(self, held: Iterable[SnapshotId]) -> list[SnapshotId]:
-        """Return the held snapshots whose organisations were listed without them."""
+        """Return the held snapshots that their organisation's listing lacks."""
         listed = {one.repo for one in self.repos}
         return [one for one in held if one.repo.owner in self.whole_orgs and one.repo not in listed]
 
 
 def named_watchlist(given: Path) -> Path:
-    """Return the file that the user named; `default` is the list that comes with p2pqwen, if there is no such file."""
+    """Return the file that the user named; `default` means p2pqwen's own list, unless a file has that name."""
     if given != Path(SHIPPED) or given.exists():
         return given
     package = Path(p2pqwen.__file__).parent
@@ -78,7 +78,7 @@ def named_watchlist(given: Path) -> Path:
 
 
 def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
-    """Read a watchlist file; raises `NotFoundError`, `DiskError`, `UsageError` for one that is none."""
+    """Read a watchlist file; raises `NotFoundError`, `DiskError`, and `UsageError` for an invalid one."""
     try:
         return parse_watchlist(durable.read(path, max_bytes=MAX_WATCHLIST_SIZE))
     except FormatError as error:
@@ -86,11 +86,11 @@ def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
 
 
 def wanted_repos(watchlist: Path | None, owners: Sequence[Owner], origin: Origin, report: Report = ignore) -> Wanted:
-    """Return what a watchlist names and what organisations show; a row of the list wins.
+    """Return what a watchlist names and what organisations show; a row of the watchlist takes precedence.
 
-    An organisation that the Hub does not show, or cannot be asked about, is told and stops neither the others nor the
-    watchlist. Raises what `read_watchlist` does; where nothing is left to look at, what was wrong with the first
-    organisation: `NotFoundError`, `NetworkError`.
+    An organisation that the Hub does not show, or does not answer about, is reported and stops neither the others nor
+    the watchlist. Raises what `read_watchlist` does; if nothing is left, the first organisation's error:
+    `NotFoundError`, `NetworkError`.
     """
     rows = () if watchlist is None else read_watchlist(named_watchlist(watchlist))
     found = {(row.repo, row.revision): row for row in rows}
@@ -124,26 +124,26 @@ def survey_all(
     known_damage: KnownDamage = nothing_known,
     report: Report = ignore,
 ) -> list[Surveyed]:
-    """Ask the Hub about every wanted repository; one that cannot be asked about says why, and stops nothing.
+    """Ask the Hub about every wanted repository; a failure goes into its survey and does not stop the others.
 
-    What is held is compared with the list, and one that is otherwise has failed (`operations.held_check`).
-    `read_licenses`: read each snapshot's own README.md for its license, which needs that one file.
+    Held snapshots are compared with the Hub's listing; one that differs has failed (`operations.held_check`).
+    `read_licenses`: download each snapshot's README.md to read its license.
     """
     surveyor = _Surveyor(origin, cache, library, known_damage, read_licenses=read_licenses)
     found = _ask(wanted, surveyor, report)
     silent = [one.survey.wanted for one in found if isinstance(one.survey.error, NetworkError)]
     if silent and len(silent) < len(found):
-        # Refused by a rate limit, as a rule: by now the pace has been slowed, and the next try waits for its turn.
+        # Usually a rate limit refused these. The pace is slower by now, and the next try waits for its turn.
         again = _ask(silent, surveyor, report)
         found = [one for one in found if not isinstance(one.survey.error, NetworkError)] + again
     return _each_once(found)
 
 
 def _each_once(found: Sequence[Surveyed]) -> list[Surveyed]:
-    """Leave each snapshot one survey: two names that lead to one repository are one wish."""
+    """Keep one survey for each snapshot: two names of one repository are one wish."""
     rows: list[Surveyed] = []
     seen: set[SnapshotId] = set()
-    # A repository that was asked for by the Hub's own name stands for the others.
+    # The survey under the Hub's own name of the repository is the one kept.
     for one in sorted(found, key=lambda one: one.survey.wanted.named is not None):
         snapshot = None if one.listing is None else one.listing.snapshot
         again = snapshot is not None and snapshot in seen
@@ -154,7 +154,7 @@ def _each_once(found: Sequence[Surveyed]) -> list[Surveyed]:
 
 
 def _ask(wanted: Sequence[WatchedRepo], surveyor: _Surveyor, report: Report) -> list[Surveyed]:
-    """Survey each; where the first answers are none at all, nobody else is asked for."""
+    """Survey each; stop asking if the first `GIVE_UP_AFTER` get no answer."""
     found: list[Surveyed] = []
     with ThreadPoolExecutor(SURVEY_WORKERS, "survey") as pool:
         asked = {pool.submit(surveyor.survey, one): one for one in wanted}
@@ -182,7 +182,7 @@ class _Surveyor:
         self._contents = _content_sizes(held)
 
     def survey(self, wanted: WatchedRepo) -> Surveyed:
-        """Look at one repository."""
+        """Survey one repository."""
         try:
             listing = self._origin.resolve(wanted.repo, wanted.revision, renamed=True)
         except P2pqwenError as error:
@@ -196,7 +196,7 @@ class _Surveyor:
         return self._compared(survey, listing) if survey.held else Surveyed(survey, listing)
 
     def not_asked(self, wanted: WatchedRepo) -> Surveyed:
-        """Return what is known of a repository that nobody asked about."""
+        """Return the survey of a repository that was not asked about."""
         return self._failed(wanted, NetworkError("not asked: the Hub did not answer about the others"))
 
     def _failed(self, wanted: WatchedRepo, error: P2pqwenError, *, absent: bool = False) -> Surveyed:
@@ -223,7 +223,7 @@ class _Surveyor:
         return replace(survey, to_bring=self._to_bring(listing), license=license_)
 
     def _compared(self, survey: Survey, listing: Listing) -> Surveyed:
-        """Compare what is held with what the Hub lists; it is unchanged only if both are the same."""
+        """Compare a held snapshot with the Hub's listing; it is unchanged only if they match."""
         try:
             held = self._held[listing.snapshot]
             content = check_against_listing(held, listing, self._origin.site.endpoint, self._options, self._library)
@@ -255,7 +255,7 @@ class _Surveyor:
 
 
 def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:
-    """Return the size of every file of the library by its SHA-256; snapshots that cannot be read are passed over."""
+    """Return the size of every file of the library by its SHA-256, skipping snapshots that cannot be read."""
     found: dict[Sha256, int] = {}
 
     def read(one: HeldSnapshot) -> None:

@@ -1,4 +1,4 @@
-"""How each swarm stands: what is watched, what was seen and is remembered, and the order by danger."""
+"""The health of swarms: which are due, what was seen and is remembered, and the order by danger."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from p2pqwen.values.known_snapshots import KnownSnapshots
 from p2pqwen.values.snapshot_id import SnapshotId
 
 LOOK_AGAIN = timedelta(hours=1)
-"""A command asks again about what was last looked at longer ago."""
+"""A command asks again about swarms that were examined longer ago than this."""
 PART = 70
-"""Swarms looked at together, so that what was seen is remembered as it goes on."""
+"""Swarms examined together; the findings are stored after each part."""
 
 
 def by_danger(rows: Iterable[HealthRow], now: datetime) -> list[HealthRow]:
-    """Return the rows with the one most in danger first."""
+    """Return the rows, most endangered first."""
     return sorted(rows, key=lambda row: danger_key(row.swarm.snapshot, row.swarm.size, row.health, now))
 
 
@@ -45,9 +45,9 @@ def due(
     *,
     most: int | None = None,
 ) -> list[WatchedSwarm]:
-    """Return the swarms that nobody has asked others about for `again`, the longest first, `most` at most.
+    """Return up to `most` swarms about which nothing was asked for `again`, longest ago first.
 
-    `asked`: when they were, whatever the answer. A swarm that never answers must not be the next one for ever.
+    `asked`: when each was last asked about, whatever the answer. A swarm that never answers must not always come next.
     """
 
     def last(swarm: WatchedSwarm) -> datetime | None:
@@ -66,9 +66,9 @@ def due(
 
 
 def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId, Look]:
-    """Return whom a running node is connected to.
+    """Return what a running node's connections show.
 
-    That nobody is connected, or no seed, says nothing: seeds do not stay connected to seeds.
+    No connections, or none to seeds, prove nothing: seeds do not stay connected to seeds.
     """
     return {
         row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds or None, row.peers),))
@@ -78,12 +78,12 @@ def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId
 
 
 def announced(rows: Iterable[SnapshotState]) -> dict[SnapshotId, bool]:
-    """Return the snapshots that a running node tells trackers and the DHT it has; True for a whole one."""
+    """Return the snapshots that a running node announces to trackers and the DHT; True for a whole one."""
     return {row.id: row.is_whole for row in rows if row.state == "seeding"}
 
 
 def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotId, SwarmRecord]:
-    """Remember what was seen, and return what is remembered of those swarms now; raises `DiskError`."""
+    """Remember what was seen, and return the updated records of those swarms; raises `DiskError`."""
 
     def folding(look: Look) -> Callable[[SwarmRecord], SwarmRecord]:
         return lambda before: remember(before, look.sightings, look.web)
@@ -93,7 +93,7 @@ def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotI
 
 @dataclass(frozen=True, slots=True)
 class SightingAnswer:
-    """What one source said last, and when; None is what it cannot tell."""
+    """What one source said last, and when; None if it cannot tell."""
 
     source: Source
     at: datetime
@@ -104,7 +104,7 @@ class SightingAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PlaceAnswer:
-    """A web seed as it was asked last, and whether it answered rightly."""
+    """A web seed, and whether its last answer was right."""
 
     url: str
     ok: bool
@@ -112,9 +112,9 @@ class PlaceAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SwarmAnswer:
-    """A row of `health --json`; what nobody knows is None. `size` in bytes, `copies` an estimate of complete ones.
+    """A row of `health --json`; None means unknown. `size` in bytes, `copies` an estimate of complete copies.
 
-    Seeds, peers and copies are others, never this node. `sightings` say who said so.
+    Seeds, peers and copies never include this node. `sightings` are what each source said.
     """
 
     snapshot: SnapshotId = field(metadata=FLAT)
@@ -140,7 +140,7 @@ class SwarmAnswer:
 
     @classmethod
     def of(cls, row: HealthRow, standing: Standing, now: datetime) -> SwarmAnswer:
-        """Return the answer about a swarm at this moment."""
+        """Return the answer about a swarm now."""
         health, web = row.health, row.record.web
         copies = health.copies(now)
         return cls(
@@ -172,7 +172,7 @@ class SwarmAnswer:
 
 @dataclass(frozen=True, slots=True)
 class HealthAnswer:
-    """What `health --json` says, the swarm most in danger first."""
+    """The answer of `health --json`, most endangered swarm first."""
 
     swarms: tuple[SwarmAnswer, ...]
 
@@ -188,9 +188,9 @@ async def look_for(
     clock: Callable[[], datetime],
     report: Report = ignore,
 ) -> int:
-    """Look at those that are due (`again`: at all) for at most `seconds`; return how many were not reached.
+    """Examine the swarms that are due (`again`: all) for at most `seconds`; return how many were not reached.
 
-    `own` is what a running node sees by itself. What was seen is remembered at once; raises `DiskError`.
+    `own` is what a running node sees by itself. Findings are remembered at once; raises `DiskError`.
     """
     now, own = clock(), tuple(own)
     keep(store, connections(own, now))
@@ -211,7 +211,7 @@ async def look_for(
 
 
 def named(swarms: Sequence[WatchedSwarm], targets: Sequence[str]) -> list[WatchedSwarm]:
-    """Return the swarms that names and globs mean, all where none is named; raises `NotFoundError`, `UsageError`."""
+    """Return the swarms that names and globs match, all if there are none; raises `NotFoundError`, `UsageError`."""
     if not targets:
         return list(swarms)
     known = KnownSnapshots.of(

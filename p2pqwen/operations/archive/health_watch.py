@@ -1,7 +1,8 @@
-"""Health in the background of a running node: a few swarms a minute, the longest unseen first, for as long as it runs.
+"""Health checks in the background of a running node: a few swarms a minute, the longest unseen first.
 
-Bounded, however large the archive: at most `BATCH` swarms in `EVERY`, `QUERIES` DHT queries a second, one thread of
-the lowest priority. With more swarms each is only seen more seldom. scripts/bench_health.py says what it costs.
+The cost does not depend on the size of the archive: at most `BATCH` swarms every `EVERY` seconds, `QUERIES` DHT queries
+a second, and one thread at the lowest priority. More swarms only mean that each is seen less often.
+scripts/bench_health.py measures the cost.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ BATCH = 10
 QUERIES = 20.0
 OWN_EVERY = timedelta(minutes=10)
 LIST_EVERY = timedelta(minutes=15)
-"""Reading a large index, or the memory of very many swarms, is work as well."""
+"""How often the list is rebuilt: reading a large index, or the records of many swarms, is costly."""
 LISTED = 300
-"""Swarms whose turn is next, twice as many as are looked at until the list is made anew: no memory is for all."""
+"""Length of the list of swarms that come next, twice as many as are examined before it is rebuilt. It bounds memory."""
 
 
 @dataclass(slots=True)
 class HealthWatch:
     """The watch of one node; a context manager that runs while the node does.
 
-    `swarms` goes through what matters, `rows` tells what the node sees by itself; both may take long. While the node is
-    not `ready`, which loads its torrents first, nothing is looked at.
+    `swarms` iterates over what matters, `rows` returns what the node sees by itself; both may take long. Nothing is
+    examined until the node is `ready`: it loads its torrents first.
     """
 
     swarms: Callable[[], Iterable[WatchedSwarm]]
@@ -75,7 +76,7 @@ class HealthWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End; a look that is under way is given up."""
+        """Stop, and cancel a round that is under way."""
         self._background.tell()
         if (looking := self._looking) is not None:
             loop, task = looking
@@ -85,7 +86,7 @@ class HealthWatch:
 
     @property
     def busy(self) -> bool:
-        """Whether it waits for somebody who has not answered yet, such as a name server."""
+        """Whether it still waits for an answer, such as a name server's."""
         return self._background.busy
 
     def _run(self) -> None:
@@ -122,7 +123,7 @@ class HealthWatch:
             self._looking = None
 
     def _list(self, now: datetime) -> None:
-        """Find those that were unseen the longest, of all that there are."""
+        """List the swarms that were unseen the longest."""
         records = self.store.all()
         self._watched = due(self.swarms(), records, now, timedelta(0), self._asked, most=LISTED)
         self._records = {one.snapshot: records[one.snapshot] for one in self._watched if one.snapshot in records}

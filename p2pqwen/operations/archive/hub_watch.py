@@ -1,9 +1,9 @@
-"""The node's watch on the Hub: from time to time it preserves what is new, and asks what of the library is still there.
+"""The node's watch on the Hub: it regularly preserves what is new and asks which held snapshots are still shown.
 
-It runs on a thread of its own at the lowest priority, within the user's hours and download limit, and does what
-`preserve --watchlist` does. What came of a round is remembered; a round that was cut off begins again with the node,
-and finds what it had finished. Until then it is told as what it is: interrupted, and when. The record alone cannot say
-whether anybody works on it, since a node that was killed writes nothing.
+It runs on its own thread at the lowest priority, within the user's hours and download limit, and does what `preserve
+--watchlist` does. The result of a round is remembered. A round that was cut off starts again with the node and finds
+what it had finished. Until then it is shown as interrupted, with the time. The record alone cannot say whether a round
+is still running, since a node that was killed writes nothing.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 
 LOOK_EVERY = 5.0  # seconds between looks at what is due
-HELD_EVERY = 0.5  # and, which costs nothing, at whether the user's hours have begun
-SETTLE = timedelta(minutes=5)  # a node that has just started is asked for its snapshots, and asks nobody about them
+HELD_EVERY = 0.5  # the same while held back: checking the user's hours costs nothing
+SETTLE = timedelta(minutes=5)  # a node that has just started serves its snapshots and asks no origin about them yet
 FIRST_RETRY = timedelta(minutes=5)
 ASK_AGAIN = timedelta(hours=1)  # after the Hub did not answer
 TELL_EVERY = 5.0  # seconds between notes of how far a round is
 SHOWN_FAILURES = 50
-STOP_SECONDS = 2.0  # for downloads to end: what comes in ends them, and what hangs is left to itself
+STOP_SECONDS = 2.0  # for downloads to end: the next bytes that arrive end one; a hanging one is abandoned
 _DOCUMENT = "watch"
 
 
 class CutOffError(Interruption, P2pqwenError):
-    """The node stops, or the user's hours are over; the round goes on later."""
+    """The node stops, or the user's hours are over; the round continues later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class RoundProgress:
-    """How far a round is that has not ended, in words."""
+    """How far an unfinished round is, in words."""
 
     progress: str
 
 
 @dataclass(frozen=True, slots=True)
 class RoundFailed:
-    """Why a round came to nothing."""
+    """Why a round failed."""
 
     error: str
 
@@ -100,7 +100,7 @@ class RoundDone:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many repositories it ended with, by what became of them."""
+        """How many repositories had each result."""
         return {
             "preserved": self.preserved,
             "unchanged": self.unchanged,
@@ -114,9 +114,9 @@ Facts: TypeAlias = RoundProgress | RoundFailed | RoundDone | None
 
 @dataclass(frozen=True, slots=True)
 class WatchRecord:
-    """The last round: begun, ended (None: it runs, or was cut off), what came of it, and how many in a row failed.
+    """The last round: start, end (None: it runs, or was cut off), result, and how many rounds in a row failed.
 
-    `noted`: when it was last known to run. `interrupted`: when it was cut off, where somebody could still write that.
+    `noted`: when it was last known to run. `interrupted`: when it was cut off, if the node could still write that.
     """
 
     started: datetime | None = None
@@ -128,17 +128,17 @@ class WatchRecord:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether it was begun and has not ended."""
+        """Whether it started and has not ended."""
         return self.started is not None and self.ended is None
 
     def cut_off(self, *, node_runs: bool) -> datetime | None:
-        """Return when the round was interrupted, None where it was not, or still goes on in a node that runs."""
+        """Return when the round was interrupted, None if it was not or is still running in a node."""
         if not self.is_unfinished or (node_runs and self.interrupted is None):
             return None
         return self.interrupted or self.noted or self.started
 
     def due(self, every: timedelta) -> datetime | None:
-        """Return when the next round is due, None for at once."""
+        """Return when the next round is due, None for now."""
         if self.started is None or self.ended is None:
             return None
         if self.failed_rounds:  # 5 minutes, 10, 20 … but never less often than usual
@@ -151,7 +151,7 @@ class WatchRecord:
 
     @classmethod
     def from_json(cls, value: JsonValue) -> WatchRecord:
-        """Read a document; anything else is no round."""
+        """Read a document; an invalid one counts as no round."""
         try:
             return from_json(cls, value)
         except FormatError:
@@ -165,16 +165,16 @@ def last_round(store: StateStore) -> WatchRecord:
 
 @dataclass(frozen=True, slots=True)
 class WatchAnswer:
-    """`watch` of `status --json`: the last round, whether it goes on, and when the next one is due."""
+    """`watch` of `status --json`: the last round, whether it is running, and when the next one is due."""
 
     record: WatchRecord = field(metadata=FLAT)
     running: bool
-    interrupted: datetime | None  # instead of the record's: a round that nobody works on was interrupted
+    interrupted: datetime | None  # replaces the record's: a round that no node is running was interrupted
     next: datetime | None
 
     @classmethod
     def of(cls, record: WatchRecord, every: timedelta | None, *, node_runs: bool) -> WatchAnswer | None:
-        """Return what is shown: None where nothing is watched and nothing ever was."""
+        """Return what is shown; None if nothing is watched and nothing ever was."""
         if every is None and record.started is None:
             return None
         cut_off = record.cut_off(node_runs=node_runs)
@@ -205,8 +205,8 @@ def watch_words(record: WatchRecord, every: timedelta, *, node_runs: bool) -> st
 class HubWatch:
     """The watch of one node; a context manager that runs while the node does.
 
-    `wanted` names what to preserve and may raise; `tracked` names what to ask about. `held_back` says why nothing may
-    be transferred now, and nothing where it may.
+    `wanted` names what to preserve and may raise; `tracked` names what to ask about. `held_back` returns why nothing
+    may be transferred now, "" if transfers are allowed.
     """
 
     schedule: Schedule
@@ -225,7 +225,7 @@ class HubWatch:
         self._background = BackgroundThread("hub watch", self._run, report=self.report)
 
     def __enter__(self) -> Self:
-        self._interrupted()  # what a node before this one left unfinished, as it may have been killed
+        self._interrupted()  # what an earlier node left unfinished, perhaps because it was killed
         if self.schedule != Schedule(None, None):
             self._background.start()
         return self
@@ -236,7 +236,7 @@ class HubWatch:
         self._background.stop(STOP_SECONDS)
 
     def keep_on(self) -> None:
-        """Raise `CutOffError` where the round has to end now; downloads call it as their bytes come."""
+        """Raise `CutOffError` if the round must end now; downloads call it as bytes arrive."""
         if self._background.is_stopping():
             raise CutOffError("the node stops")
         if reason := self.held_back():
@@ -244,7 +244,7 @@ class HubWatch:
 
     @property
     def busy(self) -> bool:
-        """Whether it was stopped in the middle of a read that has not come back yet."""
+        """Whether it was stopped during a read that has not returned yet."""
         return self._background.busy or self._cut_off
 
     def _wait(self, seconds: float) -> None:
@@ -260,10 +260,10 @@ class HubWatch:
                     if now >= settled:
                         self._ask_if_due(now)
             except CutOffError as error:
-                self._cut_off = True  # its downloads may be waiting for the Hub still
+                self._cut_off = True  # its downloads may still be waiting for the Hub
                 self._interrupted()
                 self.report(Happened("watch cut off", {"reason": error.message}))
-            except P2pqwenError as error:  # our own disk: the round could not be written down
+            except P2pqwenError as error:  # our own disk: the round could not be recorded
                 self.report(Notice("warning", f"watch: {error.message}"))
             self._background.wait(self._pause())
 
@@ -289,7 +289,7 @@ class HubWatch:
             result = bulk_preserve(self.wanted(), self.options, places, self._follow(now, before.failed_rounds))
         except CutOffError:
             raise
-        except Exception as error:  # noqa: BLE001 - a round that fails is tried again; the node goes on seeding
+        except Exception as error:  # noqa: BLE001 - a failed round is retried; the node continues to seed
             message = error.message if isinstance(error, P2pqwenError) else f"{type(error).__name__}: {error}"
             ended = WatchRecord(now, self.places.clock(), before.failed_rounds + 1, RoundFailed(message))
             self._remember(ended)
@@ -319,7 +319,7 @@ class HubWatch:
         self._tell("back", done.returned)
 
     def _asked_lately(self, now: datetime, every: timedelta) -> bool:
-        """Tell whether the Hub was asked and did not answer, so that it is not asked all the time."""
+        """Tell whether the Hub was asked recently: if it does not answer, it must not be asked all the time."""
         value = self.store.get("watch/upstream")
         try:
             return value is not None and now - parse_time(value["asked"]) < min(every, ASK_AGAIN)
@@ -327,7 +327,7 @@ class HubWatch:
             return False
 
     def _follow(self, started: datetime, failed_rounds: int) -> Report:
-        """Return the reporter of a round: progress goes to the record, and a stop ends it."""
+        """Return the reporter of a round: it records progress, and raises once the round must end."""
 
         def report(event: Event) -> None:
             self.keep_on()
@@ -347,7 +347,7 @@ class HubWatch:
         self.store.put(_DOCUMENT, noted.to_json())
 
     def _interrupted(self) -> None:
-        """Note that nobody works on the last round any more, if it has not ended."""
+        """Record that the last round was interrupted, if it has not ended."""
         try:
             record = last_round(self.store)
             if record.is_unfinished and record.interrupted is None:
@@ -362,7 +362,7 @@ class HubWatch:
 
 
 def throttle(watch: Callable[[], HubWatch], rate: Callable[[], int]) -> Callable[[int], None]:
-    """Return a function for a download to call with its bytes: it waits where they exceed `rate` (0: no limit)."""
+    """Return a function that a download calls with its byte counts: it waits if they exceed `rate` (0: no limit)."""
     throttles: dict[int, ReadThrottle] = {}
 
     def took(count: int) -> None:

@@ -1,11 +1,11 @@
-"""The archive that keeps itself: within a budget, a running node adopts what is needed most, and needs nobody for it.
+"""The automatic archive: within a budget, a running node adopts what is needed most.
 
-It plans by a schedule, and anew wherever a swarm's health, an index or the room changes what it knows. What a plan
-chooses is fetched a few at a time, and planned anew after each: so the neediest of the moment comes next, and two
-rounds never take more together than the budget. What a person removes is not adopted again.
+It plans on a schedule, and again whenever a swarm's health, an index or free space changes what it knows. It fetches a
+few snapshots at a time and plans again after each, so the most needed one always comes next, and two rounds together
+never exceed the budget. It does not adopt again what a person removes.
 
-Where the budget is full, and `rebalance` is on, what the node itself adopted, and others keep well, is given up for
-what is endangered, by the rules of `stewardship.rebalance`. What a person fetched is never given up here.
+If the budget is full and `rebalance` is on, the node gives up snapshots that it adopted and that others keep well, in
+exchange for endangered ones, by the rules of `stewardship.rebalance`. It never gives up what a person fetched.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
 
-TICK = 1.0  # seconds between looks at fetches that run
-LOOK_EVERY = 5.0  # seconds between looks at what is known, and more where that takes long:
+TICK = 1.0  # seconds between looks at running fetches
+LOOK_EVERY = 5.0  # seconds between looks at what is known, longer if a look is slow:
 LOOK_SHARE = 50  # at most a fiftieth of the time
-ROOM_STEPS = 20  # a plan is made anew where the room of a disk changes by such a part of the budget
-AT_ONCE = 2  # fetches; more only share the same line
-AGAIN = timedelta(hours=1)  # before what could not be fetched is tried again, unless its health changes
+ROOM_STEPS = 20  # plan again when the room of a disk changes by this fraction of the budget
+AT_ONCE = 2  # fetches; more would only share the same bandwidth
+AGAIN = timedelta(hours=1)  # before a failed fetch is retried, unless the swarm's health changes
 STOP_SECONDS = 5.0
 
 
 class KeptNode(Protocol):
-    """What the keeper asks of the node it works in; from its own thread."""
+    """What the keeper needs of its node; called from the keeper's thread."""
 
     def submit(self, snapshot: SnapshotId) -> FetchJob:
         """Have a snapshot fetched."""
 
     def jobs(self, snapshot: SnapshotId) -> Sequence[FetchJob]:
-        """Return the fetches of a snapshot, those that have ended lately included."""
+        """Return the fetches of a snapshot, including those that ended recently."""
 
     def stop(self, job: FetchJob) -> None:
-        """End a fetch for good; what came stays."""
+        """End a fetch for good; what it has downloaded stays."""
 
     def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
-        """Delete a snapshot, and return what else was in its folder and stays; raises `P2pqwenError`."""
+        """Delete a snapshot and return what remains in its folder; raises `P2pqwenError`."""
 
     def look(self, snapshots: Collection[SnapshotId]) -> None:
-        """Look at these swarms now."""
+        """Examine these swarms now."""
 
     def room(self) -> int:
         """Return the bytes that may be written."""
@@ -73,12 +73,12 @@ class KeptNode(Protocol):
         """Return the snapshots that a person wants kept."""
 
     def held_back(self) -> str:
-        """Return why nothing may be transferred now, and nothing where it may."""
+        """Return why nothing may be transferred now, "" if transfers are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperOptions:
-    """`budget`: bytes of all that the home may hold. `every`: between plans where nothing changes."""
+    """`budget`: bytes of all that the home may hold. `every`: between plans if nothing changes."""
 
     budget: int
     every: timedelta
@@ -96,7 +96,7 @@ class ArchiveAnswer:
 
     @classmethod
     def of(cls, memory: StewardStore) -> ArchiveAnswer | None:
-        """Return what is remembered; None where no node of this home ever planned by itself."""
+        """Return what is remembered; None if no node of this home ever planned by itself."""
         budget, planned = memory.budget(), memory.planned()
         if budget is None or planned is None:
             return None
@@ -110,7 +110,7 @@ class ArchiveAnswer:
 
 
 class _StoppedError(Interruption, P2pqwenError):
-    """The node stops in the middle of an exchange; what was fetched goes on with the next node."""
+    """The node stops during an exchange; the next node continues the fetch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class _Failure:
 class ArchiveKeeper:
     """The keeper of one node; a context manager that runs while the node does.
 
-    `outlook` says what is known at this moment; `survey` asks swarms that are due, before a plan of the schedule.
+    `outlook` returns what is known now; `survey` asks the swarms that are due, before each scheduled plan.
     """
 
     options: KeeperOptions
@@ -157,18 +157,18 @@ class ArchiveKeeper:
 
     @property
     def busy(self) -> bool:
-        """Whether it was stopped in the middle of something that has not come back yet."""
+        """Whether it was stopped during a call that has not returned yet."""
         return self._background.busy
 
     def wake(self) -> None:
-        """Look at once: the machine has slept, or the network is another one."""
+        """Look at once, because the machine has slept or the network has changed."""
         self._next_look = 0.0
         self._background.wake()
 
     def _run(self) -> None:
         self.memory.set_budget(self.options.budget)
         begun = ((one, job) for one in self.memory.adopted() for job in self.node.jobs(one))
-        self._active |= {one: job for one, job in begun if not job.state.ended}  # by a node before this one
+        self._active |= {one: job for one, job in begun if not job.state.ended}  # begun by an earlier node
         with suppress(_StoppedError):
             while not self._background.is_stopping():
                 each(["archive"], lambda _: self._turn(), failed=warn(self.report, str))
@@ -195,21 +195,21 @@ class ArchiveKeeper:
         self._next_look = time.monotonic() + max(LOOK_EVERY, LOOK_SHARE * (time.monotonic() - began))
 
     def _follow_people(self, outlook: Outlook) -> None:
-        """Take nothing again that a person removed, until they fetch it: then it is theirs."""
+        """Do not adopt again what a person removed; if they fetch it, it is theirs."""
         here = {one.id for one in outlook.listed.here} | outlook.away.keys()
         adopted, declined = self.memory.adopted(), self.memory.declined()
         lost = adopted - here - self._active.keys()
         arrived = self.memory.arrived()
         if lost:
             self.memory.change_adopted(without=lost)
-        gone = lost & arrived  # the rest was begun by a node that was killed, and is planned again
+        gone = lost & arrived  # the rest was begun by a node that was killed; it is planned again
         if (seen := (adopted & here) | (arrived & adopted) - lost) != arrived:
             self.memory.set_arrived(seen)
         if gone - declined or declined & here:
             self.memory.set_declined((declined | gone) - here)
 
     def _learn(self, outlook: Outlook) -> bool:
-        """Take in what is known now; whether anything of it decides otherwise than before."""
+        """Take in what is known now; tell whether any of it may change the plan."""
         known, before = _Knowledge.of(outlook, self.options.budget, self._failed), self._known
         self._known = known
         if before is None or known == before:
@@ -223,12 +223,12 @@ class ArchiveKeeper:
         return True
 
     def _settle(self) -> bool:
-        """Book the fetches that came to an end, well or badly; whether any did since the last time."""
+        """Record the fetches that have ended, successfully or not; tell whether there were any."""
         active, now = dict(self._active), self.clock()
         for snapshot, job in active.items():
             failed = job.error if job.state in {JobState.WAITING, JobState.FAILED} else None
             if failed is not None:
-                self.node.stop(job)  # others may be had meanwhile, and it comes back into the plan later
+                self.node.stop(job)  # others can be fetched meanwhile; the plan includes it again later
                 self._fail(snapshot, failed)
             if failed is not None or job.state.ended:
                 del self._active[snapshot]
@@ -257,7 +257,7 @@ class ArchiveKeeper:
         self._tell("archive rests", held=len(outlook.held), bytes=outlook.used, reason=words)
 
     def _without_active(self, outlook: Outlook) -> Outlook:
-        """Return the outlook without what is on its way, which has its part of the budget, and what has failed."""
+        """Return the outlook without failed fetches and without running ones, whose bytes count against the budget."""
         held = {one.held.id for one in outlook.held}
         coming = {snapshot: outlook.size(snapshot) for snapshot in self._active if snapshot not in held}
         passed_over = coming.keys() | self._failed.keys() | self.memory.declined()
@@ -270,7 +270,7 @@ class ArchiveKeeper:
         self.report(Happened("adopting", {**_named(one.snapshot), "size": one.size, "reason": one.reason}))
 
     def _exchange(self, outlook: Outlook) -> bool:
-        """Give something up for what is endangered, where the rules have it; whether there was anything to do."""
+        """Carry out one exchange, if the rules allow it; tell whether there was one."""
         plan = plan_rebalance(outlook, self.options.wishes, self.options.budget, self._kept(outlook))
         if not plan.exchanges:
             return False
@@ -292,20 +292,21 @@ class ArchiveKeeper:
         return True
 
     def _kept(self, outlook: Outlook) -> frozenset[SnapshotId]:
-        """Return what is not given up: what a person pinned, or fetched."""
+        """Return what is never given up: what a person pinned or fetched."""
         adopted = self.memory.adopted()
         of_people = {one.held.id for one in outlook.held if one.held.id not in adopted}
         return frozenset(self.node.pinned()) | of_people
 
     def own(self, snapshot: SnapshotId) -> None:
-        """Write down that the node takes a snapshot by itself.
+        """Record that the node adopts a snapshot.
 
-        Called before its fetch begins: a node that is killed knows it as its own, and a person who asks for it decides.
+        Called before its fetch starts, so that a node that is killed still knows it as adopted, and a person's own
+        fetch of it overrides this.
         """
         self.memory.change_adopted({snapshot})
 
     def bring(self, snapshot: SnapshotId) -> None:
-        """Fetch a snapshot and wait for it; raises `P2pqwenError`, and `_StoppedError` where the node stops."""
+        """Fetch a snapshot and wait for it; raises `P2pqwenError`, and `_StoppedError` if the node stops."""
         job = self.node.submit(snapshot)
         while not job.state.ended:
             if self._background.wait(self.tick):
@@ -317,7 +318,7 @@ class ArchiveKeeper:
             raise job.error or P2pqwenError(f"the fetch of {snapshot} was stopped")
 
     def _tell(self, event: str, **facts: str | float | bool | None) -> None:
-        """Say something once, until it is another thing."""
+        """Report an event, unless it is the same as the last one."""
         if self._told != (event, facts):
             self._told = (event, facts)
             self.report(Happened(event, facts))
@@ -325,7 +326,7 @@ class ArchiveKeeper:
 
 @dataclass(frozen=True, slots=True)
 class _Executor:
-    """Carries an exchange out in this node."""
+    """Carries out an exchange in this node."""
 
     keeper: ArchiveKeeper
 
@@ -346,9 +347,9 @@ class _Executor:
 
 @dataclass(frozen=True, slots=True)
 class _Knowledge:
-    """What a plan rests on, as coarsely as it decides: which indexes, what is known of each swarm, and steps of room.
+    """What a plan depends on, only as finely as plans need: the indexes, each swarm's state, and free space in steps.
 
-    No index is read for it. `claims` are what publishers say of snapshots whose fetches failed.
+    Building it reads no index. `claims` are what publishers say of snapshots whose fetches failed.
     """
 
     indexes: tuple[Sha256, ...]
@@ -358,7 +359,7 @@ class _Knowledge:
 
     @classmethod
     def of(cls, outlook: Outlook, budget: int, failed: Collection[SnapshotId]) -> _Knowledge:
-        """Return what is known at this moment."""
+        """Return what is known now."""
         held, step = {one.id for one in outlook.listed.here if counts(one)}, max(1, budget // ROOM_STEPS)
         named = set[SnapshotId]().union(outlook.records, outlook.upstream, outlook.said, held, outlook.away)
         return cls(
@@ -378,7 +379,7 @@ class _Knowledge:
 
 
 def _standing(outlook: Outlook, snapshot: SnapshotId) -> list[tuple[Danger, bool | None]]:
-    """Return how a swarm stands; where only its index says what its origin does, for all that it may say."""
+    """Return a swarm's state; if only an index knows its state upstream, one for every state that it may name."""
     states = [outlook.upstream[snapshot]] if snapshot in outlook.upstream else Upstream
     record = outlook.records.get(snapshot, NEVER_SEEN)
     found = (health_of(record, state, outlook.now) for state in states)

@@ -1,7 +1,7 @@
-"""What trusted indexes list, and what of it is here, in columns.
+"""What trusted indexes list, and which of it is here, in columns.
 
-Of nearly all of a large index nothing is known but what it says. So it stays text and numbers, and it is read only once
-somebody asks: a node that learns nothing new reads no index.
+Of most rows in a large index nothing else is known. So they stay text and numbers, and the index is read only on
+demand: a node that learns nothing new reads no index.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A snapshot that is here. `size` is that of all of it, `taken` of what was wanted of it; both in bytes."""
+    """A snapshot that is here. `size` counts the whole snapshot, `taken` the wanted files; both in bytes."""
 
     held: HeldSnapshot
     size: int
@@ -31,17 +31,17 @@ class Kept:
 
     @property
     def counts(self) -> bool:
-        """Whether it is here as far as it was wanted."""
+        """Whether all its wanted files are here."""
         return counts(self.held)
 
 
 def counts(held: HeldSnapshot) -> bool:
-    """Tell whether a snapshot is here as far as it was wanted: a fetch that was only begun is none."""
+    """Tell whether all wanted files of a snapshot are here; an unfinished fetch does not count."""
     return held.state is not State.INCOMPLETE
 
 
 class Listed:
-    """What publishers list, and the snapshots of a library that are `here`; a torrent that cannot be read is told."""
+    """What publishers list, and the snapshots of a library that are `here`; reports torrents that cannot be read."""
 
     def __init__(
         self, publishers: Iterable[TrustedPublisher], here: Iterable[HeldSnapshot], report: Report = ignore
@@ -52,12 +52,12 @@ class Listed:
 
     @property
     def indexes(self) -> tuple[Sha256, ...]:
-        """Which indexes these are, by their digests."""
+        """The digests of the indexes."""
         return tuple(one.digest for one in self._accepted)
 
     @cached_property
     def columns(self) -> Columns:
-        """Each listed snapshot once, ordered by snapshot; where several publishers list one, the last word counts."""
+        """Each listed snapshot once, ordered by snapshot; if several publishers list one, the latest row counts."""
         if len(self._listings) > 1:
             return _in_order(_latest(self._listings), of_one=False)
         found = Columns()
@@ -67,12 +67,12 @@ class Listed:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Where each stands in the columns, by what `str` prints of it."""
+        """The place of each in the columns, by `str(snapshot)`."""
         return {name: place for place, name in enumerate(self.columns.names)}
 
     @cached_property
     def kept(self) -> list[Kept]:
-        """What is here, ordered by snapshot; the size is the index's where one lists it."""
+        """What is here, ordered by snapshot; the size is the index's if one lists it."""
         held = {str(one.id): one for one in self.here}
         if not held:
             return []
@@ -94,7 +94,7 @@ class Listed:
         return _contradicted(self._listings)
 
     def find(self, snapshot: SnapshotId) -> list[Entry]:
-        """Return what the publishers say of one snapshot, without reading all they list."""
+        """Return the publishers' entries for one snapshot, without reading whole indexes."""
         return [entry for listing in self._listings for entry in listing.find(snapshot)]
 
     @property
@@ -103,7 +103,7 @@ class Listed:
 
 
 def _latest(listings: Sequence[Listing]) -> Columns:
-    """Return each snapshot once, in no order; where several list one, the last word counts."""
+    """Return each snapshot once, unordered; if several list one, the latest row counts."""
     found, added = Columns(), list[str]()
     places: dict[str, int] = {}
     for listing in listings:
@@ -121,7 +121,7 @@ def _latest(listings: Sequence[Listing]) -> Columns:
 
 
 def _in_order(columns: Columns, *, of_one: bool = True) -> Columns:
-    """Order columns by snapshot. Those `of_one` index are in that order where all are of one kind."""
+    """Order columns by snapshot. Those `of_one` index are already ordered if all repositories are of one kind."""
     names = columns.names
     if any(":" in name or name.startswith("datasets/") for name in names):
         parsed = lru_cache(maxsize=64)(RepoId.parse)

@@ -1,7 +1,7 @@
 """What a plan of what to hold starts from, and the plan of what to take.
 
-Of nearly all that an index lists nothing is known but that. So only what is held, withdrawn, contradicted, away or was
-looked at is taken out of the columns by its name.
+Of most rows in an index nothing else is known. So only snapshots that are held, withdrawn, contradicted, away or were
+examined are looked up in the columns by name.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is listed and here, what is known of some of it, what this node is, and where it has room. Sizes in bytes.
+    """What is listed and here, what is known about it, the node's id, and where there is room. Sizes in bytes.
 
-    `away`: snapshots on disks that are not connected, or that are being fetched, with their sizes. `passed_over`: those
-    that are not to be chosen now. `seed_withdrawn`: which withdrawn snapshots this node serves; one that it serves, and
-    that another publisher lists, may be chosen.
+    `away`: snapshots on disks that are not connected, or that are being fetched, with their sizes. `passed_over`:
+    snapshots not to choose now. `seed_withdrawn`: which withdrawn snapshots this node serves; one that it serves and
+    that another publisher lists may be chosen.
     """
 
     listed: Listed
@@ -52,7 +52,7 @@ class Outlook:
 
     @property
     def held(self) -> list[Kept]:
-        """What counts against a budget, disks that are away aside."""
+        """What counts against a budget, except snapshots on disks that are away."""
         return [one for one in self.listed.kept if one.counts]
 
     @property
@@ -61,7 +61,7 @@ class Outlook:
         return sum(one.taken for one in self.held) + sum(self.away.values())
 
     def withdrawn(self, snapshots: Iterable[SnapshotId]) -> list[Withdrawn]:
-        """Return who withdrew any of these, and why."""
+        """Return the withdrawals of any of these snapshots."""
         return [one for snapshot in snapshots for one in self.said.get(snapshot, ())]
 
     def size(self, snapshot: SnapshotId) -> int:
@@ -71,7 +71,7 @@ class Outlook:
         return next((one.size for one in self.listed.kept if one.held.id == snapshot), 0)
 
     def health(self, snapshot: SnapshotId) -> SwarmHealth:
-        """Return how the swarm of a snapshot stands, as far as anybody knows."""
+        """Return what is known of the health of a snapshot's swarm."""
         place = self.listed.places.get(str(snapshot))
         return self._health_as(snapshot, Upstream.UNKNOWN if place is None else self.listed.columns.upstream[place])
 
@@ -80,7 +80,7 @@ class Outlook:
         return health_of(self.records.get(snapshot, NEVER_SEEN), state, self.now)
 
     def plan(self, wishes: Wishes, budget: int) -> Adoption:
-        """Choose what to take within `budget` bytes; the same outlook gives the same plan."""
+        """Choose what to take within `budget` bytes; deterministic for an outlook."""
         allocation = choose(
             self.offers(wishes), node=self.node, budget=budget, disks=self.disks, now=self.now, used=self.used
         )
@@ -89,7 +89,7 @@ class Outlook:
         return Adoption(allocation, held, dict(zip(columns.names, columns.licenses, strict=True)))
 
     def offers(self, wishes: Wishes) -> Offers:
-        """Return what could be taken: listed, and not here yet. A fetch that was begun goes before all others."""
+        """Return what could be taken: listed, and not here yet. Unfinished fetches come first."""
         here = set(self._places_of(one.held.id for one in self.listed.kept if one.counts))
         begun = frozenset(self._places_of(one.held.id for one in self.listed.kept if not one.counts))
         without = here.union(self._places_of(self.passed_over))
@@ -107,7 +107,7 @@ class Outlook:
         )
 
     def _healths_and_lost(self) -> tuple[list[SwarmHealth], dict[int, str]]:
-        """Return how each listed snapshot stands, and why which of them cannot be had, by place."""
+        """Return the health of each listed snapshot and, by place, why some cannot be obtained."""
         unseen = {state: health_of(NEVER_SEEN, state, self.now) for state in Upstream}
         healths, lost = [unseen[state] for state in self.listed.columns.upstream], {}
         known = self.records.keys() | self.upstream.keys()
@@ -118,7 +118,7 @@ class Outlook:
         return healths, lost
 
     def _refused(self, wishes: Wishes) -> dict[int, str]:
-        """Return what is out of the question, and why: of several reasons the one that comes last here."""
+        """Return by place what must not be chosen, and why; later reasons in this function override earlier ones."""
         refused = dict.fromkeys(self._places_of(self.listed.contradicted), CONTRADICTED)
         if wishes.licenses:
             licenses = self.listed.columns.licenses
@@ -132,7 +132,7 @@ class Outlook:
         return refused | dict.fromkeys(self._places_of(self.away), AWAY)
 
     def _called(self, patterns: Sequence[str]) -> list[int]:
-        """Return the places of what one of these globs names."""
+        """Return the places of what these globs match."""
         if not patterns:
             return []
         repos = [name.partition("@")[0] for name in self.listed.columns.names]

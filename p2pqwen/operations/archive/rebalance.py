@@ -1,7 +1,7 @@
-"""Give well-kept snapshots up for endangered ones: the plan for what is held here, and carrying it out with care.
+"""Give up well-kept snapshots for endangered ones: plan it for what is held here, and carry it out with care.
 
-Before anything is given up its swarm is judged once more; and wherever the disk allows, the new snapshot is here and
-verified before the old one goes.
+Before a snapshot is given up, its swarm is judged again. If the disk has room, the new snapshot is fetched and verified
+before the old one is deleted.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Executor(Protocol):
     """What carrying a plan out needs, by a running node or in this process."""
 
     def look(self, snapshots: Collection[SnapshotId]) -> Outlook:
-        """Look at these swarms now, and return how things stand then."""
+        """Examine these swarms now and return a new outlook."""
 
     def bring(self, snapshot: SnapshotId) -> None:
         """Fetch a snapshot; raises `P2pqwenError`."""
 
     def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
-        """Delete a held snapshot, and return what else was in its folder and stays; raises `P2pqwenError`."""
+        """Delete a held snapshot and return what remains in its folder; raises `P2pqwenError`."""
 
     def room(self) -> int:
         """Return the bytes that may be written."""
@@ -43,9 +43,9 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What became of one exchange: what was taken and given up, and what stood in the way.
+    """The result of one exchange: what was taken and given up, and the error if it failed.
 
-    `left`: what is still in the folders of those given up, for it is none of their files.
+    `left`: what remains in the folders of the deleted snapshots because it is not one of their files.
     """
 
     plan: Exchange
@@ -69,7 +69,7 @@ def plan_rebalance(outlook: Outlook, wishes: Wishes, budget: int, pinned: Collec
 
 
 def holdings(outlook: Outlook, pinned: Collection[SnapshotId]) -> list[Holding]:
-    """Return the whole snapshots, which alone may be given up; one that is gone by now is left out."""
+    """Return the whole snapshots, as only these may be given up; one that has just been deleted is left out."""
 
     def holding(one: Kept) -> Holding:
         snapshot = one.held.id
@@ -88,7 +88,7 @@ def holdings(outlook: Outlook, pinned: Collection[SnapshotId]) -> list[Holding]:
 
 
 def held_since(held: HeldSnapshot) -> datetime:
-    """Return since when a snapshot is here for certain: its torrent may have been written anew since it came.
+    """Return since when a snapshot is certainly here: its torrent may have been rewritten since it arrived.
 
     Raises `DiskError`.
     """
@@ -105,7 +105,7 @@ def carry_out(
     clock: Callable[[], datetime],
     report: Report = ignore,
 ) -> list[Exchanged]:
-    """Carry exchanges out; one that fails stops no other, and gives up nothing it has no reason for any more."""
+    """Carry out exchanges; a failing one does not stop the others, nor give up anything that is no longer justified."""
     return [_one(exchange, executor, node, pinned, clock, report) for exchange in exchanges]
 
 

@@ -1,6 +1,6 @@
-"""Look at swarms from every side there is: trackers' scrapes, the DHT, and of each web seed one small file.
+"""Examine swarms: scrape their trackers, ask the DHT, and read one small file from each web seed.
 
-A side that gives no answer says nothing; nothing here is remembered.
+A source that does not answer adds nothing. Nothing is stored here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from p2pqwen.webseed.bases import Base, combine_bases
 
 WEB_AGAIN = timedelta(days=1)
 MAX_TRACKERS = 8
-"""Of one swarm."""
+"""For one swarm."""
 MAX_BASES = 4
 AT_ONCE = 4
 SURE_OF_NOBODY = 4
@@ -45,9 +45,9 @@ Asked = TypeVar("Asked")
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """Whom to ask. `dht` None, or a False: that side is not asked. Web seeds are spared for `web_again`.
+    """Whom to ask. `dht` None, or False for the others: do not ask. Web seeds are asked once in `web_again`.
 
-    `named` are the hosts of their own network that the user named.
+    `named` are the private hosts that the user named.
     """
 
     dht: DhtAccess | None = None
@@ -75,10 +75,10 @@ async def look_at(
     seconds: float | None = None,
     report: Report = ignore,
 ) -> dict[SnapshotId, Look]:
-    """Look at these swarms from every side that is not switched off; one that does not answer says nothing.
+    """Examine these swarms through every source that is not switched off; one that does not answer adds nothing.
 
-    `announced` are the snapshots that this node tells others it has, True for a whole one: it is none of those that are
-    counted. After `seconds` what has come so far is returned.
+    `announced` are the snapshots that this node announces, True for a whole one: this node is left out of the counts.
+    After `seconds`, the answers so far are returned.
     """
     seen = _Seen(announced)
     with contextlib.suppress(TimeoutError):
@@ -96,7 +96,7 @@ async def look_at(
 
 @dataclass(slots=True)
 class _Seen:
-    """What has come so far."""
+    """The answers so far."""
 
     announced: Mapping[SnapshotId, bool]
     trackers: dict[SnapshotId, list[Sighting]] = field(default_factory=dict)
@@ -208,18 +208,18 @@ async def _ask_web_seeds(
 
 
 async def _serves(base: Base, path: RepoPath, digest: Sha256 | None, named: NamedHosts) -> bool | None:
-    """Tell whether a web seed gives a file as it should be; None where the answer means nothing."""
+    """Tell whether a web seed serves a file correctly; None if the answer proves nothing."""
     try:
         data = await read(base.file_url(path), max_bytes=MAX_SAMPLE, named=named, timeouts=_TIMEOUTS)
     except NotFoundError:
-        return None if digest is None else False  # we only guessed that there is such a file
+        return None if digest is None else False  # that this file exists was only a guess
     except P2pqwenError:
         return False
     return digest is None or Sha256.of(data) == digest
 
 
 def _sample(swarm: WatchedSwarm) -> tuple[RepoPath, Sha256 | None]:
-    """Return a small file to ask for, with its hash where the snapshot's files are known here."""
+    """Return a small file to ask for, with its hash if the snapshot's files are known here."""
     try:
         manifest = None if swarm.held is None else swarm.held.torrent().manifest
         rows = () if manifest is None else manifest.files
@@ -230,5 +230,5 @@ def _sample(swarm: WatchedSwarm) -> tuple[RepoPath, Sha256 | None]:
 
 
 def _tell(report: Report, name: Callable[[Asked], object] = str) -> Callable[[Asked, P2pqwenError], None]:
-    """Return a function that reports, in passing, who gave no answer: nothing is remembered of it."""
+    """Return a function that reports who gave no answer; this is not remembered."""
     return lambda one, error: report(Notice("info", f"{name(one)}: {error.message}"))

@@ -1,4 +1,4 @@
-"""Ask each snapshot's origin whether it still shows it, and remember the answers with their dates."""
+"""Ask each snapshot's origin whether it still shows the snapshot, and remember the answers with their dates."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from p2pqwen.values.snapshot_id import SnapshotId, words_of_origins
 
 ASKING_WORKERS = 4
 GIVE_UP_AFTER = 5
-"""So many snapshots in a row without any answer mean that the Hub itself is out of reach."""
+"""The Hub is taken to be unreachable after this many snapshots in a row without any answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCheck:
-    """One round of questions: how many were answered, and what is newly gone or back."""
+    """One round of questions: how many were asked and answered, and what is newly gone or back."""
 
     asked: int
     answered: int
@@ -58,7 +58,7 @@ class SnapshotUpstream:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamShown:
-    """What `upstream show` says."""
+    """The answer of `upstream show`."""
 
     snapshots: tuple[SnapshotUpstream, ...]
 
@@ -70,7 +70,7 @@ class UpstreamShown:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamChecked:
-    """What `upstream check` says: the round, and what is known after it."""
+    """The answer of `upstream check`: the round, and what is known after it."""
 
     check: UpstreamCheck = field(metadata=FLAT)
     shown: UpstreamShown = field(metadata=FLAT)
@@ -79,7 +79,7 @@ class UpstreamChecked:
 def note_upstream(
     store: UpstreamStore, snapshot: SnapshotId, *, shown: bool, now: datetime, report: Report = ignore
 ) -> tuple[UpstreamRecord | None, UpstreamRecord]:
-    """Remember one answer of the Hub, and return what was known and what is; what vanished or is back is announced."""
+    """Remember one answer of the Hub, and return the records before and after; reports what vanished or is back."""
     before, after = store.observe(snapshot, shown=shown, now=now)
     where = snapshot.repo.kind.origin.words
     if vanished(before, after):

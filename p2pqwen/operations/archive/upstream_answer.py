@@ -1,4 +1,4 @@
-"""What is shown of a snapshot's state on the Hub, as it was last heard."""
+"""A snapshot's last known state on the Hub, as answers show it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from p2pqwen.stewardship.upstream import UpstreamRecord
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """A snapshot's state on the Hub: since when it is so, when the Hub was asked, when the snapshot was last there."""
+    """A snapshot's state on the Hub: since when, when the Hub was asked, and when the snapshot was last there."""
 
     upstream: Upstream = Upstream.UNKNOWN
     upstream_since: datetime | None = None

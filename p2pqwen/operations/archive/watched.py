@@ -1,6 +1,6 @@
-"""The swarms that matter here, and how each stands by what is remembered: nobody is asked.
+"""The swarms that matter here, and the remembered health of each. Asks no network.
 
-A plan is made of these, and what asks swarms (`swarm_probe`, `health`) loads far more.
+Plans need only this module; those that ask swarms (`swarm_probe`, `health`) import far more.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from p2pqwen.values.snapshot_id import SnapshotId
 class WatchedSwarm:
     """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Sizes in bytes.
 
-    `magnet`: the index's, whose trackers are read when they are asked; `named` are those of an unlisted torrent.
-    `withdrawn`: who of the trusted publishers no longer stands by it. `license`: as the index has it.
+    `magnet`: the index's, from which trackers are parsed on demand; `named`: the trackers of an unlisted torrent.
+    `withdrawn`: the trusted publishers that withdrew it. `license`: the index's.
     """
 
     snapshot: SnapshotId
@@ -45,13 +45,13 @@ class WatchedSwarm:
     upstream: Upstream = Upstream.UNKNOWN
     listed: bool = False
     held: HeldSnapshot | None = None
-    held_bytes: int = 0  # of the files to have, where any are held
+    held_bytes: int = 0  # of the wanted files, if any are held
     withdrawn: tuple[Withdrawn, ...] = ()
     license: str | None = None
 
     @property
     def trackers(self) -> tuple[str, ...]:
-        """Whom to ask for numbers."""
+        """The trackers to scrape."""
         return parse_magnet(self.magnet).trackers if self.magnet else self.named
 
 
@@ -64,7 +64,7 @@ class HealthRow:
     health: SwarmHealth
 
     def danger(self, now: datetime) -> Danger:
-        """Return how near it is to being lost but for this node; what is whole here is not lost."""
+        """Return how close it is to being lost, not counting this node; what is whole here is not lost."""
         danger = danger_of(self.health, now)
         held = self.swarm.held
         return Danger.CRITICAL if danger is Danger.LOST and held is not None and _is_whole(held) else danger
@@ -85,9 +85,9 @@ def each_watched(
     *,
     only: Collection[SnapshotId] | None = None,
 ) -> Iterator[WatchedSwarm]:
-    """Yield what trusted indexes list, and then what is held besides; in memory is never more than one at a time.
+    """Yield what trusted indexes list, then what else is held, one at a time to bound memory.
 
-    `voices` say what of it was withdrawn. With `only` nothing else is read.
+    `voices` say what was withdrawn. With `only`, nothing else is read.
     """
     held, gone = {one.id: one for one in library.all() if only is None or one.id in only}, all_withdrawn(voices)
     besides = dict(held)
@@ -111,14 +111,14 @@ def each_watched(
 
 
 def each_unlisted(held: Iterable[HeldSnapshot], report: Report = ignore) -> Iterator[WatchedSwarm]:
-    """Yield the swarms of what is held by what their torrents say; a warning for one that cannot be read."""
+    """Yield the swarms of held snapshots from their torrents; warns about a torrent that cannot be read."""
     return iter(
         each(held, lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path")))
     )
 
 
 def each_listed(publishers: Iterable[TrustedPublisher]) -> Iterator[Entry]:
-    """Yield each listed snapshot once, in the order of an index; where publishers list one, the last word counts."""
+    """Yield each listed snapshot once, in index order; if several publishers list one, the latest entry counts."""
     listings = [one.document.entries for one in publishers if one.document is not None]
     if len(listings) == 1:
         yield from listings[0]
@@ -135,12 +135,12 @@ def each_listed(publishers: Iterable[TrustedPublisher]) -> Iterator[Entry]:
 
 
 def listed_of(publishers: Sequence[TrustedPublisher], snapshots: Iterable[SnapshotId]) -> Iterator[Entry]:
-    """Yield those of `each_listed` that are among a few snapshots, without going through the others."""
+    """Yield the entries of `each_listed` for a few snapshots, without reading the others."""
     listings = [one.document.listing for one in publishers if one.document is not None]
     for snapshot in sorted(snapshots):
         found = [entry for listing in listings for entry in listing.find(snapshot)]
         if found:
-            yield max(reversed(found), key=attrgetter("added"))  # of equals the first, which is the last
+            yield max(reversed(found), key=attrgetter("added"))  # of equals, the last of `found`
 
 
 def health_rows(
@@ -149,8 +149,8 @@ def health_rows(
     upstream: Mapping[SnapshotId, Upstream],
     now: datetime,
 ) -> list[HealthRow]:
-    """Return how each swarm stands, in the order given."""
-    unseen = {state: health_of(NEVER_SEEN, state, now) for state in Upstream}  # which is nearly all of a large index
+    """Return the health of each swarm, in the order given."""
+    unseen = {state: health_of(NEVER_SEEN, state, now) for state in Upstream}  # nearly all of a large index
     rows = []
     for swarm in swarms:
         record = records.get(swarm.snapshot, NEVER_SEEN) if records else NEVER_SEEN
@@ -176,7 +176,7 @@ def _of_torrent(held: HeldSnapshot, metainfo: Metainfo) -> WatchedSwarm:
 
 
 def held_bytes(held: HeldSnapshot | None, size: int) -> int:
-    """Return what a snapshot of `size` bytes takes here: a partial one the files that were chosen."""
+    """Return the bytes that a snapshot of `size` bytes takes here: of a partial one, only the chosen files."""
     if held is None or held.selected is None:
         return 0 if held is None else size
     try:

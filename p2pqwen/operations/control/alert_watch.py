@@ -1,7 +1,7 @@
-"""Tells a person of trouble, wherever that person is: looks once a minute, and sends what is new.
+"""Alert a person to trouble, wherever they are: look once a minute, and send what is new.
 
-Without anywhere to send to it looks all the same, for the dashboard and `p2pqwen alerts list`. Swarms and publishers
-are read every quarter of an hour: both may be large.
+It looks even without an address to send to, for the dashboard and `p2pqwen alerts list`. It reads swarms and publishers
+every 15 minutes only: both may be large.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ FIRST = 10.0
 """Seconds until the first look: a node loads its torrents first."""
 SURVEY_EVERY = timedelta(minutes=15)
 AGAIN_AFTER = timedelta(minutes=5)
-"""The pause after nobody could be told."""
+"""The pause after a message that reached no address."""
 SHOWN = 20
-"""Alerts that one message names."""
+"""Most alerts that one message names."""
 
 
 class Messenger(Protocol):
@@ -40,14 +40,14 @@ class Messenger(Protocol):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where it sends to, without secrets."""
+        """The addresses, without secrets."""
 
     def send(self, title: str, body: str, *, danger: bool) -> tuple[NotSent, ...]:
-        """Send a message everywhere, and return where that failed. Raises nothing."""
+        """Send a message to every address, and return those that failed. Raises nothing."""
 
 
 def message(alerts: tuple[Alert, ...], node: str) -> tuple[str, str]:
-    """Return title and text of a message about new alerts; `node` is what people call the machine."""
+    """Return title and text of a message about new alerts; `node` is the name of the machine."""
     lines = [f"{one.level}: {one}" for one in alerts[:SHOWN]]
     if len(alerts) > SHOWN:
         lines.append(f"and {len(alerts) - SHOWN} more: `p2pqwen alerts list` on {node}")
@@ -58,8 +58,8 @@ def message(alerts: tuple[Alert, ...], node: str) -> tuple[str, str]:
 class AlertWatch:
     """The watch of one node; a context manager that runs while the node does.
 
-    `status`, `rooms`, `failing` (disks), `swarms` (of what is held) and `publishers` tell how things stand. `loading`:
-    the node does not know itself yet.
+    `status`, `rooms`, `failing` (disks), `swarms` (of held snapshots) and `publishers` return the current state. While
+    the node is `loading`, its state is not complete yet.
     """
 
     status: Callable[[], NodeStatusAnswer]
@@ -97,7 +97,7 @@ class AlertWatch:
 
     @property
     def busy(self) -> bool:
-        """Whether it waits for a server that has not answered yet."""
+        """Whether it is waiting for a server's answer."""
         return self._background.busy
 
     @property
@@ -107,21 +107,21 @@ class AlertWatch:
 
     @property
     def dangers(self) -> Mapping[str, Danger]:
-        """How near each held snapshot is to being lost, as last surveyed, by `org/model@commit`."""
+        """How close each held snapshot is to being lost, as last surveyed, by `org/model@commit`."""
         return self._dangers
 
     @property
     def last(self) -> tuple[Alert, ...]:
-        """What the last look found, of everything."""
+        """Everything that the last look found."""
         return self._last
 
     def current(self) -> tuple[Alert, ...]:
-        """Return all that is wrong now, the worst first; of swarms and publishers, as last surveyed."""
+        """Return all that is wrong now, worst first; for swarms and publishers, as last surveyed."""
         folders = Folder.all(self.rooms(), self.failing())
         return worst_first((*of_status(self.status(), folders), *self._slow))
 
     def look(self) -> tuple[Alert, ...]:
-        """Do one round: survey if that is due, tell what is new, and return it. Raises `P2pqwenError`."""
+        """Do one round: survey if it is due, send what is new, and return it. Raises `P2pqwenError`."""
         now = self.clock()
         if self._surveyed is None or now - self._surveyed >= SURVEY_EVERY:
             swarms = self.swarms()
@@ -139,7 +139,7 @@ class AlertWatch:
         return sent
 
     def _told(self, fresh: tuple[Alert, ...], now: datetime) -> bool:
-        """Send a message about these; whether anybody was reached, or there is nobody to reach."""
+        """Send a message about new alerts; tell whether it reached an address, or there is none."""
         if not fresh or self.messenger is None:
             return True
         if self._failed is not None and timedelta(0) <= now - self._failed < AGAIN_AFTER:

@@ -1,4 +1,4 @@
-"""What is wrong with a node at a moment, from what it knows of itself, of swarms and of publishers."""
+"""What is wrong with a node now, from its own state and from what it knows of swarms and publishers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 QUOTA_NEAR = 0.9
 NAME = 80
-"""Characters of a publisher's name for itself."""
+"""Most characters shown of a publisher's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away.
+    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is not connected.
 
     `failing`: evidence that its disk is failing.
     """
@@ -44,7 +44,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class PublisherLook:
-    """A trusted publisher: its name for itself, when its index was signed, and how many files prove that it lied."""
+    """A trusted publisher: its name, when its index was signed, and how many files prove equivocation."""
 
     publisher: Sha256
     name: str
@@ -54,21 +54,21 @@ class PublisherLook:
 
 @dataclass(frozen=True, slots=True)
 class AlertsAnswer:
-    """What `GET /v1/alerts` answers and `alerts list --json` says, the worst first."""
+    """The answer of `GET /v1/alerts` and `alerts list --json`, worst first."""
 
     alerts: tuple[Alert, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TriedAnswer:
-    """What `alerts test --json` says; addresses are shown without their secrets."""
+    """The answer of `alerts test --json`; addresses are shown without their secrets."""
 
     sent: tuple[str, ...]
     failed: tuple[NotSent, ...]
 
 
 def of_status(status: NodeStatusAnswer, folders: Iterable[Folder]) -> tuple[Alert, ...]:
-    """Say what is wrong with disks, snapshots and limits at a moment, the worst first."""
+    """Return what is wrong with disks, snapshots and limits, worst first."""
     found = []
     for one in folders:
         if one.failing is not None:
@@ -91,7 +91,7 @@ def of_status(status: NodeStatusAnswer, folders: Iterable[Folder]) -> tuple[Aler
 def _of_row(row: StatusRow) -> list[Alert]:
     state, is_damaged = row.row.state, row.row.health == "damaged"
     if not (is_damaged or row.upstream.upstream is Upstream.GONE or state.withdrawn):
-        return []  # of nearly all rows, at every look
+        return []  # the case of nearly all rows, at every look
     name, found = str(state.id), []
     if is_damaged:
         words = plural(state.damaged_files, "damaged file")
@@ -106,7 +106,7 @@ def _of_row(row: StatusRow) -> list[Alert]:
 
 
 def of_swarms(swarms: Mapping[SnapshotId, SwarmHealth], now: datetime) -> tuple[Alert, ...]:
-    """Say of which held snapshots too few others were seen to have a copy; of others than this node."""
+    """Return the held snapshots of which too few copies were seen elsewhere."""
     found = []
     for snapshot, health in sorted(swarms.items()):
         danger = danger_of(health, now)
@@ -120,7 +120,7 @@ def of_swarms(swarms: Mapping[SnapshotId, SwarmHealth], now: datetime) -> tuple[
 
 
 def of_publishers(publishers: Iterable[PublisherLook], now: datetime) -> tuple[Alert, ...]:
-    """Say which publishers signed two histories, and whose index has not been signed for months."""
+    """Return the publishers that signed two histories, and those whose index has not been signed for months."""
     found = []
     for one in publishers:
         name, key = printable(one.name, limit=NAME), str(one.publisher)

@@ -1,4 +1,4 @@
-"""A node in the background, where nothing like systemd starts one: a process of its own that outlives its terminal."""
+"""A node in the background without systemd or the like: a separate process that outlives its terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from p2pqwen.portable.process import python, start_apart
 from p2pqwen.server.control_client import ControlClient
 
 ERRORS = "daemon.err"
-"""The file in the home's log folder that holds what a daemon says on stderr, begun anew with each."""
+"""The file in the home's log folder that holds a daemon's stderr; each start overwrites it."""
 _START_SECONDS = 60.0
 _LOOK_EVERY = 0.1
 _MAX_SAID = 2000
@@ -24,17 +24,17 @@ _MAX_SAID = 2000
 
 @dataclass(frozen=True, slots=True)
 class DaemonAnswer:
-    """The node that runs now; `started`: this call started it, else it ran before."""
+    """The running node; `started`: this call started it."""
 
     pid: int
     started: bool
 
 
 def start_daemon(options: Sequence[str], home: Home, running: Callable[[], ControlClient | None]) -> DaemonAnswer:
-    """Start `seed` with these options in a session of its own, and wait until it answers.
+    """Start `seed` with these options in a new session, and wait until it answers.
 
-    Where a node of this home runs already, nothing is started. Raises `P2pqwenError` with what the node said where it
-    ends at once, or does not answer in time.
+    If a node of this home is already running, nothing is started. Raises `P2pqwenError` with the node's output if it
+    ends at once or does not answer in time.
     """
     if (client := running()) is not None:
         return DaemonAnswer(_pid(client), started=False)
@@ -55,7 +55,7 @@ def start_daemon(options: Sequence[str], home: Home, running: Callable[[], Contr
         if (client := running()) is not None:
             return DaemonAnswer(_pid(client), started=True)
         time.sleep(_LOOK_EVERY)
-    what = f"process {node.pid} was started and does not answer within {_START_SECONDS:.0f} s"
+    what = f"process {node.pid} was started but does not answer within {_START_SECONDS:.0f} s"
     raise P2pqwenError(what, got=_last_words(said) or None, hint="`p2pqwen status` shows whether it came up")
 
 

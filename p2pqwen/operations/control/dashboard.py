@@ -1,8 +1,8 @@
-"""What the dashboard shows: the node as it is, what changed since, its rates over an hour and a day, and what is wrong.
+"""What the dashboard shows: the node's state, what changed since, its rates over an hour and a day, and alerts.
 
-A page gets one whole picture and then only what changed, every two seconds. All pages together are shown one moment,
-which is drawn once. Rates are measured whether anybody looks or not, every ten seconds; a point of the day's plot is
-the mean of five minutes.
+A page gets one complete picture, then only the changes, every 2 seconds. All pages show the same moment, which is drawn
+once. Rates are measured every 10 seconds even if no page is open; each point of the day's plot is the mean of 5
+minutes.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ REFRESH = 2.0
 SAMPLE = 10.0
 """Seconds between two measurements of the rates."""
 CALENDAR = 31
-"""Days of which it is shown what is to be read for bit rot: today and the 30 after it."""
+"""Days of the scrub calendar: today and the 30 after it."""
 CALENDAR_EVERY = 30.0
-"""Seconds between two looks at that: it moves by days, and asks each snapshot."""
+"""Seconds between two updates of the calendar: it changes daily, and asks each snapshot."""
 HOUR = 360
 DAY = 288
 _TO_A_POINT = 30
 MAX_VIEWERS = 6
-"""Pages that are served at once: each occupies a worker of the control API."""
+"""Pages served at once: each occupies a worker of the control API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rates in bytes a second, oldest first: of the last hour every ten seconds, of the last day every five minutes."""
+    """Rates in bytes a second, oldest first: of the last hour every 10 seconds, of the last day every 5 minutes."""
 
     hour_up: tuple[int, ...] = ()
     hour_down: tuple[int, ...] = ()
@@ -56,11 +56,11 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
+    """One moment. `snapshots` are the rows that changed since the previous picture, `gone` those that no longer exist.
 
-    `alerts`, `dangers` and `scrubs` are None where they are as before, `rates` where no point was added. `dangers`: how
-    near a snapshot is to being lost, as last surveyed. `scrubs`: how many snapshots are to be read for bit rot today
-    (or were, before) and on each of the 30 days after it, UTC.
+    `alerts`, `dangers` and `scrubs` are None if unchanged, `rates` if no point was added. `dangers`: how close a
+    snapshot is to being lost, as last surveyed. `scrubs`: how many snapshots are due to be scrubbed today (or are
+    overdue) and on each of the 30 days after it, UTC.
     """
 
     node: NodeAddress
@@ -79,7 +79,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """A node as it was `at` a moment (monotonic seconds); rows that are as before are the same objects."""
+    """A node's state `at` a moment (monotonic seconds); unchanged rows are the same objects."""
 
     at: float
     status: NodeStatusAnswer
@@ -90,7 +90,7 @@ class _Moment:
     scrubs: tuple[int, ...]
 
     def since(self, before: _Moment | None) -> tuple[tuple[StatusRow, ...], tuple[str, ...]]:
-        """Return the rows that changed since a moment, and the names of those that are no more."""
+        """Return the rows that changed since a moment, and the names of those that no longer exist."""
         rows, old = self.status.snapshots, () if before is None else before.status.snapshots
         if rows is old:
             return (), ()
@@ -101,7 +101,7 @@ class _Moment:
 
 @dataclass(slots=True)
 class _History:
-    """Two rings of rates; for several threads."""
+    """Two ring buffers of rates; thread-safe."""
 
     hour: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=HOUR))
     day: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=DAY))
@@ -127,7 +127,7 @@ def _unzipped(ring: deque[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int,
 
 
 class Dashboard:
-    """Measures while the block lasts, and draws pictures when asked."""
+    """Measures for the length of the block, and draws pictures on request."""
 
     def __init__(
         self,
@@ -140,10 +140,10 @@ class Dashboard:
         failing: Callable[[], Mapping[str, str]] = dict,
         dangers: Callable[[], Mapping[str, Danger]] = dict,
     ) -> None:
-        """`more_alerts` are those that a picture cannot show at once: of swarms and publishers.
+        """`more_alerts` returns the alerts about swarms and publishers, which take long to find.
 
-        `failing` tells of folders on disks that fail, `dangers` how near snapshots are to being lost, `scrubs` how many
-        are to be read on each of so many days.
+        `failing` returns the folders on failing disks, `dangers` how close snapshots are to being lost, `scrubs` how
+        many snapshots are due on each of that many days.
         """
         self._failing, self._dangers = failing, dangers
         self._scrubs = scrubs
@@ -167,8 +167,8 @@ class Dashboard:
         self._stopping.set()
 
     def pictures(self, _given: Given) -> Iterator[Picture]:
-        """Return pictures as they come, the first of everything; the first raises `InUseError` for too many viewers."""
-        # Taken by the generator itself: one that nobody begins holds no place that nobody gives back.
+        """Yield pictures, the first of them complete; raises `InUseError` at the first for too many viewers."""
+        # Taken inside the generator: one that is never started could not release its place.
         if not self._viewers.acquire(blocking=False):
             raise InUseError("too many dashboards are open", expected=f"at most {MAX_VIEWERS}")
         before: _Moment | None = None
@@ -183,7 +183,7 @@ class Dashboard:
             self._viewers.release()
 
     def _look(self) -> _Moment:
-        """Return the node as it is, asked for once by all viewers together."""
+        """Return the node's state, which all viewers share."""
         with self._drawing:
             if self._drawn is None or time.monotonic() - self._drawn.at > REFRESH / 2:
                 self._drawn = self._draw()
@@ -218,7 +218,7 @@ class Dashboard:
 
     def _measure(self) -> None:
         while not self._stopping.wait(SAMPLE):
-            # A node that is busy for a moment leaves a gap in the plot, and nothing else.
+            # A node that is briefly busy only leaves a gap in the plot.
             for now in each([self._status], lambda ask: ask(), failed=lambda *_: None):
                 states = [one.row.state for one in now.snapshots]
                 self._history.add(sum(one.upload_rate for one in states), sum(one.download_rate for one in states))

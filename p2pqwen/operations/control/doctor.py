@@ -1,7 +1,8 @@
-"""Look at everything a node needs and say what is wrong with it, and what to do about each.
+"""Check everything that a node needs, and say what is wrong and what to do about it.
 
-A finding is `ok` where nothing speaks against it: nobody can prove from inside that a port is open, and the text says
-how much is known. Looking changes nothing, except a probe file that is written to each library folder and removed.
+A finding is `ok` unless something speaks against it: a node cannot prove from inside that a port is open, and the text
+says how much is known. The checks change nothing, except that they write a probe file to each library folder and remove
+it.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ from p2pqwen.values.snapshot_id import OriginName, SnapshotId
 from p2pqwen.values.utc_time import EARLIEST
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
-ENOUGH_DHT_NODES = 8  # one bucket (BEP 5); fewer answer few lookups
+ENOUGH_DHT_NODES = 8  # one bucket (BEP 5); with fewer, lookups often fail
 TIME_TO_BE_FOUND = timedelta(hours=1)
 TIME_TO_FIND = timedelta(minutes=2)
 ENOUGH_FILES = 1024
-"""Open files: 256 of the library and 500 connections (swarm.settings), and what else a program has."""
+"""Open files: 256 for the library and 500 connections (swarm.settings), and what else a program needs."""
 PROXY_SECONDS = 5.0
 _PRIVATE = 0o077
 _NO_HTTP_PROXY = "none is named: http and https go out directly"
@@ -55,7 +56,7 @@ _NO_HTTP_PROXY = "none is named: http and https go out directly"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: `detail` is what was seen, `advice` what to do where it is not `ok`."""
+    """One check: `detail` is what was seen, `advice` what to do if it is not `ok`."""
 
     check: str
     ok: bool
@@ -65,7 +66,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What `doctor --json` says; `ok` where every check is."""
+    """The answer of `doctor --json`; `ok` if every check is."""
 
     ok: bool
     findings: tuple[Finding, ...]
@@ -73,7 +74,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class RunningNode:
-    """What a running node says of itself."""
+    """What a running node says about itself."""
 
     pid: int
     listen: str
@@ -83,12 +84,12 @@ class RunningNode:
 
 @dataclass(frozen=True, slots=True)
 class DoctorContext:
-    """What is looked at. `hub_time` asks the Hub what time it is; raises `P2pqwenError` when it cannot be reached.
+    """What is examined. `hub_time` asks the Hub for the time; raises `P2pqwenError` if it cannot be reached.
 
-    `xet_storage` asks where the Hub keeps large files, and there; None where nothing of it is used. It raises the same.
-    `modelscope` asks ModelScope for anything and returns its address, None where nothing here asks it; raises likewise.
-    `listen` is the address a node would take; `dht` the way into it, None where it is switched off. `now` is UTC.
-    `state_problem`: why what is remembered between runs could not be read; then nothing is known of rot and limits.
+    `xet_storage` contacts the storage of the Hub's large files and returns its address, None if it is not used; raises
+    likewise. `modelscope` sends ModelScope a request and returns its address, None if it is not used here; raises
+    likewise. `listen` is the address that a node would use; `dht` is access to the DHT, None if it is switched off.
+    `now` is UTC. `state_problem`: why the stored state could not be read; rot and limits are then unknown.
     """
 
     home: Home
@@ -113,7 +114,7 @@ class DoctorContext:
 
 
 def examine(patient: DoctorContext) -> Iterator[Finding]:
-    """Yield a finding for each check, as it is made."""
+    """Make each check and yield its finding."""
     yield _node(patient)
     yield _port(patient)
     yield _dht(patient)
@@ -179,7 +180,7 @@ def _port(patient: DoctorContext) -> Finding:
 
 
 def _proxy(patient: DoctorContext) -> Finding:
-    """Set which way HTTP goes out; a password is never shown."""
+    """Say which way HTTP goes out; a password is never shown."""
     try:
         found = {scheme: patient.proxies.proxy_for(scheme) for scheme in ("http", "https")}
     except UsageError as error:
@@ -196,7 +197,7 @@ def _proxy(patient: DoctorContext) -> Finding:
 
 
 def _bittorrent_proxy(proxy: Proxy, for_http: Proxies) -> Finding:
-    """Ask whether the proxy answers, and say where HTTP goes past it."""
+    """Check that the proxy answers, and say which HTTP traffic bypasses it."""
     way = f"peers and HTTP trackers are reached through {proxy.address} alone; no DHT, no UDP, no LAN"
     try:
         greet(proxy, timeout=PROXY_SECONDS)
@@ -207,7 +208,7 @@ def _bittorrent_proxy(proxy: Proxy, for_http: Proxies) -> Finding:
     try:
         direct = [scheme for scheme in ("http", "https") if for_http.proxy_for(scheme) is None]
     except UsageError:
-        direct = []  # which `proxy` tells
+        direct = []  # the `proxy` check reports it
     if not direct:
         return Finding("bittorrent", ok=True, detail=f"{way}; it answers")
     return Finding(
@@ -271,7 +272,7 @@ def _hub(patient: DoctorContext) -> tuple[Finding, datetime | None]:
 
 
 def _xet(patient: DoctorContext) -> Iterator[Finding]:
-    """Look at the storage of a snapshot that is held: tokens for it are given by repository."""
+    """Check the storage with a held snapshot: the Hub issues storage tokens by repository."""
     held = next((one.id for one in patient.library.all() if one.id.repo.kind.origin is OriginName.HUB), None)
     if held is None:
         return
@@ -357,7 +358,7 @@ def _disk(folder: LibraryFolder) -> Finding:
 
 
 def _cache(patient: DoctorContext) -> Iterator[Finding]:
-    """Say what is wrong with the Hugging Face cache, each kind of fault once."""
+    """Report what is wrong with the Hugging Face cache, one finding for each kind of fault."""
     if patient.hub_cache is None:
         return
     root = patient.hub_cache
@@ -374,10 +375,10 @@ def _cache(patient: DoctorContext) -> Iterator[Finding]:
 
 
 def _is_proven(held: HeldSnapshot) -> bool:
-    """Tell whether the markers of a snapshot are ours to write."""
+    """Tell whether we may write the markers of a snapshot: it must be proven."""
     try:
         return held.torrent().provenance is Provenance.PROVEN
-    except P2pqwenError:  # the finding of another check
+    except P2pqwenError:  # another check reports it
         return False
 
 
@@ -403,7 +404,7 @@ def _fault(ref: CachedRef) -> str:
 
 
 def _shown(names: Iterable[str]) -> str:
-    """Name the first three."""
+    """Return the first 3 names, and how many more there are."""
     listed = list(names)
     return ", ".join(listed[:3]) + (f", and {len(listed) - 3} more" if len(listed) > 3 else "")
 
@@ -434,12 +435,12 @@ def _is_changed(library: Library, held: HeldSnapshot) -> bool:
     try:
         metainfo = held.metainfo()
     except P2pqwenError:
-        return False  # a torrent that cannot be read is told of by every command that needs it
+        return False  # every command that needs the torrent reports that it cannot be read
     return library.state(held, metainfo.infohash.v2, metainfo.layout.total_size) is State.CHANGED
 
 
 def _other_clients(patient: DoctorContext) -> Iterator[Finding]:
-    """Say where another client was pointed at the library; there is no finding where none was."""
+    """Report traces of other clients that were pointed at the library, if there are any."""
     for one in traces_of_other_clients(patient.library.all()):
         if one.renamed:
             detail = f"{plural(len(one.renamed), 'file')} of {one.snapshot} renamed: {one.folder / one.renamed[0]}"
@@ -486,7 +487,7 @@ def _permissions(patient: DoctorContext) -> Finding:
     private += [home.state, *home.log.glob("*"), *home.locks.glob("*.lock")]
     open_ones = [path for path in private if path.exists() and others_may(path.stat())]
     if open_ones:
-        advice = "`chmod go= " + " ".join(shlex.quote(str(path)) for path in open_ones) + "`"  # folders are among them
+        advice = "`chmod go= " + " ".join(shlex.quote(str(path)) for path in open_ones) + "`"  # some are folders
         detail = f"other users of this machine can read {', '.join(path.name for path in open_ones)}"
         return Finding("permissions", ok=False, detail=detail, advice=advice)
     if home.root.exists() and not os.access(home.root, os.R_OK | os.W_OK | os.X_OK):

@@ -1,4 +1,4 @@
-"""What the library holds, for `list`: sizes, states, hazards and standing, from what each snapshot's torrent says."""
+"""What the library holds, for `list`: sizes, states, hazards and standing, from each snapshot's torrent."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from p2pqwen.operations.indexes.rise import Riser
 
 NOT_SHOWN: Mapping[SnapshotId, HeldFilesShown] = MappingProxyType({})
-"""No files are to be shown."""
+"""Shows no files."""
 
 
 @dataclass(frozen=True, slots=True)
 class InventoryRow:
-    """One held snapshot. `held_bytes` of `size` are those of the files to have.
+    """One held snapshot. `held_bytes` counts the wanted files out of `size`.
 
-    `hazards` counts its pickle-format files, `provenance` is None without a manifest. `withdrawn`: by whom, and why.
+    `hazards` counts its pickle-format files, `provenance` is None without a manifest. `withdrawn`: who withdrew it, and
+    why.
     """
 
     id: SnapshotId
@@ -50,10 +51,10 @@ class InventoryRow:
 def inventory(
     library: Library, standings: Standings, report: Report = ignore, *, riser: Callable[[], Riser] | None = None
 ) -> list[InventoryRow]:
-    """Describe every held snapshot; one whose torrent cannot be read is warned about and left out.
+    """Describe every held snapshot; one whose torrent cannot be read is left out with a warning.
 
-    With a `riser` what a trusted index says more of a snapshot is taken first, as far as it is on this disk. It is
-    asked for where something is held that is not proven.
+    With a `riser`, better torrents that trusted indexes list are first taken over, as far as they are on this disk. It
+    is only made if a held snapshot is not proven.
     """
     held, withdrawn = library.all(), standings.withdrawn()
     stood = standings.of(held, report)
@@ -75,7 +76,7 @@ def inventory(
 
 
 def held_files(library: Library, rows: Iterable[InventoryRow], report: Report) -> dict[SnapshotId, HeldFilesShown]:
-    """Return the files of held snapshots, None for those whose torrents cannot be read, or are away."""
+    """Return the files of held snapshots, None for those that are away or whose torrents cannot be read."""
 
     def files(row: InventoryRow) -> tuple[SnapshotId, HeldFilesShown]:
         held = library.get(row.id)
@@ -109,7 +110,7 @@ class HeldAnswer:
 
 @dataclass(frozen=True, slots=True)
 class InventoryAnswer:
-    """What `list --json` says."""
+    """The answer of `list --json`."""
 
     snapshots: tuple[HeldAnswer, ...]
 
@@ -120,7 +121,7 @@ class InventoryAnswer:
         upstream: Mapping[SnapshotId, UpstreamRecord],
         files: Mapping[SnapshotId, HeldFilesShown] = NOT_SHOWN,
     ) -> InventoryAnswer:
-        """Return the rows with what is known of each on the Hub, and with its files where they are to be shown."""
+        """Return the rows with what is known of each on the Hub, and with its `files`, if given."""
         return cls(
             tuple(
                 HeldAnswer(

@@ -19,8 +19,8 @@ _EACH: tuple[tuple[str, str, Callable[[SnapshotState], float]], ...] = (
     ("snapshot_size_bytes", "Payload of the snapshot.", lambda row: row.size),
     ("snapshot_progress", "How much of it is held and checked, 0 to 1.", lambda row: row.progress),
     ("snapshot_peers", "Connected peers.", lambda row: row.peers),
-    ("snapshot_utp_peers", "Those of them that are met by uTP.", lambda row: row.utp_peers),
-    ("snapshot_webrtc_peers", "Those of them that are met by WebRTC.", lambda row: row.webrtc_peers),
+    ("snapshot_utp_peers", "Connected peers over uTP.", lambda row: row.utp_peers),
+    ("snapshot_webrtc_peers", "Connected peers over WebRTC.", lambda row: row.webrtc_peers),
     ("snapshot_seeds", "Connected peers that have everything.", lambda row: row.seeds),
     ("snapshot_upload_rate_bytes", "Payload sent a second.", lambda row: row.upload_rate),
     ("snapshot_download_rate_bytes", "Payload received a second.", lambda row: row.download_rate),
@@ -29,7 +29,7 @@ _EACH: tuple[tuple[str, str, Callable[[SnapshotState], float]], ...] = (
 
 
 def families(figures: NodeFigures, alerts: Iterable[Alert] = ()) -> Iterator[Family]:
-    """Return every metric of a moment; `alerts` are those of the last look."""
+    """Return every metric; `alerts` are those of the last look."""
     rows = figures.rows
     yield Family("info", "The program.", ("version",), (((__version__,), 1),))
     yield Family("start_time_seconds", "When the node started.", (), (((), figures.started),))
@@ -45,7 +45,7 @@ def families(figures: NodeFigures, alerts: Iterable[Alert] = ()) -> Iterator[Fam
     uploaded = tuple((_of(row), float(row.uploaded_ever)) for row in rows)
     yield Family("snapshot_uploaded_bytes", "Payload ever sent.", _LABELS, uploaded, counter=True)
     scrubs = tuple((_of(row), parse_time(row.last_scrub).timestamp()) for row in rows if row.last_scrub)
-    yield Family("snapshot_last_scrub_time_seconds", "End of the last whole reading for rot.", _LABELS, scrubs)
+    yield Family("snapshot_last_scrub_time_seconds", "End of the last complete scrub.", _LABELS, scrubs)
     month = float(figures.uploaded_this_month)
     yield Family("month_uploaded_bytes", "Payload sent this month, against the quota.", (), (((), month),))
     yield Family("month_quota_bytes", "The monthly upload quota, 0 for none.", (), (((), float(figures.month_quota)),))

@@ -1,4 +1,4 @@
-"""What `library move --json` says, and which folder of the library a person means."""
+"""The answer of `library move --json`, and the library folder that a person named."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class MovedAnswer:
-    """A snapshot that is in the folder now. Bytes: `size` of its files, `copied` those that had to be written.
+    """A snapshot that was moved. Byte counts: `size` of its files, `copied` of those that had to be written.
 
-    `left`: what stays at the old place, or was set aside at the new one.
+    `left`: what remains at the old place, or was set aside at the new one.
     """
 
     snapshot: SnapshotId = field(metadata=FLAT)
@@ -32,7 +32,7 @@ class MovedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NotMovedAnswer:
-    """A snapshot that stays where it was, and why."""
+    """A snapshot that was not moved, and why."""
 
     name: str
     reason: str
@@ -59,11 +59,13 @@ class MoveAnswer:
 
 
 def folder_named(library: Library, named: Path) -> LibraryFolder:
-    """Return the folder of the library that is here and meant; raises `NotFoundError` with those that are."""
+    """Return the connected library folder that `named` means; raises `NotFoundError`, which lists them."""
     wanted = named.expanduser().resolve()
     for one in library.folders:
         if one.root.resolve() == wanted:
             return one
     there = ", ".join(str(one.root) for one in library.folders)
     hint = "name it in config.toml: [library] folders"
-    raise NotFoundError(f"{named} is no folder of the library, or its disk is not connected", expected=there, hint=hint)
+    raise NotFoundError(
+        f"{named} is not a folder of the library, or its disk is not connected", expected=there, hint=hint
+    )

@@ -1,7 +1,7 @@
 """Traces in the library of a BitTorrent client that was pointed at it: files renamed to `*.part`, and pad files.
 
-Transmission renames a file that it takes for incomplete, a complete one of ours before a pad file among them, even in a
-torrent that is paused. To us the file is missing from then on.
+Transmission renames a file that it takes for incomplete, even in a paused torrent. That includes a complete file before
+a pad file. For us, the file is then missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Traces:
 
 
 def traces_of_other_clients(held: Iterable[HeldSnapshot]) -> Iterator[Traces]:
-    """Yield the snapshots in whose folders another client has been at work; what cannot be read is passed over."""
+    """Yield the snapshots in whose folders another client has written, skipping what cannot be read."""
     yield from (one for one in each(held, _traces, failed=lambda *_: None) if one.renamed or one.pads)
 
 

@@ -2,20 +2,20 @@
 
 GET    /v1/node                     pid, version, api
 GET    /v1/status                   node, snapshots, fetches, limits: as `status --json` and more
-GET    /v1/network                  where it listens and how the world reaches it
+GET    /v1/network                  where it listens and whether it is reachable from outside
 GET    /v1/snapshots                as `list --json`
 POST   /v1/snapshots/pause          {"target"}; likewise resume, remove, pin, unpin
 POST   /v1/snapshots/priority       {"target", "priority"}
 GET    /v1/fetches                  every fetch of this node
 POST   /v1/fetches                  a FetchRequest; answers {"id", …}; the same target twice is one fetch
 GET    /v1/fetches/{id}/events      its events, one JSON object a line, until it ends
-DELETE /v1/fetches/{id}             stop it for good; what came stays
+DELETE /v1/fetches/{id}             stop it for good; downloaded data stays
 GET    /v1/limits   PUT /v1/limits  upload, download, monthly_upload, hours
-POST   /v1/scrub                    look for bit rot that is due, now
+POST   /v1/scrub                    run the scrubs that are due, now
 GET    /v1/pictures                 what the dashboard shows, as it changes, one JSON object a line (with --dashboard)
-POST   /v1/adopt/plan               {"budget"}: what `adopt --dry-run` would say of what is known now
+POST   /v1/adopt/plan               {"budget"}: what `adopt --dry-run` would answer now
 POST   /v1/adopt                    {"budget", "snapshots"}: fetch these, as fetches of this node
-GET    /v1/alerts                   what is wrong, the worst first
+GET    /v1/alerts                   what is wrong, worst first
 GET    /metrics                     Prometheus
 """
 
@@ -52,7 +52,7 @@ API = 1
 
 @dataclass(frozen=True, slots=True)
 class NodeAnswer:
-    """Which program runs, and the version of its calls."""
+    """The running program, and the version of its API."""
 
     pid: int
     version: str
@@ -61,9 +61,9 @@ class NodeAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NetworkAnswer:
-    """Where the node listens and how the world reaches it; `started` in seconds since 1970, `dht_nodes` None without.
+    """Where the node listens and how it is reached; `started` in Unix seconds, `dht_nodes` None without the DHT.
 
-    `mapped`: ports that a router opened, `refusal` why it did not, `external` our address as others see it.
+    `mapped`: ports that a router opened; `refusal`: why it did not; `external`: our address as others see it.
     """
 
     listen: str
@@ -89,13 +89,13 @@ class NetworkAnswer:
 
     @property
     def reach(self) -> Reach:
-        """How the world reaches it."""
+        """How the node is reached from outside."""
         return Reach(self.incoming, self.dht_nodes, self.mapped, self.refusal or "", self.external or "")
 
 
 @dataclass(frozen=True, slots=True)
 class DueAnswer:
-    """The snapshots that are read for bit rot now."""
+    """The snapshots that are scrubbed now."""
 
     due: tuple[str, ...]
 
@@ -148,14 +148,14 @@ def node_calls(
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """How a node looks at itself, for what shows it."""
+    """Functions that return a node's state, for those that show it."""
 
     status: Callable[[], NodeStatusAnswer]
     network: Callable[[], NetworkAnswer]
 
     @classmethod
     def of(cls, supervisor: Supervisor, library: Library, store: StateStore, *, watch_every: timedelta | None) -> Looks:
-        """Return the looks of a node, for every thread but its own."""
+        """Return the functions for a node; call them from any thread but its own."""
         calls = _Calls.of(supervisor, library, store, watch_every)
         return cls(partial(calls.status, {}), partial(calls.network, {}))
 
@@ -184,7 +184,7 @@ class _Calls:
         return cls(supervisor, snapshots, store, watch_every)
 
     def status(self, _given: Given) -> NodeStatusAnswer:
-        """Return the node as it is at this moment."""
+        """Return the node's current state."""
         rows, month = self.supervisor.look_now()
         return NodeStatusAnswer(
             NodeAddress(os.getpid(), self.supervisor.listening),
@@ -195,16 +195,16 @@ class _Calls:
         )
 
     def limits(self, given: Given) -> LimitsAnswer:
-        """Change limits where any is given, and return them with what this month has used of them until now."""
+        """Change the limits that are given, and return all of them with this month's use."""
         self.supervisor.count_now()
         return self.snapshots.limits(given)
 
     def network(self, _given: Given) -> NetworkAnswer:
-        """Return how the world reaches the node."""
+        """Return how the node is reached from outside."""
         return NetworkAnswer.of(self.supervisor.listening, self.supervisor.figures.started, self.supervisor.reach)
 
     def follow(self, given: Given) -> Iterator[JobLine]:
-        """Return the events of fetch `id` as they come."""
+        """Yield the events of fetch `id` as they happen."""
         return self.supervisor.jobs.follow(self._job(given))
 
     def stop(self, given: Given) -> JobAnswer:
@@ -215,7 +215,7 @@ class _Calls:
         return job.answer
 
     def scrub(self, _given: Given) -> DueAnswer:
-        """Look for snapshots that are due."""
+        """Start the scrubs that are due."""
         self.supervisor.scrub_soon()
         return DueAnswer(tuple(str(held.id) for held in self.supervisor.scrubber.due()))
 

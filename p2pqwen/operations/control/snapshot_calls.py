@@ -1,6 +1,6 @@
-"""What a user may say about snapshots and limits, with a running node or without one: the same rules, one place.
+"""The calls on snapshots and limits, with the same rules whether or not a node runs.
 
-Every method takes plain values, the arguments of a call, and returns what the commands' `--json` shows.
+Every method takes a call's arguments as plain values, and returns what the commands' `--json` shows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Given = Mapping[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class ChoiceAnswer:
-    """A snapshot, and what is chosen for it."""
+    """A snapshot, and the choice for it."""
 
     snapshot: SnapshotId = field(metadata=FLAT)
     choice: Choice = field(metadata=FLAT)
@@ -38,16 +38,16 @@ class ChoiceAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChoicesAnswer:
-    """What is chosen for several snapshots."""
+    """The choices for several snapshots."""
 
     snapshots: tuple[ChoiceAnswer, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A snapshot that is gone; `path` is where it lay, None where nothing was deleted.
+    """A snapshot that was removed; `path` is where it was, None if nothing was deleted.
 
-    `left`: what is still there, for it is none of the snapshot's files.
+    `left`: what remains there because it is not one of the snapshot's files.
     """
 
     snapshot: SnapshotId = field(metadata=FLAT)
@@ -57,7 +57,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class RemovedAnswer:
-    """What `remove` took away."""
+    """What `remove` removed."""
 
     removed: tuple[Removed, ...]
 
@@ -74,9 +74,9 @@ class Fetching(Protocol):
 
 @dataclass(slots=True)
 class SnapshotCalls:
-    """The calls. `changed` makes a running node look at once; `remove_held` lets it drop what it serves first.
+    """The calls. `changed` makes a running node look at once; `remove_held` makes it stop serving before it deletes.
 
-    Without a node `removed` is told what is gone.
+    Without a node, `removed` receives what was deleted.
     """
 
     library: Library
@@ -91,11 +91,11 @@ class SnapshotCalls:
         return self._chosen(given, lambda one: self.choices.pause(one, paused=True))
 
     def resume(self, given: Given) -> ChoiceAnswer:
-        """Let `target` go on."""
+        """Resume `target`."""
         return self._chosen(given, lambda one: self.choices.pause(one, paused=False))
 
     def pin(self, given: Given) -> ChoiceAnswer:
-        """Keep `target` whatever happens."""
+        """Keep `target` whatever a plan says."""
         return self._chosen(given, lambda one: self.choices.pin(one, pinned=True))
 
     def unpin(self, given: Given) -> ChoiceAnswer:
@@ -108,7 +108,7 @@ class SnapshotCalls:
         return self._chosen(given, lambda one: self.choices.prioritise(one, priority))
 
     def remove(self, given: Given) -> RemovedAnswer:
-        """Delete `target` from the library, or end its fetch where nothing is held yet."""
+        """Delete `target` from the library, or end its fetch if nothing is held yet."""
         target = _text(given, "target")
         try:
             held = held_snapshot(target, self.library)
@@ -134,7 +134,7 @@ class SnapshotCalls:
         return RemovedAnswer((Removed(held.id, held.folder, left),))
 
     def limits(self, given: Given) -> LimitsAnswer:
-        """Change limits where any is given (as people write them, None for as it is), and return them all."""
+        """Change the limits that are given (as people write them; None keeps one), and return them all."""
         if unknown := given.keys() - set(_LIMITS):
             raise UsageError(f"there is no limit {min(unknown)!r}", expected=", ".join(_LIMITS))
         words = {name: _optional(given, name) for name in _LIMITS}
@@ -175,7 +175,7 @@ class SnapshotCalls:
 
 
 def limits_answer(limits: Limits, used: Transfer, now: datetime) -> LimitsAnswer:
-    """Return the limits with what this month `used` of them; `now` is local time."""
+    """Return the limits with what was `used` this month; `now` is local time."""
     allowed = allowance(limits, now=now, uploaded_this_month=used.uploaded)
     return LimitsAnswer(
         limits.upload,

@@ -1,4 +1,4 @@
-"""How a home stands at this moment: asked of its running node, or put together from what lies on the disk."""
+"""The current status of a home, from its running node or from what is on the disk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StatusRow:
 
 
 class StatusRows:
-    """Rows of one look after another: one that is as before is the same object. For several threads."""
+    """Rows of successive looks: an unchanged row is the same object. Thread-safe."""
 
     def __init__(self) -> None:
         self._made: Derived[SnapshotState, StatusRow] = Derived()
@@ -48,7 +48,7 @@ class StatusRows:
     def all(
         self, states: Iterable[SnapshotState], upstream: Mapping[SnapshotId, UpstreamRecord]
     ) -> tuple[StatusRow, ...]:
-        """Return the rows, with what is known of each snapshot on the Hub; the same object where all is as before."""
+        """Return the rows, with what is known of each snapshot on the Hub; the same object if nothing changed."""
         return self._made.look(
             states, lambda one: StatusRow(one.row, UpstreamAnswer.of(upstream.get(one.id))), besides=(upstream,)
         )
@@ -56,9 +56,9 @@ class StatusRows:
 
 @dataclass(frozen=True, slots=True)
 class StatusAnswer:
-    """What `status --json` says; `node` is None where none runs, `watch` where nothing is watched.
+    """The answer of `status --json`; `node` is None if none runs, `watch` if nothing is watched.
 
-    `archive` is None where no node of this home ever adopted by itself.
+    `archive` is None if no node of this home ever adopted by itself.
     """
 
     node: NodeAddress | None
@@ -70,7 +70,7 @@ class StatusAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatusAnswer:
-    """What a node answers to `GET /v1/status`: as `status --json`, and its fetches that have not ended."""
+    """The answer of `GET /v1/status`: as `status --json`, with the fetches that have not ended."""
 
     node: NodeAddress
     snapshots: tuple[StatusRow, ...]
@@ -80,13 +80,13 @@ class NodeStatusAnswer:
 
     @property
     def said(self) -> NodeState:
-        """What the node says of itself and of its snapshots."""
+        """What the node says about itself and its snapshots."""
         return NodeState(self.node, tuple(one.row.state for one in self.snapshots))
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A moment of a home. `node` is None where none runs."""
+    """The status of a home. `node` is None if none runs."""
 
     node: NodeAddress | None
     rows: tuple[SnapshotState, ...]
@@ -94,7 +94,7 @@ class Status:
 
     @property
     def held_back(self) -> str:
-        """What the user's limits forbid at this moment, and why; empty where they forbid nothing."""
+        """What the user's limits forbid now, and why; empty if they forbid nothing."""
         if not self.limits.reason:
             return ""
         what = "sent" if self.limits.may_transfer else "sent or fetched"
@@ -102,7 +102,7 @@ class Status:
 
     @property
     def by_business(self) -> list[SnapshotState]:
-        """The rows with those first that something is going on with, or that need somebody."""
+        """The rows, with damaged and active ones first."""
         return sorted(self.rows, key=lambda row: (row.health != "damaged", -row.rate, row.state == "seeding", row.id))
 
 
@@ -114,7 +114,7 @@ def status(
     standings: Standings,
     report: Report = ignore,
 ) -> Status:
-    """Return how a home stands; `asked` is what its node answered to `GET /v1/status`, None if none answers."""
+    """Return the status of a home; `asked` is its node's answer to `GET /v1/status`, None if none runs."""
     choices = Choices(store)
     if asked is not None:
         node, rows = node_status(library, home, report, node=asked.said)

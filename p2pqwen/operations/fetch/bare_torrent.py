@@ -1,7 +1,7 @@
-"""A .torrent that another client saved, made whole by a folder that has every file of it.
+"""Complete a .torrent that another client saved, from a folder that has all its files.
 
-Such a file may lack piece layers and the manifest. Both follow from the bytes, once those have the hashes that are
-there: a v2 root for every file. The manifest made so is unproven, and its name is a claim.
+Such a file may lack piece layers and the manifest. Both can be computed from the files, once these match the v2 root
+that the torrent has for each. The manifest made this way is unproven, and its repository name is a claim.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def read_whole(
     repo: RepoId | None,
     report: Report,
 ) -> CheckedTorrent:
-    """Read a torrent that a user named; what it lacks is made of the bytes below `folders` or in the `hub_cache`.
+    """Read a torrent that a user named, and compute what it lacks from files below `folders` or in the `hub_cache`.
 
-    `repo` says whose snapshot it is, where it has no manifest. Raises `FormatError`, `VerificationError` where nothing
-    says whose it is, `NotFoundError` where no folder has all its files, `DiskError`.
+    `repo` names its repository, if it has no manifest. Raises `FormatError`, `VerificationError` if its repository is
+    unknown, `NotFoundError` if no folder has all its files, `DiskError`.
     """
     with about(path):
         metainfo = read_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
@@ -79,7 +79,7 @@ def _in_cache(hub_cache: Path, snapshot: SnapshotId) -> Iterable[Path]:
 
 
 def _made_whole(metainfo: Metainfo, snapshot: SnapshotId | None, root: Path) -> CheckedTorrent:
-    """Return the torrent with what the files below `root` tell; raises `VerificationError`, `DiskError`."""
+    """Return the torrent completed from the files below `root`; raises `VerificationError`, `DiskError`."""
     layout = metainfo.layout
     digests = dict(hash_files(root, layout, only={file.path for file in layout.files if file.size}))
     digests |= {file.path: _empty(root / file.path.text) for file in layout.files if not file.size}

@@ -1,4 +1,4 @@
-"""What a fetch depends on beside its target: the user's choices, and where it reads and writes."""
+"""What a fetch depends on besides its target: the user's choices, and where it reads and writes."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.preserve.rebuild import Rebuild  # the way of last resort
+    from p2pqwen.operations.preserve.rebuild import Rebuild  # the last resort
 
 DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
 MAX_TIMEOUT = 366 * 86400
-"""More is a slip: no clock of ours counts as far as what may be written there."""
+"""A year. More is a mistake, and larger numbers would overflow clocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
     """A user's choices. `repo`: for magnets that name none.
 
-    `include`: what names the files to have (`torrent.chosen_files.selection`); `stored`: the
-    globs of a partial snapshot as they stand in its marker. Without either: all of them.
+    `include`: the names of the wanted files (`torrent.chosen_files.selection`); `stored`: the globs in the marker of a
+    partial snapshot. Without either: all files.
 
-    `insist_on_cache`: what cannot be laid into the Hugging Face cache is an error; `move_ref` insists as well.
-    `trust_unverified`: an unvouched snapshot is taken at its word, for this one fetch.
+    `insist_on_cache`: failing to lay the snapshot into the Hugging Face cache is an error; `move_ref` implies it.
+    `trust_unverified`: accept an unvouched snapshot, for this fetch only.
     """
 
     peers: tuple[Endpoint, ...] = ()
@@ -54,12 +54,12 @@ class FetchOptions:
     trust_unverified: bool = False
 
     def selection(self, metainfo: Metainfo) -> tuple[str, ...] | None:
-        """Return the globs of the files to have, as they are stored, None for all; raises as `selection` does."""
+        """Return the globs of the wanted files, in the stored form, None for all; raises as `selection` does."""
         return selection(metainfo, self.include) if self.stored is None else self.stored
 
     @property
     def insists_on_cache(self) -> bool:
-        """Tell whether the fetch fails where the snapshot cannot be laid into the Hugging Face cache."""
+        """Tell whether the fetch fails if the snapshot cannot be laid into the Hugging Face cache."""
         return self.insist_on_cache or self.move_ref
 
     def __post_init__(self) -> None:
@@ -74,11 +74,11 @@ class FetchOptions:
 
 @dataclass(frozen=True, slots=True)
 class FetchContext:
-    """Where a fetch reads and writes: its home, whom it believes, the Hugging Face cache, the network.
+    """Where a fetch reads and writes: its home, its trusted sources, the Hugging Face cache, the network.
 
-    `known` are peers of earlier fetches; `rebuild` makes a torrent from its source, None: that is not to be done.
-    `note_unverified` remembers that a snapshot was trusted unverified, before anything comes of it. `stand_ins` says
-    where other origins may have a repository's files, as web seed patterns: they are asked when nobody else has them.
+    `known` are peers of earlier fetches; `rebuild` makes a torrent from its source, None: do not. `note_unverified`
+    records that a snapshot was trusted unverified, before the fetch uses it. `stand_ins` returns web seed patterns at
+    which other origins may have a repository's files: they are asked when no other source has them.
     """
 
     home: Home

@@ -1,4 +1,4 @@
-"""Bring a torrent's bytes in: from peers and web seeds together, hashed as they land, resumable at any moment."""
+"""Download a torrent from peers and web seeds together, hashing as bytes arrive, resumable at any moment."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _FAULTS_TOLD = 3
 _WEB_SEED_GRACE = 5.0
 _BLOCK = 16 * 1024
 _SLOW_SECONDS, _SLOW_RATE = 30.0, 50_000
-_OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
+_OFFER_EVERY = 2.0  # counting what many peers offer takes time
 
 
 @dataclass(frozen=True, slots=True)
 class PeerCandidates:
-    """Who may have a torrent: `named` by somebody, `remembered` from earlier, and `followers`, who only may have it."""
+    """Possible peers: `named` by a user or link, `remembered` from earlier fetches, and a publisher's `followers`."""
 
     named: Sequence[Endpoint] = ()
     remembered: Sequence[Endpoint] = ()
@@ -54,9 +54,9 @@ class PeerCandidates:
 
 @dataclass(frozen=True, slots=True)
 class DownloadJob:
-    """What to download and whom to ask. `files` None: all; each must be a file of its own.
+    """What to download and whom to ask. `files` None: all; no file may be a hard link.
 
-    `timeout`: seconds without any progress, then give up. `met` is told who was connected.
+    `timeout`: seconds without any progress before the download fails. `met` receives the peers that were connected.
     """
 
     torrent: CheckedTorrent
@@ -77,26 +77,26 @@ class DownloadJob:
 
     @property
     def lfs(self) -> frozenset[RepoPath]:
-        """The files of which git holds a pointer, so that their own git blob id is of no use."""
+        """The files for which git holds a pointer, so their own git blob ids are not needed."""
         rows = () if self.torrent.manifest is None else self.torrent.manifest.files
         return frozenset(row.path for row in rows if row.lfs)
 
     @property
     def needs_hashes(self) -> bool:
-        """Whether the torrent's own hashes are made of the files too, because only they tell what is right."""
+        """Whether the torrent's own hashes must be computed too, because nothing else can verify the files."""
         return self.torrent.manifest is None or not self.metainfo.has_all_layers
 
     @property
     def wanted(self) -> list[RepoPath]:
-        """The files to have, in order."""
+        """The wanted files, in order."""
         return [file.path for file in self.metainfo.layout.files if self.files is None or file.path in self.files]
 
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What came: digests of every wanted file read whole, and how many bytes whom it came from.
+    """What was downloaded: digests of every wanted file that was read whole, and bytes by source.
 
-    `released`: libtorrent has let go of the files, so that they may have second names.
+    `released`: libtorrent has closed the files, so hard links to them are safe.
     """
 
     digests: Mapping[RepoPath, FileDigests]
@@ -105,7 +105,7 @@ class Downloaded:
     released: bool = True
 
     def after(self, earlier: Downloaded) -> Downloaded:
-        """Return the same with what an earlier try brought."""
+        """Return the sum with an earlier try."""
         return replace(
             self,
             bytes_from_peers=self.bytes_from_peers + earlier.bytes_from_peers,
@@ -115,9 +115,9 @@ class Downloaded:
 
 
 class Stall:
-    """Watches for progress: the highest figure ever seen must rise within `seconds`.
+    """Watches for progress: the highest figure seen must rise within `seconds`.
 
-    Time in which a server asked us to wait is not counted, up to twice as much: the Hub's quotas last five minutes.
+    Time in which a server asked us to wait does not count, up to twice `seconds`: the Hub's quotas last 5 minutes.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -127,7 +127,7 @@ class Stall:
         self._excused = 0.0
 
     def look(self, *figure: float, waiting: bool = False) -> bool:
-        """Note the figures of this moment; return whether nothing has risen for too long."""
+        """Record the current figures; tell whether nothing has risen for too long."""
         now, before = self._clock(), self._looked
         self._looked = now
         best = (int(figure[0]), float(figure[1]) if len(figure) > 1 else 0.0)
@@ -140,15 +140,15 @@ class Stall:
 
 
 class Trial:
-    """Watches one try: it is idle after `seconds` without a block, or too slow while others wait."""
+    """Watches one try: it is idle after `seconds` without a block, or if it is too slow while other peers wait."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._stall, self._clock = Stall(seconds, clock), clock
         self._since, self._before = clock(), 0
 
     def is_idle(self, figure: int, *, others: bool) -> bool:
-        """Note how many bytes there are at this moment."""
-        if self._stall.look(figure // _BLOCK):  # bytes alone may drip for hours
+        """Record the current byte count; tell whether the try is idle."""
+        if self._stall.look(figure // _BLOCK):  # single bytes may trickle in for hours
             return True
         now = self._clock()
         if now - self._since < _SLOW_SECONDS:
@@ -161,14 +161,14 @@ class Trial:
 def download(swarm: DownloadEngine, job: DownloadJob, report: Report, clock: Clock = time) -> Downloaded:
     """Fetch until every wanted file is complete, written out and hashed.
 
-    Raises `NetworkError` when nothing moves for `job.timeout` seconds, `DiskError`, `VerificationError` for a torrent
-    whose v1 and v2 hashes contradict each other. What was fetched stays, and so does resume data for the next try.
+    Raises `NetworkError` after `job.timeout` seconds without progress, `DiskError`, `VerificationError` for a torrent
+    whose v1 and v2 hashes contradict each other. Fetched data and resume data stay for the next try.
     """
     return _Download(swarm, job, report, clock).run()
 
 
 class _Download:
-    """A download and its tries: one, unless peers that lie make it begin again (`trials`)."""
+    """A download and its tries: one, unless peers that send bad data make it start again (`PeerIsolation`)."""
 
     def __init__(self, swarm: DownloadEngine, job: DownloadJob, report: Report, clock: Clock) -> None:
         self._swarm, self._job, self._report, self._clock = swarm, job, report, clock
@@ -201,7 +201,7 @@ class _Download:
         self._at_first = 0
 
     def _judge(self, over: TryOverError) -> None:
-        """Say who is tried next."""
+        """Choose which peers to try next."""
         trials, torrent = self._isolation, self._torrent
         suspect, before = trials.only, len(trials.banned)
         gained = self._trial is not None and sum(torrent.have) > self._at_first
@@ -214,7 +214,7 @@ class _Download:
         self._admit()
 
     def _admit(self) -> None:
-        """Keep everybody out but the peer whose turn it is, and our own relay, which gives only what it has checked."""
+        """Admit only the peer whose turn it is, and our own relay, which sends only checked data."""
         trials = self._isolation
         only = [] if trials.only is None else [trials.only, *self._relay]
         self._swarm.admit(only, trials.banned)
@@ -233,8 +233,8 @@ class _Download:
                 self._had = here
             self._at_first = sum(here)
             self._trial = Trial(self._isolation.trial_seconds, self._clock.monotonic)
-            # Peers first: those that are known at the start are called at once. The start not before `here` was taken:
-            # what comes with it would pass for what was here.
+            # Connect to the known peers first. Do not start before `here` was recorded: pieces that arrive with the
+            # start would count as already present.
             peers = self._job.peers
             known = dict.fromkeys((*peers.named, *peers.remembered, *peers.followers))
             for peer in known if only is None else (only,):
@@ -257,7 +257,7 @@ class _Download:
         return Downloaded(digests, *self._account(self._had), torrent.release())
 
     def _peers_met(self) -> list[Endpoint]:
-        """Return whom this try was connected to, without our own relay."""
+        """Return the peers that this try was connected to, without our own relay."""
         relay = self._relay
         return [one for one in self._torrent.met if one not in relay]
 
@@ -277,7 +277,7 @@ class _Download:
         )
 
     def _recover(self, known: bytes) -> Iterator[int]:
-        """Find what had arrived when an earlier try was killed, after its last resume data."""
+        """Find pieces that an earlier try received after its last resume data, before it was killed."""
         job, read = self._job, 0
         total = job.metainfo.layout.total_size
 
@@ -296,10 +296,10 @@ class _Download:
             self._report(Notice("warning", error.message))
 
     def _wait(self, done: Callable[[], bool], hasher: TrailingHasher | None = None) -> None:
-        """Pump until `done`; every quarter of a second look at everything else.
+        """Pump until `done`, and do all other checks every `_LOOK_EVERY` seconds.
 
-        A fast download has hundreds of alerts a second, and every question put to libtorrent interrupts the thread that
-        moves the bytes. So alerts are taken in batches, and questions asked a few times a second.
+        A fast download has hundreds of alerts a second, and every query interrupts libtorrent's network thread. So
+        alerts are taken in batches, and libtorrent is queried a few times a second.
         """
         next_ask = next_look = 0.0
         while True:
@@ -320,14 +320,14 @@ class _Download:
     def _look(self) -> None:
         progress = self._torrent.progress()
         self._tell(progress)
-        # Pieces of bad data come and go: only a new high counts as getting on.
+        # Bad pieces come and go: only a new maximum counts as progress.
         outlook = relayed.outlook() if (relayed := self._job.relayed) is not None else Outlook()
         if self._stall.look(progress.done, progress.checked, waiting=outlook.asked_to_wait > 0):
             raise self._stalled(progress)
         self._look_at_damage(progress)
         self._give_up_on_web_seeds(progress, outlook)
         self._decide_on_web_seeds(progress)
-        # In order lets hashing follow right behind, and web seeds read on; but other downloaders live from rare pieces.
+        # In order, hashing can follow closely and web seeds read sequentially; but other downloaders need rare pieces.
         in_order = progress.seeds == progress.peers
         if in_order != self._in_order and progress.phase is Phase.DOWNLOADING:
             self._in_order = in_order
@@ -339,10 +339,11 @@ class _Download:
             self._save_resume(wait=False)
 
     def _look_at_damage(self, progress: TorrentProgress) -> None:
-        """End the try when damage keeps it from getting on, or a trial has shown what it can."""
+        """End the try when damage prevents progress, or a trial has shown enough."""
         if self._trial is None or progress.phase is not Phase.DOWNLOADING:
             return
-        # Everybody together: blocks of bad pieces come and go. One alone: what web seeds give meanwhile is not theirs.
+        # With all peers, blocks of bad pieces come and go. With a single peer, bytes of web seeds must not count for
+        # it.
         figure = progress.done if self._isolation.only is None else progress.received_from_peers
         idle, failed = self._trial.is_idle(figure, others=self._isolation.others_wait), self._torrent.failed_pieces > 0
         if self._isolation.is_over(idle=idle, failed=failed, pieces=sum(self._torrent.have) - self._at_first):
@@ -355,7 +356,7 @@ class _Download:
     def _tell(self, progress: TorrentProgress) -> None:
         self._tell_of_web_seeds()
         if progress.phase is Phase.CHECKING:
-            if progress.checked:  # where nothing is here yet nothing is read, and a bar would stand at 0 for ever
+            if progress.checked:  # with nothing on disk nothing is read, and a bar would stay at 0
                 self._report(Progress("check", round(progress.total * progress.checked), progress.total))
                 self._checking = True
             return
@@ -415,7 +416,7 @@ class _Download:
             self._report(Notice("info", f"web seeds are {doing}: {self._web_seeds.reason}"))
 
     def _give_up_on_web_seeds(self, progress: TorrentProgress, outlook: Outlook) -> None:
-        """Do not sit out the timeout when only web seeds may be asked and none of them can be of use any more."""
+        """Fail before the timeout if only web seeds may be asked and none of them can help any more."""
         if (
             self._swarm.looks_for_peers
             or self._job.peers.named
@@ -490,21 +491,21 @@ class _Download:
             durable.write(self._job.resume_file, wrap(torrent.resume))
 
     def _account(self, had: bytes) -> tuple[int, int]:
-        """Return how many of the bytes that were missing came from peers, and how many from web seeds.
+        """Return how many missing bytes came from peers, and how many from web seeds.
 
-        Padding and what came twice are not counted. A piece that the relay sent and a peer gave too is the relay's: so
-        the web seeds' own figures are the same bytes, upstream by upstream.
+        Padding and duplicates do not count. A piece that both the relay and a peer sent counts for the relay, so the
+        sum agrees with the figures of each web seed.
         """
         gained = list(_gained(self._job.metainfo.layout, self._torrent.have, had))
         total = sum(size for _, _, size in gained)
         from_web = 0 if self._job.relayed is None else self._job.relayed.keep(gained)
         if not from_web and not self._met:
-            return 0, 0  # what was missing had been on the disk all along
+            return 0, 0  # the missing pieces were on the disk already
         return total - from_web, from_web
 
 
 def _gained(layout: Layout, have: bytes | bytearray, had: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the pieces that are here now and were not: the file, which of its pieces, and the payload bytes of it."""
+    """Yield the pieces gained: the file's index, the piece's number in it, and its payload bytes."""
     for index, file in enumerate(layout.files):
         for number, piece in enumerate(layout.pieces(index)):
             if have[piece] and not had[piece]:

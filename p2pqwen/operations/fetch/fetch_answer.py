@@ -1,4 +1,4 @@
-"""What `fetch --json` says, and the last line of a fetch that a node carried out: one typed result."""
+"""The answer of `fetch --json`, and the last line of a fetch that a node carried out: one typed result."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from p2pqwen.webseed.source_stats import WebSeedUsed
 
 @dataclass(frozen=True, slots=True)
 class FetchAnswer:
-    """A snapshot that is here and verified. Sizes in bytes; `hf_cache` None: not laid there.
+    """A held, verified snapshot. Sizes in bytes; `hf_cache` None: not laid there.
 
-    `torrent` is its file, `torrent_from` who named it, `torrent_by` what gave it.
+    `torrent` is its .torrent file, `torrent_from` what named it, `torrent_by` what delivered it.
     """
 
     snapshot: SnapshotId = field(metadata=FLAT)
@@ -58,7 +58,7 @@ class FetchAnswer:
             bytes_from_web_seeds=done.bytes_from_web_seeds,
             bytes_reused=done.bytes_reused,
             seconds=round(done.seconds, 3),
-            verified=True,  # or there is no result
+            verified=True,  # otherwise there is no result
             provenance=done.provenance,
             standing=done.judgement.standing,
             standing_words=done.judgement.words,
@@ -77,13 +77,13 @@ class FetchAnswer:
 
     @property
     def bytes_fetched(self) -> int:
-        """What came over the network, in bytes."""
+        """Bytes that came over the network."""
         return self.bytes_from_peers + self.bytes_from_web_seeds
 
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """A target of several that was not fetched, and why."""
+    """One of several targets that was not fetched, and why."""
 
     target: str
     reason: str
@@ -91,7 +91,7 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class FetchedAnswer:
-    """What `fetch --json` says of several targets, or of a glob."""
+    """The answer of `fetch --json` for several targets, or for a glob."""
 
     fetched: tuple[FetchShown, ...]
     failed: tuple[FetchFailed, ...]
@@ -99,14 +99,14 @@ class FetchedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FetchShown:
-    """What `fetch --json` says: what came of the fetch, and where each file that was asked for is."""
+    """The answer of `fetch --json`: the result of the fetch, and where each requested file is."""
 
     fetched: FetchAnswer = field(metadata=FLAT)
     file_paths: tuple[Path, ...]
 
     @classmethod
     def of(cls, done: FetchAnswer, files: Sequence[RepoPath], folder: Path, *, chosen: bool) -> FetchShown:
-        """Return the answer about files below a folder; of one file that was `chosen`, `path` is the file."""
+        """Return the answer about files below a folder; if a single file was `chosen`, `path` is that file."""
         paths = tuple(folder / file.text for file in files)
         path = paths[0] if chosen and len(paths) == 1 else folder
         return cls(replace(done, path=path), paths)

@@ -1,8 +1,9 @@
-"""Which files below a folder are a snapshot's, told by size and content; names only say where to look first.
+"""Which files below a folder are a snapshot's, judged by size and content; names only say where to look first.
 
-Programs lay models out in ways of their own, and add files: ModelScope writes `Qwen3-0___6B` for `Qwen3-0.6B` and puts
+Programs have their own layouts for models, and add files: ModelScope writes `Qwen3-0___6B` for `Qwen3-0.6B` and puts
 `.msc`, `.mv` and `configuration.json` beside the model; LM Studio keeps one GGUF of many at `publisher/repository/`;
-Ollama calls a blob `sha256-<hex>` after its content. What is more there than the snapshot has is left alone, and named.
+Ollama calls a blob `sha256-<hex>` after its content. Files that the snapshot does not have are left alone, and
+reported.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_place import cache_folder
 
 MAX_DEPTH = 8
-"""How far below a given folder files are looked for: `.ollama/models/manifests/hf.co/org/name` and its like."""
+"""How many levels below a given folder are searched: enough for `.ollama/models/manifests/hf.co/org/name`."""
 SKIPPED = frozenset({".git", ".cache", ".staging", "node_modules", "__pycache__"})
 MAX_READ = 8
-"""How many files of the right size are read in search of one of another name."""
+"""How many files of the right size are read to find one with another name."""
 _NAMED_BY_HASH = re.compile(r"(?:sha256[-:])?([0-9a-f]{64})", re.ASCII)
 _ALONE = ".gguf"  # a file that is a model by itself, as in a repository of quantisations
 
 
 @dataclass(frozen=True, slots=True)
 class FolderMatch:
-    """Files that may be a snapshot's: all of it or most, or, where `chosen` is not None, those of its files alone.
+    """Files that may be a snapshot's: all or most of it, or, if `chosen` is not None, only those files.
 
-    `root` is the folder they are in. `ignored` are files beside them that the snapshot does not have.
+    `root` is their folder. `ignored` are files beside them that the snapshot does not have.
     """
 
     root: Path
@@ -49,7 +50,7 @@ class FolderMatch:
 
 @dataclass(slots=True)
 class FolderFiles:
-    """Every file below a folder, but for what is `apart`; read from the disk when it is made."""
+    """Every file below a folder, except what is `apart`; listed when the object is made."""
 
     top: Path
     apart: Callable[[Path], bool] = lambda _: False
@@ -72,7 +73,7 @@ class FolderFiles:
                 self._add(here / name)
 
     def may_hold(self, known: KnownTorrent) -> bool:
-        """Tell whether it is worth reading a torrent: something here is called so, or a folder holds about as much."""
+        """Tell whether a torrent is worth reading: a name here matches, or a folder holds about as many bytes."""
         repo = known.id.repo
         called = {repo.name, cache_folder(repo), str(known.id.commit)}
         called |= {f"{repo.org}{join}{repo.name}" for join in ("--", "_", "__", "-")}
@@ -82,7 +83,7 @@ class FolderFiles:
         return any(abs(total - known.size) <= margin for total in self._totals.values())
 
     def roots_of(self, layout: Layout) -> list[Path]:
-        """Return the folders that have every file of a torrent by its path and size; empty ones may be missing."""
+        """Return the folders that have every file of a torrent, by path and size; empty files may be missing."""
         wanted = [file for file in layout.files if file.size]
         largest = max(wanted, key=lambda file: file.size)
         roots = (_root_of(path, largest.path) for path in self._by_size.get(largest.size, ()))
@@ -92,7 +93,7 @@ class FolderFiles:
         return root / file.path.text in self._by_size.get(file.size, ())
 
     def find(self, manifest: Manifest) -> list[FolderMatch]:
-        """Return what may be this snapshot, the most first."""
+        """Return what may be this snapshot, largest match first."""
         rows = [row for row in manifest.files if row.size]
         roots: dict[Path, dict[RepoPath, Path]] = defaultdict(dict)
         for row in rows:
@@ -120,7 +121,7 @@ class FolderFiles:
         return FolderMatch(place, taken, sum(row.size for row in here), chosen, ignored)
 
     def _elsewhere(self, row: FileRow, root: Path | None) -> Path | None:
-        """Return a file of another name, or at another place, that holds what the row says."""
+        """Return a file with another name or place whose content matches the row."""
         same_size = self._by_size.get(row.size, [])
         if by_hash := next((path for path in same_size if _named_hash(path) == str(row.sha256)), None):
             return by_hash
@@ -145,7 +146,7 @@ class FolderFiles:
 
     def _add(self, path: Path) -> None:
         try:
-            if not path.is_file():  # through links, as a snapshot of the Hugging Face cache has them
+            if not path.is_file():  # follows links, which snapshots in the Hugging Face cache consist of
                 return
             size = path.stat().st_size
         except OSError:
@@ -158,7 +159,7 @@ class FolderFiles:
 
 
 def _root_of(path: Path, wanted: RepoPath) -> Path | None:
-    """Return the folder from which a file's path is the wanted one, None where it ends otherwise."""
+    """Return the folder relative to which a file has the wanted path, None if its path ends otherwise."""
     count = len(wanted.parts)
     if tuple(unicodedata.normalize("NFC", part) for part in path.parts[-count:]) != wanted.parts:
         return None
@@ -171,5 +172,5 @@ def _named_hash(path: Path) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """Return a name as it is compared: in lower case, with the dots that ModelScope writes as `___`."""
+    """Return a name in the form used for comparison: lower case, with dots where ModelScope writes `___`."""
     return name.lower().replace("___", ".")

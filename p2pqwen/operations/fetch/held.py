@@ -1,7 +1,7 @@
-"""What the library holds already, against what a fetch would bring.
+"""Compare what the library already holds with what a fetch would bring.
 
-What is unvouched (`index.standing`) takes nothing's place: another torrent for a held snapshot, or for one that a
-trusted index lists, ends the fetch before a byte is asked for. Of two torrents of one infohash the better one is kept.
+An unvouched torrent (`index.standing`) replaces nothing: another torrent for a held snapshot, or for one that a trusted
+index lists, ends the fetch before it requests anything. Of two torrents with the same infohash, the better one is kept.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 class HeldGuard:
-    """Judges a torrent beside the held one; `trust_unverified`: an unvouched one is taken at its word."""
+    """Judges a torrent against the held one; `trust_unverified`: accept an unvouched one."""
 
     def __init__(self, sources: Sources, report: Report, *, trust_unverified: bool) -> None:
         self._sources, self._report, self._trust_unverified = sources, report, trust_unverified
         self._library = sources.library
 
     def refuse_contradicted(self, plan: TorrentPlan) -> None:
-        """Raise `VerificationError` where a trusted index names another torrent for what nobody vouches for."""
+        """Raise `VerificationError` for an unvouched torrent if a trusted index names another one."""
         if plan.judgement.standing is not Standing.UNVOUCHED or self._trust_unverified:
             return
         held = self._library.get(plan.snapshot)
         if held is not None and (stored := self.stored(held)) is not None and stored.infohash.v2 == plan.v2:
-            return  # it is here already, and displaces nothing
+            return  # it is here already and replaces nothing
         self.refuse_unlisted(plan, plan.snapshot, plan.judgement.words)
 
     def refuse_unlisted(self, plan: FetchPlan, snapshot: SnapshotId, words: str) -> None:
-        """Raise `VerificationError` where a trusted index names another torrent for a snapshot."""
+        """Raise `VerificationError` if a trusted index lists the snapshot: it names another torrent for it."""
         for listed in find_entries(self._sources.publishers, snapshot):
             raise VerificationError(
                 f"the index of {listed.publisher.name} names another torrent for {snapshot}",
@@ -48,7 +48,7 @@ class HeldGuard:
             )
 
     def stored(self, held: HeldSnapshot) -> CheckedTorrent | None:
-        """Return a held snapshot's torrent, or None after saying that it is damaged."""
+        """Return a held snapshot's torrent, or None after reporting that it is damaged."""
         try:
             if held.torrent_damage() is None:
                 return held.torrent(self._sources.keys)
@@ -59,7 +59,7 @@ class HeldGuard:
         return None
 
     def is_verified(self, held: HeldSnapshot, stored: CheckedTorrent, have: frozenset[RepoPath] | None) -> bool:
-        """Tell whether the files of a held snapshot, those of `have`, are right; they are read where they changed."""
+        """Tell whether the files of a held snapshot (`have`, None: all) are intact; reads them if they changed."""
         files = [file.path for file in stored.metainfo.files if have is None or file.path in have]
         if self._library.verified.unchanged(held.id, stored.infohash.v2, held.folder, files):
             return True
@@ -69,13 +69,13 @@ class HeldGuard:
         return not found.bad
 
     def with_the_better(self, plan: TorrentPlan, held: HeldSnapshot, stored: CheckedTorrent) -> TorrentPlan:
-        """Go on with the better of two torrents of one infohash; raises `VerificationError` for another infohash."""
+        """Return a plan with the better of two torrents; raises `VerificationError` for another infohash."""
         self.refuse_another(plan, held, stored)
         try:
             here = plan_of(
                 stored, self._sources, repo=held.id.repo, route=plan.route, origin=plan.origin, found=plan.listed
             )
-        except VerificationError as error:  # a signature in it is wrong, as is known by now
+        except VerificationError as error:  # a signature in it is invalid, as is now known
             self._report(Notice("warning", f"{held.torrent_path}: {error.message}"))
             return plan
         if plan.worth > here.worth:
@@ -90,7 +90,7 @@ class HeldGuard:
         return replace(here, leads=leads)
 
     def refuse_another(self, plan: TorrentPlan, held: HeldSnapshot, stored: CheckedTorrent) -> None:
-        """Raise `VerificationError` for a torrent that would take the place of a held one."""
+        """Raise `VerificationError` for another torrent than the held one."""
         if stored.infohash == plan.torrent.infohash:
             return
         try:
@@ -106,7 +106,7 @@ class HeldGuard:
         )
 
     def refuse_in_place_of_damaged(self, plan: TorrentPlan, held: HeldSnapshot) -> None:
-        """Raise `VerificationError` where a damaged torrent would make room for what nobody vouches for."""
+        """Raise `VerificationError` if an unvouched torrent would replace a damaged one with another infohash."""
         known = self._library.verified.infohash(held.id)
         if known not in {None, plan.v2} and plan.judgement.standing is Standing.UNVOUCHED:
             raise VerificationError(
@@ -117,7 +117,7 @@ class HeldGuard:
             )
 
     def risen(self, plan: TorrentPlan, held: HeldSnapshot, stored: CheckedTorrent) -> TorrentPlan:
-        """Give a verified snapshot its better torrent; where that is not of these bytes, the old one stays."""
+        """Give a verified snapshot its better torrent; if it does not match these bytes, keep the old one."""
         try:
             return replace(plan, torrent=rise(held, stored, plan.torrent, self._library, self._report))
         except VerificationError as error:

@@ -1,4 +1,4 @@
-"""What `library import --json` says."""
+"""The answer of `library import --json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class ImportedAnswer:
-    """One snapshot after the import. Sizes in bytes; `ignored` are files that are none of its own."""
+    """One snapshot after the import. Sizes in bytes; `ignored` are files that it does not have."""
 
     snapshot: SnapshotId = field(metadata=FLAT)
     path: Path
@@ -54,7 +54,7 @@ class ImportedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Unmatched:
-    """What nothing was recognised in, and why."""
+    """A source in which nothing was recognised, and why."""
 
     source: str
     reason: str
@@ -69,6 +69,6 @@ class ImportAnswer:
 
     @classmethod
     def of(cls, done: Import, stood: Mapping[SnapshotId, Stood]) -> ImportAnswer:
-        """Return the answer about an import; `stood` says how its snapshots stand."""
+        """Return the answer about an import; `stood` holds the standing of its snapshots."""
         imported = tuple(ImportedAnswer.of(one, stood.get(one.held.id)) for one in done.imported)
         return cls(imported, tuple(Unmatched(*one) for one in done.unmatched))

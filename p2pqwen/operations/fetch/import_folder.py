@@ -1,10 +1,10 @@
-"""Bring models that are on this disk already into the library: verified, without copying where the disk can, seeded.
+"""Import models that are already on this disk into the library: verified, and without copying if possible.
 
 The Hugging Face cache names a file after its hash, and a plain folder is recognised by names and sizes; both are only
-reasons to read a file. What enters the library as complete is what the manifest says, byte for byte; a file of which
-half or more is right waits there, as a copy, for a fetch to mend it. Where files came from belongs to the user:
-content, link counts, times and modes stay as they are. So files come by reflink or as copies; `hard_links` gives those
-that are right a second name instead, which raises their link counts, and through which nothing is ever written.
+reasons to read a file. A file that enters the library as complete matches the manifest byte for byte. A file that is at
+least half right stays there as a copy, for a fetch to repair. The source belongs to the user: content, link counts,
+times and modes do not change. So files are reflinked or copied. `hard_links` links intact files instead, which raises
+their link counts; nothing is ever written through such a link.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ _BY_INDEX = "import it without --torrent, by what the index lists"
 
 @dataclass(frozen=True, slots=True)
 class ImportContext:
-    """Where an import looks and writes. `torrents`: files the user named beside what indexes list.
+    """Where an import looks and writes. `torrents`: files that the user named in addition to what indexes list.
 
-    `hard_links`: second names instead of copies; `voices` are the publishers that vouch for snapshots. `repo`: whose
-    the named torrents are that carry no manifest.
+    `hard_links`: hard links instead of copies; `voices` are the publishers that vouch for snapshots. `repo`: the
+    repository of named torrents without a manifest.
     """
 
     library: Library
@@ -70,9 +70,9 @@ class ImportContext:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """One snapshot after the import. Sizes in bytes; `missing` is what a fetch has still to bring.
+    """One snapshot after the import. Sizes in bytes; `missing` is what a fetch must still bring.
 
-    `ignored` are files that stood beside its own and are none of them.
+    `ignored` are files beside its own that it does not have.
     """
 
     held: HeldSnapshot
@@ -89,9 +89,9 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What an import did, and what it recognised nothing in, with the reason.
+    """What an import did, and the sources in which it recognised nothing, with the reason.
 
-    `lacking`: what was recognised and found no room, or no disk that takes it.
+    `lacking`: why recognised snapshots found no room or no suitable disk.
     """
 
     imported: tuple[Imported, ...]
@@ -116,10 +116,10 @@ def _match_of(known: KnownTorrent, found: FolderMatch) -> _Match:
 def import_models(
     folders: Sequence[Path], *, hub_cache: bool, context: ImportContext, report: Report = ignore
 ) -> Import:
-    """Import whatever is recognised in the Hugging Face cache (`hub_cache`) and below `folders`.
+    """Import what is recognised in the Hugging Face cache (`hub_cache`) and below `folders`.
 
-    One snapshot that cannot be imported does not stop the others, since the next may be smaller, or linked: its reason
-    stands among the unmatched. Raises `NotFoundError` for a folder that is not there, and what a named torrent raises.
+    A snapshot that cannot be imported does not stop the others, since the next may be smaller, or linked: its reason
+    goes into `unmatched`. Raises `NotFoundError` for a folder that does not exist, and what a named torrent raises.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -146,20 +146,20 @@ def import_models(
 
 
 def _named(folders: Sequence[Path], context: ImportContext, report: Report, *, hub_cache: bool) -> list[CheckedTorrent]:
-    """Read the torrents that the user named; a client may have left out what the files themselves tell."""
+    """Read the torrents that the user named; what a client left out is computed from the files."""
     files = [FolderFiles(folder, apart=context.library.contains) for folder in folders] if context.torrents else []
     cache, publishers = context.hub_cache.root if hub_cache else None, context.publishers
     return [read_whole(path, files, cache, publishers, repo=context.repo, report=report) for path in context.torrents]
 
 
 class _Matches:
-    """Finds which known snapshot the files of a place may be."""
+    """Finds the known snapshots that files may belong to."""
 
     def __init__(self, known: Sequence[KnownTorrent], context: ImportContext, unmatched: list[tuple[str, str]]) -> None:
         self._known, self._context, self._unmatched = known, context, unmatched
 
     def in_hub_cache(self, *, enabled: bool) -> Iterator[_Match]:
-        """Match by blob names: the cache names each after its hash."""
+        """Match by blob names: the cache names each blob after its hash."""
         cache = self._context.hub_cache
         if not enabled or not cache.root.is_dir():
             return
@@ -175,7 +175,7 @@ class _Matches:
                 if (found := self._opened(one, str(one.id))) is None:
                     continue
                 files = {row.path: path for row in found.manifest.files if row.size and (path := cache.find(repo, row))}
-                # A license file that never changes must not begin a fetch of every revision there ever was.
+                # A license file that never changes must not start a fetch of every revision.
                 here = sum(row.size for row in found.manifest.files if row.path in files)
                 if str(one.id.commit) in commits or 2 * here > one.size:
                     yield _Match(one, f"the Hugging Face cache, {one.id}", files)
@@ -189,7 +189,7 @@ class _Matches:
                 self._unmatched.append((str(folder), "no folder matches a torrent you named or an index you trust"))
 
     def _in_folder(self, folder: Path) -> list[_Match]:
-        """Return what the files below a folder fit best, the most first."""
+        """Return the best match for the files below a folder, largest first."""
         files = FolderFiles(folder, apart=self._context.library.contains)
         best: dict[Path, tuple[int, _Match]] = {}
 
@@ -247,20 +247,20 @@ def _import_one(match: _Match, context: ImportContext, report: Report) -> Import
 
 
 def _wanted(found: TorrentAndManifest, selected: tuple[str, ...] | None) -> set[RepoPath]:
-    """Return the files that these globs name, all of them for None."""
+    """Return the files that these globs match, all for None."""
     paths = {row.path for row in found.manifest.files}
     return {one for one in paths if selected is None or any(fnmatch.fnmatchcase(one.text, glob_) for glob_ in selected)}
 
 
 def _together(held: HeldSnapshot | None, selected: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return what is wanted of a snapshot once more of it was found: what was wanted before stays so."""
+    """Return the globs of a snapshot after more of it was found: what was wanted before stays wanted."""
     if held is None or selected is None:
         return selected
     return None if held.selected is None else tuple(dict.fromkeys((*held.selected, *selected)))
 
 
 def _refuse_contradicted(found: TorrentAndManifest, context: ImportContext) -> None:
-    """Raise `VerificationError` where a trusted index has another torrent or manifest for what nobody vouches for."""
+    """Raise `VerificationError` if a trusted index names another manifest, or another torrent for an unvouched one."""
     snapshot, infohash = found.manifest.snapshot, found.metainfo.infohash
     if listed := listed_otherwise(found.torrent, context.publishers):
         raise VerificationError(
@@ -282,7 +282,7 @@ def _refuse_contradicted(found: TorrentAndManifest, context: ImportContext) -> N
 
 
 def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifest:
-    """Return what a held snapshot's own torrent says, which stays; raises `VerificationError` for another one."""
+    """Return a held snapshot's own torrent, which stays; raises `VerificationError` if the infohashes differ."""
     stored = held.torrent()
     if stored.infohash != found.torrent.infohash:
         raise VerificationError(
@@ -302,7 +302,7 @@ def _enter(
     placing: _Placing,
     library: Library,
 ) -> HeldSnapshot:
-    """Make the match a held snapshot: complete, partial with the chosen files, or one that a fetch goes on with."""
+    """Make the match a held snapshot: complete, partial with the chosen files, or to be continued by a fetch."""
     snapshot, torrent = match.known.id, found.torrent
     verified = Verified(found.metainfo.infohash.v2, placing.looks)
     if not placing.lacking:
@@ -320,7 +320,7 @@ def _enter(
         library.discard_stage(snapshot)
         reasons = "; ".join(f"{bad.path}: expected {bad.expected}, got {bad.got}" for bad in placing.bad[:3])
         raise NotFoundError(f"no file of {snapshot} matches the manifest", got=reasons or None)
-    # The folder before its torrent: after a crash between the two it goes back to staging.
+    # Move the folder before writing its torrent: after a crash in between it goes back to staging.
     library.make_way(snapshot)
     durable.rename(folder, library.folder(snapshot), shared=True)
     begun = library.begin(snapshot, torrent, selected)
@@ -329,7 +329,7 @@ def _enter(
 
 
 class _Placing:
-    """Brings the files of one snapshot into a folder and keeps those that are right, or mostly so."""
+    """Brings the files of one snapshot into a folder and keeps those that are intact, or at least half right."""
 
     def __init__(
         self, found: TorrentAndManifest, folder: Path, library: Library, report: Report, *, hard_links: bool
@@ -338,30 +338,30 @@ class _Placing:
         self._hard_links = hard_links
         self.rows = {row.path: row for row in found.manifest.files}
         self._index = {file.path: index for index, file in enumerate(found.metainfo.files)}
-        self.looks: dict[RepoPath, Look] = {}  # of the right ones, when they were read
+        self.looks: dict[RepoPath, Look] = {}  # of intact files, taken when they were read
         self.bad: list[BadFile] = []
         self.good: set[RepoPath] = set()
-        self._right_bytes: dict[RepoPath, int] = {}  # of bad files that stay, for a fetch to mend
+        self._right_bytes: dict[RepoPath, int] = {}  # of bad files that stay for a fetch to repair
         self._placed: dict[RepoPath, Placement] = {}
 
     @property
     def lacking(self) -> set[RepoPath]:
-        """The files that are still to come."""
+        """The files that are still missing."""
         return set(self.rows) - self.good
 
     @property
     def missing(self) -> int:
-        """What is to come of them, in bytes."""
+        """The bytes that are still missing."""
         return self._size(self.lacking) - sum(self._right_bytes.values())
 
     def missing_of(self, wanted: set[RepoPath]) -> int:
-        """Return what is to come of these files, in bytes."""
+        """Return the bytes of these files that are still missing."""
         lacking = self.lacking & wanted
         return self._size(lacking) - sum(count for path, count in self._right_bytes.items() if path in lacking)
 
     @property
     def linked(self) -> int:
-        """Bytes that are here without being written again."""
+        """Bytes that were placed without being written again."""
         return self._size(path for path, how in self._placed.items() if how is not Placement.COPY)
 
     @property
@@ -370,7 +370,7 @@ class _Placing:
         return self._size(path for path, how in self._placed.items() if how is Placement.COPY)
 
     def place_all(self, sources: Mapping[RepoPath, Path]) -> None:
-        """Put the files in place, read each, and take away what is not right: a fetch mends what mostly is."""
+        """Put the files in place, read each, and remove those that are mostly wrong; a fetch repairs the others."""
         with durable.disk_errors(f"remove links below {self._folder}"):
             remove_links(self._folder, self._found.metainfo)
         self._require_room(sources)
@@ -392,15 +392,15 @@ class _Placing:
                 problems |= self._problems({path})
         self.good |= present - problems.keys()
         for path in sorted(problems):
-            shared = (self._folder / path.text).stat().st_nlink > 1  # of an earlier import, perhaps
+            shared = (self._folder / path.text).stat().st_nlink > 1  # perhaps by an earlier import
             if self._placed.pop(path, None) is not None or shared:
                 self.bad.append(problems[path])
                 self._keep_or_remove(path)
-            elif path in sources and self._stands(path):  # of an earlier import; what a fetch has begun has holes
+            elif path in sources and self._stands(path):  # by an earlier import; an unfinished fetch leaves holes
                 self.bad.append(problems[path])
 
     def _problems(self, paths: set[RepoPath]) -> dict[RepoPath, BadFile]:
-        """Read files that are in place; return those that are not right, and note how much of each is."""
+        """Read files that are in place; return the bad ones, and record how many bytes of each are right."""
         problems: dict[RepoPath, BadFile] = {}
         for path in paths:
             self._right_bytes.pop(path, None)
@@ -420,7 +420,7 @@ class _Placing:
         return difference(self._found.metainfo, self._index[path], self.rows[path], digests)
 
     def _is_better(self, path: RepoPath, source: Path) -> bool:
-        """Tell whether more of a source is right than of the bad file in place; one that cannot be read is not."""
+        """Tell whether more of a source is right than of the bad file in place; an unreadable source is not better."""
         layout, index = self._found.metainfo.layout, self._index[path]
         padded, git_blob = layout.pad_after(index) > 0, not self.rows[path].lfs
         try:
@@ -445,7 +445,7 @@ class _Placing:
             self._separate(target)
 
     def _separate(self, target: Path) -> None:
-        """Give a file that a fetch will mend bytes of its own."""
+        """Replace a linked file, which a fetch will repair, with a copy."""
         scratch = self._library.scratch(self._found.manifest.snapshot)
         with durable.disk_errors(f"copy {target}"):
             shutil.rmtree(scratch, ignore_errors=True)
@@ -462,7 +462,7 @@ class _Placing:
             self._library.require_room(self._folder, needed(self._folder))
 
     def _stands(self, path: RepoPath) -> bool:
-        """Tell whether a file is there whole, of an earlier try, or fetched."""
+        """Tell whether a file is fully there, from an earlier import or a fetch."""
         target, row = self._folder / path.text, self.rows[path]
         return target.exists() and self._has_size(row) and allocated(target) >= row.size
 

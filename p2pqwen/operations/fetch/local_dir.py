@@ -1,8 +1,8 @@
-"""Lay files of a held snapshot into a folder of the user's own, as plain files that any program may change.
+"""Lay files of a held snapshot into a user's folder, as plain files that any program may change.
 
-Nothing of the library gets a second name: a file there is a reflink or a copy (`library.linking.place` without hard
-links), whole before it has its name. What is there already stays: the same content is left, any other is refused before
-anything is written, or replaced where the caller says so.
+Library files are never hard-linked: a file there is a reflink or a copy (`library.linking.place` without hard links),
+and is complete before it gets its name. An existing file with the same content stays. One with other content is refused
+before anything is written, or replaced if the caller says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from p2pqwen.values.repo_path import RepoPath
 
 
 def require_outside(target: Path, ours: Collection[Path], called: str = "--local-dir") -> None:
-    """Raise `UsageError` for a folder in one of ours, or around it: what others change is no place for what we keep."""
+    """Raise `UsageError` for a folder inside one of ours, or around one: other programs may change what is there."""
     there = target.resolve()
     for folder in (one.resolve() for one in ours):
         if there.is_relative_to(folder) or folder.is_relative_to(there):
@@ -27,10 +27,10 @@ def require_outside(target: Path, ours: Collection[Path], called: str = "--local
 
 
 def lay_files(source: Path, paths: Collection[RepoPath], target: Path, *, replace: bool = False) -> None:
-    """Lay the files of these paths below `source` at the same paths below `target`.
+    """Lay the files at these paths below `source` at the same paths below `target`.
 
-    `replace`: a plain file with other content gives way. Raises `DiskError` where something else is in the way, or a
-    folder there leads elsewhere.
+    `replace`: replace a plain file with other content. Raises `DiskError` if anything else is in the way, or a folder
+    there leads outside `target`.
     """
     with disk_errors(f"create {target}"):
         target.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def lay_files(source: Path, paths: Collection[RepoPath], target: Path, *, replac
 
 
 def _is_there(source: Path, target: Path, path: RepoPath, *, replace: bool) -> bool:
-    """Tell whether a file is there already; raises `DiskError` for anything in its place that must stay."""
+    """Tell whether a file is already there; raises `DiskError` for anything in its place that must stay."""
     there = target / path.text
     with disk_errors(f"read {there}"):
         folder = next(one for one in there.parents if one.exists() or one.is_symlink())

@@ -1,4 +1,4 @@
-"""From an infohash to a torrent: its metadata from peers, or the snapshot rebuilt from the source a link names."""
+"""From an infohash to a torrent: metadata from peers, or the snapshot rebuilt from the source that a link names."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from p2pqwen.operations.preserve.rebuild import Rebuilt
 
 METADATA_SECONDS = 45.0
-"""How long peers may take to give a torrent that could be rebuilt from its source instead."""
+"""How long to ask peers for a torrent that could be rebuilt from its source instead."""
 
 
 class MagnetRoute:
-    """Finds the torrent of a magnet plan. What peers gave is kept until `forget`, so that the next try needs none."""
+    """Finds the torrent of a magnet plan. Metadata from peers is kept until `forget`, so the next try needs no peer."""
 
     def __init__(
         self, options: FetchOptions, context: FetchContext, guard: HeldGuard, peers: PeerBook, report: Report
@@ -39,16 +39,16 @@ class MagnetRoute:
         self._kept = KeptMetadata(context.home)
 
     def kept(self, plan: MagnetPlan) -> TorrentPlan | None:
-        """Go on with the metadata of an earlier try, None where there is none."""
+        """Return a plan from the metadata of an earlier try, None if there is none."""
         metainfo = self._kept.find(plan.v1, plan.v2)
         return None if metainfo is None else complete(plan, metainfo, self._context.sources)
 
     def forget(self, metainfo: Metainfo) -> None:
-        """Remove what was kept: the snapshot is held now."""
+        """Remove the kept metadata: the snapshot is now held."""
         self._kept.forget(metainfo)
 
     def from_peers(self, swarm: Swarm, plan: MagnetPlan, peers: list[Endpoint]) -> tuple[TorrentPlan, list[Endpoint]]:
-        """Ask peers for the metadata; returns whom to ask for the rest, too. Raises `NoMetadataError`."""
+        """Ask peers for the metadata; also returns the peers to ask for the rest. Raises `NoMetadataError`."""
         if not self._options.use_peers:
             raise NoMetadataError("only peers have the torrent, and --only-web-seeds forbids asking them")
         asked = list(dict.fromkeys([*peers, *self._peers.remembered(plan), *self._peers.followers(plan)]))
@@ -62,10 +62,10 @@ class MagnetRoute:
         found = complete(plan, metainfo, self._context.sources)
         self._kept.keep(metainfo)
         self._peers.remember(found, connected)
-        return found, list(dict.fromkeys([*connected, *peers]))  # who has answered before who may
+        return found, list(dict.fromkeys([*connected, *peers]))  # those that answered come first
 
     def _recipe_sources(self, plan: MagnetPlan) -> tuple[RecipeSource, ...]:
-        """Return who may still serve what a magnet names; none where the user wants it from peers alone."""
+        """Return the sources that may serve what a magnet names; none if web seeds are switched off."""
         never = self._options.use_web_seeds is WebSeedUse.NEVER
         if self._context.rebuild is None or never:
             return ()
@@ -77,9 +77,9 @@ class MagnetRoute:
     def rebuilt(
         self, plan: MagnetPlan, problem: NoMetadataError, on_plan: Callable[[SnapshotId], None]
     ) -> tuple[TorrentPlan, Rebuilt]:
-        """Bring the snapshot from the source its magnet names, if that makes the torrent asked for.
+        """Rebuild the snapshot from the source that its magnet names, if that yields the requested torrent.
 
-        Raises `problem` where there is no such source, `NetworkError` where none serves it.
+        Raises `problem` if there is no such source, `NetworkError` if none serves it.
         """
         sources = self._recipe_sources(plan)
         if not sources or self._context.rebuild is None:
@@ -92,7 +92,7 @@ class MagnetRoute:
         if plan.entry is None and not self._options.trust_unverified:
             self._guard.refuse_unlisted(
                 plan, sources[0].snapshot, "which no index names"
-            )  # by the recipe it has one torrent
+            )  # the recipe gives it exactly one torrent
         self._report(Notice("warning", problem.message))
         on_plan(sources[0].snapshot)
         try:

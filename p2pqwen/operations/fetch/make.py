@@ -1,6 +1,6 @@
-"""Makes the snapshot of a torrent in the library: of other snapshots' files, and of what peers and web seeds give.
+"""Make the snapshot of a torrent in the library, from other snapshots' files and from peers and web seeds.
 
-A crash at any moment leaves what the next run of the same command goes on from.
+After a crash at any moment, the next run of the same command continues.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
 if TYPE_CHECKING:
-    from p2pqwen.webseed.relay import RelayedTorrent  # brings aiohttp
+    from p2pqwen.webseed.relay import RelayedTorrent  # imports aiohttp
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Whom the missing bytes come from: a session, the peers that were named or met, and the relay of web seeds."""
+    """Where the missing bytes come from: a session, the peers that were named or met, and the relay of web seeds."""
 
     swarm: Swarm
     peers: Sequence[Endpoint] = ()
@@ -58,9 +58,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A snapshot that is held and verified. `files`: those that were asked for, None for all; `reused` in bytes.
+    """A snapshot that is held and verified. `files`: the requested ones, None for all; `reused` in bytes.
 
-    `plan` says of its torrent what is known now.
+    `plan` has what is now known of its torrent.
     """
 
     plan: TorrentPlan
@@ -82,9 +82,9 @@ class SnapshotMaker:
         self._searched: tuple[InfoHash, Search] | None = None
 
     def make(self, plan: TorrentPlan, route: Route | None) -> Made | None:
-        """Bring what is missing, and make the snapshot of it and of what other snapshots have.
+        """Make the snapshot from what other snapshots have, and download the rest.
 
-        None where something is missing after all and there is no `route` to bring it by.
+        Returns None if something is missing and there is no `route`.
         """
         held = self._library.get(plan.snapshot)
         stored = None if held is None else self._guard.stored(held)
@@ -111,19 +111,19 @@ class SnapshotMaker:
             here = self._search(plan).find(wanted, folder)
             if route is None and any(file.size for file in metainfo.files if file.path in wanted - here.had.keys()):
                 return None
-            copies = cache if self._options.insists_on_cache else None  # else it is told, and ends no fetch
+            copies = cache if self._options.insists_on_cache else None  # otherwise a failure is only reported
             require_room(folder, metainfo, wanted, here=here, library=self._library, copy_to=copies)
             if metainfo.has_all_layers:
                 self._library.begin(plan.snapshot, plan.torrent, globs)
             self._library.verified.forget(plan.snapshot)
             job = self._job(plan, wanted - here.had.keys(), route)
             if separate(plan.snapshot, metainfo, wanted, here, folder, self._library):
-                durable.remove(job.resume_file)  # it speaks of other files
+                durable.remove(job.resume_file)  # it describes other files
             more, brought = self._bring(route, plan, job)
             done = more.after(done)
             digests = brought | take(plan.snapshot, metainfo, here, folder, self._library, self._search(plan))
             if digests.keys() == wanted:
-                break  # else something was not what it had been when it was read, and is fetched after all
+                break  # otherwise a file changed after it was read, and is fetched after all
         self._tell_of_reuse(here)
         plan = self._explained(plan, digests, folder, whole=globs is None)
         verified = Verified.now(metainfo.infohash.v2, folder, wanted)
@@ -132,7 +132,7 @@ class SnapshotMaker:
         return Made(plan, held, files, done, here.reused)
 
     def needs_nobody(self, plan: TorrentPlan) -> bool:
-        """Tell whether other snapshots have all that is wanted: then nobody is asked."""
+        """Tell whether other snapshots have all that is wanted, so no network is needed."""
         metainfo = plan.metainfo
         if not metainfo.has_all_layers:
             return False
@@ -142,7 +142,7 @@ class SnapshotMaker:
         return search.may_have(wanted, folder) and search.find(wanted, folder).had.keys() == wanted
 
     def _search(self, plan: TorrentPlan) -> Search:
-        """Return the search for the plan's torrent; what it has read is not read again."""
+        """Return the search for the plan's torrent; it does not read a file twice."""
         metainfo = plan.metainfo
         if self._searched is None or self._searched[0] != metainfo.infohash:
             cache = self._context.hub_cache if self._options.into_hub_cache else None
@@ -159,7 +159,7 @@ class SnapshotMaker:
                 self._report(Notice("info", f"{plural(len(sizes), 'file')} ({format_size(sum(sizes))}) {told}"))
 
     def _tell_of_fewer(self, plan: TorrentPlan) -> None:
-        """Say that of a snapshot that was to be whole some files alone are wanted from now on."""
+        """Warn that only some files are now wanted of a snapshot that was being fetched whole."""
         text = (
             f"{plan.snapshot} was being fetched whole; from now on only the chosen files are wanted, and what had come "
             f"of the others stays on the disk: `p2pqwen fetch {plan.snapshot}` fetches the rest"
@@ -167,11 +167,11 @@ class SnapshotMaker:
         self._report(Notice("warning", text))
 
     def _to_write(self, plan: TorrentPlan, files: frozenset[RepoPath] | None) -> Callable[[Path], int]:
-        """Say what a fetch writes below a folder: everything that no other snapshot on its disk has."""
+        """Return what counts the bytes to write below a folder: those that no other snapshot on its disk has."""
         wanted = [file for file in plan.metainfo.files if files is None or file.path in files]
         rows = {} if plan.manifest is None else {row.path: row.sha256 for row in plan.manifest.files}
 
-        def needed(folder: Path) -> int:  # asked only where there is a choice of folders
+        def needed(folder: Path) -> int:  # called only if there is a choice of folders
             held = held_content(self._library, set(rows.values()), near=plan.snapshot)
             found = {path: held[digest].path for path, digest in rows.items() if digest in held}
             return bytes_to_write((file.size, found.get(file.path)) for file in wanted)(folder)
@@ -179,9 +179,9 @@ class SnapshotMaker:
         return needed
 
     def _globs(self, plan: TorrentPlan) -> tuple[str, ...] | None:
-        """Return what to have in the end, None for all: what was asked for now, and what the snapshot had already.
+        """Return the globs of the finished snapshot, None for all: those requested now and those it had already.
 
-        A complete one had everything: a damaged file of it is brought again, and it stays complete.
+        A complete snapshot stays complete: a damaged file of it is fetched again.
         """
         chosen = self._options.selection(plan.metainfo)
         held = self._library.get(plan.snapshot)
@@ -208,7 +208,7 @@ class SnapshotMaker:
     def _bring(
         self, route: Route | None, plan: TorrentPlan, job: DownloadJob
     ) -> tuple[Downloaded, dict[RepoPath, FileDigests]]:
-        """Download and check; where the disk holds something else than libtorrent believes, once more from zero."""
+        """Download and check; start again from zero if the disk does not hold what libtorrent believes."""
         folder = job.save_path / job.metainfo.name
         wanted = frozenset(job.wanted)
         if route is None or not any(file.size for file in job.metainfo.files if file.path in wanted):
@@ -227,7 +227,7 @@ class SnapshotMaker:
     def _explained(
         self, plan: TorrentPlan, digests: Mapping[RepoPath, FileDigests], folder: Path, *, whole: bool
     ) -> TorrentPlan:
-        """Return the plan with what the files themselves tell, where the torrent came without layers or a manifest."""
+        """Return the plan with layers and manifest computed from the files, if the torrent lacked them."""
         plan = replace(plan, torrent=plan.torrent.with_layers(layers_of(digests)))
         if plan.manifest is not None:
             return plan
@@ -242,7 +242,7 @@ class SnapshotMaker:
         return replace(plan, torrent=explained)
 
     def _while_here(self, snapshot: SnapshotId, folder: Path) -> Report:
-        """Return the report, which ends the download once its disk has gone: libtorrent would begin a new folder."""
+        """Return a report that ends the download if its disk disappears: libtorrent would create a new folder."""
         next_look = time.monotonic()
 
         def report(event: Event) -> None:

@@ -1,4 +1,4 @@
-"""Get an info dictionary and its piece layers from peers, for a magnet or infohash that nobody else can explain."""
+"""Get an info dictionary and its piece layers from peers, for a magnet or infohash that no other source resolves."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.plural import plural
 
 _SECONDS_OF_REPORT = 1.0
-_LAYERS_LEAST = 4.0  # seconds for piece layers at most, besides
-_LAYERS_FILE = 0.25  # seconds for each file, which is a request of its own, and
-_LAYERS_RATE = 50_000  # bytes a second: liars could go on for ever
-_LAYERS_STEP = 1024  # bytes that are more than talk
+_LAYERS_LEAST = 4.0  # base of the time limit for piece layers, in seconds
+_LAYERS_FILE = 0.25  # plus seconds for each file, which needs a separate request
+_LAYERS_RATE = 50_000  # plus this rate in bytes a second: a malicious peer could stall for ever
+_LAYERS_STEP = 1024  # bytes of traffic that count as progress
 _LAYERS_EVERY = 0.2
-_CONNECT = 1.0  # to a peer that was there a moment ago
+_CONNECT = 1.0  # seconds to reconnect to a peer
 
 
 class NoMetadataError(NetworkError):
-    """Nobody gave the torrent; it may still be rebuilt from its source."""
+    """No peer sent the torrent; it may still be rebuilt from its source."""
 
 
 class KeptMetadata:
-    """Info dictionaries that peers gave for fetches that are not done, so that the next try needs no peer for them.
+    """Info dictionaries from peers for unfinished fetches, so the next try needs no peer for them.
 
-    resume/<v1 or v2 infohash>.info, under both names; what is read is checked against the name again.
+    Stored as resume/<infohash>.info under both infohashes, v1 and v2; checked against them on reading.
     """
 
     def __init__(self, home: Home) -> None:
         self._folder = home.resume
 
     def find(self, v1: Sha1 | None, v2: Sha256 | None) -> Metainfo | None:
-        """Return the metadata kept for these infohashes, None if there is none that is good."""
+        """Return the metadata kept for these infohashes, None if there is no valid one."""
         for key in (v2, v1):
             if key is not None and (path := self._path(key)).is_file():
                 try:
@@ -76,9 +76,8 @@ def ask_peers(
 ) -> tuple[Metainfo, list[Endpoint]]:
     """Return the metadata and the peers that were connected; raises `NoMetadataError` after `timeout` seconds.
 
-    libtorrent has checked the bytes against the infohashes it was given; they are checked here once more. After wrong
-    ones it does not ask for a while, not even the others: so where several peers are there and none gives the right
-    ones, each is asked alone in turn.
+    libtorrent checks the bytes against the infohashes; they are checked here again. After wrong bytes, libtorrent asks
+    no peer for a while. So if several peers are connected and none sends the right bytes, each is asked alone in turn.
     """
     asking = _Asking(swarm, plan, peers, time.monotonic() + timeout, report)
     turns: list[Endpoint] = []
@@ -105,11 +104,11 @@ def ask_for_layers(
     timeout: float,
     report: Report,
 ) -> Metainfo:
-    """Return the metadata with its piece layers, which show of every piece alone whether it is right (BEP 52).
+    """Return the metadata with its piece layers, which allow each piece to be verified alone (BEP 52).
 
-    libtorrent asks for hashes over connections alone that began with the v2 infohash, so the torrent is added once more
-    under that. As it was where no peer gives all of them in time, at most a quarter of `timeout`: some speak v1 alone,
-    or refuse. Whatever `report` raises ends it.
+    libtorrent requests hashes only over connections made with the v2 infohash, so the torrent is added again under
+    that. Returns `metainfo` unchanged if no peer sends all layers within a quarter of `timeout`: some speak only v1, or
+    refuse. Anything that `report` raises ends it.
     """
     asking = _AskingForLayers(swarm, metainfo, trackers, timeout / 4, report)
     try:
@@ -124,7 +123,7 @@ def ask_for_layers(
 
 
 class _AskingForLayers:
-    """Asks for piece layers, try after try. `met`: the peers that were there."""
+    """Asks for piece layers, try after try. `met`: the peers that were connected."""
 
     def __init__(
         self,
@@ -142,11 +141,11 @@ class _AskingForLayers:
 
     @property
     def is_late(self) -> bool:
-        """Whether there is no more time."""
+        """Whether the time is over."""
         return time.monotonic() >= self._deadline
 
     def ask(self, peers: Sequence[Endpoint], *, connect: float) -> Metainfo | None:
-        """Ask these peers; None when they give nothing for `TRIAL_SECONDS`, or nobody is there after `connect`."""
+        """Ask these peers; None if they send nothing for `TRIAL_SECONDS`, or none connects in `connect` seconds."""
         v2, trackers = self._metainfo.infohash.v2, self._trackers
         torrent = self._swarm.add_magnet(None, v2, trackers=trackers, held=True)
         started = asked = since = time.monotonic()
@@ -188,7 +187,7 @@ class _AskingForLayers:
 
 
 class _Asking:
-    """Asks for one info dictionary, try after try, until `deadline`. `met`: the peers that were there."""
+    """Asks for one info dictionary, try after try, until `deadline`. `met`: the peers that were connected."""
 
     def __init__(
         self, swarm: Swarm, plan: MagnetPlan, peers: Sequence[Endpoint], deadline: float, report: Report
@@ -199,7 +198,7 @@ class _Asking:
         self.met: list[Endpoint] = []
 
     def ask(self, only: Endpoint | None) -> tuple[Metainfo, list[Endpoint]] | None:
-        """Ask everybody, or one; None when several are there and nothing came in `TRIAL_SECONDS`."""
+        """Ask all peers, or `only` one; None after `TRIAL_SECONDS` if several can be asked in turn."""
         plan = self._plan
         torrent = self._swarm.add_magnet(plan.v1, plan.v2, trackers=plan.leads.tracker_urls, held=True)
         ends = time.monotonic() + TRIAL_SECONDS
@@ -221,7 +220,7 @@ class _Asking:
         each(peers, torrent.connect, failed=lambda _, error: self._report(Notice("warning", error.message)))
 
     def _look(self, torrent: SwarmTorrent) -> float:
-        """Say how it goes, give up in time, and return the time."""
+        """Report progress and return the time; raises `NoMetadataError` after the deadline."""
         now = time.monotonic()
         if now >= self._deadline:
             raise NoMetadataError(
@@ -233,7 +232,7 @@ class _Asking:
             self._told = now
             peers = plural(torrent.progress().peers, "peer")
             waited, longest = now - self._started, self._deadline - self._started
-            # Nothing to count but the time until it gives up.
+            # There is nothing to count but the time.
             self._report(
                 Progress("metadata", round(waited), round(longest), f"waiting for a peer that has it, {peers}", "s")
             )

@@ -1,4 +1,4 @@
-"""The peers that a fetch may ask: those that somebody named, those of earlier fetches, and followers of a publisher."""
+"""The peers that a fetch may ask: those of the user, of links and of earlier fetches, and a publisher's followers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 
 MAX_NAMED_PEERS = 32
-"""Peers of a magnet link (`x.pe`) that are tried."""
+"""Most peers of a magnet link (`x.pe`) to try."""
 MAX_FOLLOWERS = 30
-"""Peers of its publishers' bundles that are tried."""
+"""Most peers of its publishers' bundles to try."""
 
 
 class PeerBook:
@@ -27,25 +27,25 @@ class PeerBook:
         self._options, self._context = options, context
 
     def named(self, plan: FetchPlan) -> list[Endpoint]:
-        """Return the peers that the user named, and those that a link names but on this machine or its network."""
+        """Return the peers that the user named, and those of a link that are not on this machine or its network."""
         return [*self._options.peers, *self._of_link(plan)]
 
     def _of_link(self, plan: FetchPlan) -> Iterator[Endpoint]:
         named = plan.leads.peers[:MAX_NAMED_PEERS] if self._options.use_peers else ()
-        # Once: what is looked at is what is connected to. One that leads nowhere is none.
+        # Resolve once: the address that is checked must be the one that is used. Names without an address are dropped.
         address_of = self._context.network.address_of
         for peer in each(named, lambda text: address_of(Endpoint.parse(text)), failed=lambda *_: None):
             if not peer.is_private:
                 yield peer
 
     def remembered(self, plan: FetchPlan) -> list[Endpoint]:
-        """Return peers of earlier fetches of this torrent; the address filter judges them like anybody's word."""
+        """Return peers of earlier fetches of this torrent; the address filter applies to them as to all others."""
         if plan.v1 is None or not self._options.use_peers:
             return []
         return [Endpoint(*address) for address in self._context.known.peers(plan.v1.raw)]
 
     def followers(self, plan: FetchPlan) -> list[Endpoint]:
-        """Return who may seed it though nobody has told us so; it takes no tracker and no DHT to ask them."""
+        """Return peers that may seed it, because they follow its publisher; needs neither tracker nor DHT."""
         sources, infohash = self._context.sources, plan.v2 or plan.v1
         if sources.bundles is None or infohash is None or not self._options.use_peers:
             return []
@@ -54,9 +54,9 @@ class PeerBook:
         return list(dict.fromkeys(followers))[:MAX_FOLLOWERS]
 
     def remember(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> None:
-        """Remember who was connected for this torrent."""
+        """Remember the peers that were connected for this torrent."""
         if plan.v1 is not None:
-            with suppress(DiskError):  # it only costs time the next time
+            with suppress(DiskError):  # a failure only costs time in the next fetch
                 self._context.known.remember_peers(plan.v1.raw, [(one.host, one.port) for one in peers])
 
     def remember_dht(self, swarm: Swarm) -> None:

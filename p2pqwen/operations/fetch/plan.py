@@ -1,9 +1,9 @@
-"""What a fetch is of, and who says so: from a target to a snapshot, its torrent, and where its bytes may be.
+"""What a fetch brings, and on whose word: from a target to a snapshot, its torrent, and where its bytes may be.
 
-Routes to the .torrent, in this order: the library (a fetch that was interrupted, or is done, with all that a trusted
-index says of it), the trusted indexes (a bundle in this home, mirrors, the bundle's swarm), the file or URL the user
-named, the magnet's `xs=`. What none of them has must come from peers, by infohash, or be rebuilt from the source that
-the magnet names.
+Routes to the .torrent, in this order: the library (an interrupted or finished fetch whose torrent has all that a
+trusted index says), the trusted indexes (a bundle in this home, mirrors, the bundle's swarm), the file or URL that the
+user named, the magnet's `xs=`. Otherwise it must come from peers, by infohash, or be rebuilt from the source that the
+magnet names.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 _LIBRARY = "the library"
 _SOURCE = "the magnet's xs="
 _PEERS = "peers, by its infohash"
-_TOLD = 3  # withdrawn commits that are told of one by one
+_TOLD = 3  # withdrawn commits that are reported one by one
 
 
 @dataclass(frozen=True, slots=True)
 class Leads:
-    """Where bytes may be, beside what the torrent itself names.
+    """Where bytes may be, besides what the torrent itself names.
 
     `index_web_seeds` holds one list for each trusted index that knows it, the newest first; `extra_web_seeds` and
     `peers` are a link's. `trackers` are tiers (BEP 12), those of the torrent among them.
@@ -79,15 +79,15 @@ class Leads:
 
     @property
     def tracker_urls(self) -> list[str]:
-        """The trackers, one after the other."""
+        """The trackers of all tiers, in order."""
         return [url for tier in self.trackers for url in tier]
 
 
 @dataclass(frozen=True, slots=True)
 class MagnetPlan:
-    """A torrent that is known by its infohash alone: its metadata must come from peers, or it is rebuilt.
+    """A torrent known only by its infohash: its metadata must come from peers, or it is rebuilt.
 
-    `route` says in words who named it; `entry` is what an index says that it must agree with, None where none lists it.
+    `route` says in words what named it; `entry` is the index's entry that it must match, None if unlisted.
     """
 
     repo: RepoId
@@ -98,21 +98,21 @@ class MagnetPlan:
 
     @property
     def v1(self) -> Sha1 | None:
-        """The v1 infohash, where it is known."""
+        """The v1 infohash, if known."""
         return self.magnet.infohash_v1 if self.entry is None else self.entry.infohash.v1
 
     @property
     def v2(self) -> Sha256 | None:
-        """The v2 infohash, where it is known."""
+        """The v2 infohash, if known."""
         return self.magnet.infohash_v2 if self.entry is None else self.entry.infohash.v2
 
 
 @dataclass(frozen=True, slots=True)
 class TorrentPlan:
-    """A torrent in hand. `route` says who named it, `origin` what gave its bytes, both in words.
+    """A torrent that is here. `route` says what named it, `origin` what delivered it, both in words.
 
-    `signers` are its signatures as far as we know the keys, `listed` the trusted entries of its infohash, and
-    `judgement` is what all of it comes to.
+    `signers` are its signatures, checked with the keys that we know, `listed` the trusted entries with its infohash,
+    and `judgement` sums all of it up.
     """
 
     snapshot: SnapshotId
@@ -146,7 +146,7 @@ class TorrentPlan:
 
     @property
     def worth(self) -> tuple[int, bool, int]:
-        """What orders torrents of one infohash by what they show: standing, a manifest at all, signatures."""
+        """The rank among torrents of one infohash: standing, whether there is a manifest, valid signatures."""
         valid = sum(one.state == "valid" for one in self.signers)
         return self.judgement.standing.rank, self.manifest is not None, valid
 
@@ -169,15 +169,15 @@ class Sources:
 
     @property
     def keys(self) -> Mapping[Sha256, PublicKey]:
-        """Every key that may sign for a publisher whom this home trusts."""
+        """Every key that may sign for a publisher that this home trusts."""
         return keys_of(self.voices)
 
 
 def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, report: Report) -> FetchPlan:
-    """Find out what `target` names.
+    """Resolve `target`.
 
-    Raises `NotFoundError` for a name no trusted index lists, `VerificationError` for a torrent that is not what its
-    publisher signed, `UsageError` where only `repo` could say whose snapshot it is, `NetworkError`.
+    Raises `NotFoundError` for a name that no trusted index lists, `VerificationError` for a torrent that is not what
+    its publisher signed, `UsageError` if the repository is unknown and `repo` does not name it, `NetworkError`.
     """
     match target:
         case NamedTarget():
@@ -248,7 +248,7 @@ def plan_of(
 
 
 def complete(plan: MagnetPlan, metainfo: Metainfo, sources: Sources) -> TorrentPlan:
-    """Go on with the metadata that was asked for; raises `VerificationError` where it is not what an index lists."""
+    """Return the plan with its metadata; raises `VerificationError` if that is not what an index lists."""
     if plan.entry is not None:
         check_metadata(plan.entry, metainfo)
     found = plan_of(CheckedTorrent.of(metainfo), sources, repo=plan.repo, route=plan.route, origin=_PEERS)
@@ -257,7 +257,7 @@ def complete(plan: MagnetPlan, metainfo: Metainfo, sources: Sources) -> TorrentP
 
 
 def _named_otherwise(metainfo: Metainfo, listed: Sequence[Found], magnet: Magnet | None) -> RepoId | None:
-    """Return whose snapshot a torrent without a manifest is: by a trusted index, else by what anybody can claim."""
+    """Return the repository of a torrent without a manifest: a trusted index's word, else an unverified claim."""
     if listed:
         return listed[0].entry.id.repo
     claimed = claimed_snapshot(metainfo)
@@ -267,9 +267,9 @@ def _named_otherwise(metainfo: Metainfo, listed: Sequence[Found], magnet: Magnet
 def _without_strangers_word(
     torrent: CheckedTorrent, sources: Sources, repo: RepoId | None
 ) -> tuple[CheckedTorrent, RepoId | None]:
-    """Return a torrent without a manifest that trusted indexes list otherwise: it is made of the bytes then.
+    """Drop a torrent's manifest if trusted indexes list another one; it is then rebuilt from the bytes.
 
-    Also returns whose snapshot it is.
+    Also returns the repository.
     """
     snapshot = torrent.snapshot
     if snapshot is None or repo not in {None, snapshot.repo} or not listed_otherwise(torrent, sources.publishers):
@@ -278,7 +278,7 @@ def _without_strangers_word(
 
 
 class _Obtaining:
-    """Obtains the torrents of entries, each once: to settle a contradiction they are read before one is chosen."""
+    """Obtains the torrents of entries, each once: a contradiction is settled by reading them before one is chosen."""
 
     def __init__(self, sources: Sources, report: Report) -> None:
         self._sources, self._report = sources, report
@@ -314,9 +314,9 @@ def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan
 
 
 def _tell_of_passed_over(repo: RepoId, found: Sequence[Found], voices: Sequence[Voice], report: Report) -> None:
-    """Tell which commits of a repository nobody lists any more: one of them may be newer than what is taken.
+    """Report withdrawn commits that no publisher lists any more: one may be newer than the chosen commit.
 
-    What one publisher withdrew and another lists is no less listed: a word about one's own list is none about theirs.
+    A commit that one publisher withdrew and another lists counts as listed: a withdrawal concerns one list only.
     """
     gone = unlisted_withdrawals(voices, repo, {one.entry.id for one in found})
     for snapshot, said in gone[:_TOLD]:
@@ -352,7 +352,7 @@ def _by_entry(
 
 
 def _no_repository(magnet: Magnet, sources: Sources) -> UsageError:
-    """Return the error for a link or infohash that says nothing but a hash, or for what is no infohash at all."""
+    """Return the error for a link or infohash without a repository, or for a hash that is not an infohash."""
     digits = magnet.infohash_v2
     for one in sources.publishers:
         if digits is not None and one.publisher == digits:
@@ -396,7 +396,7 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
 
 
 def _by_listed_magnet(magnet: Magnet, found: list[Found], sources: Sources, report: Report) -> FetchPlan:
-    """Follow the index; where nobody has the torrent it lists, the link's own source may."""
+    """Follow the index; if its torrent cannot be obtained, try the link's own source."""
     obtaining = _Obtaining(sources, report)
     chosen = obtaining.choose(found, found[0].entry.id)
     plan = _by_entry(chosen, found, obtaining, sources, report)
@@ -410,10 +410,10 @@ def _by_listed_magnet(magnet: Magnet, found: list[Found], sources: Sources, repo
 def _by_exact_source(magnet: Magnet, named: NamedHosts, report: Report) -> Metainfo | None:
     def bring(url: str) -> Metainfo | None:
         if is_private_url(url) and (urlsplit(url).query or not urlsplit(url).path.endswith(".torrent")):
-            return None  # a link from a stranger must not press a button on the user's router
+            return None  # a stranger's link must not trigger an action on the user's router
         metainfo = read_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES, named=named))
         check_infohash(metainfo, magnet.infohash_v1, magnet.infohash_v2)
-        # Whoever made the link made this torrent: its trackers are a stranger's like the link's own.
+        # The torrent is as untrusted as the link, so its trackers are filtered the same way.
         tiers = (_plain(tier, named) for tier in metainfo.trackers)
         return replace(metainfo, trackers=tuple(filter(None, tiers)))
 
@@ -431,7 +431,7 @@ def check_infohash(metainfo: Metainfo, v1: Sha1 | None, v2: Sha256 | None) -> No
 
 
 def _intact(entry: Entry, keys: Mapping[Sha256, PublicKey], library: Library) -> CheckedTorrent | None:
-    """Return what an entry names as far as it is held, its signatures tried, unless that is damaged or another."""
+    """Return the held torrent of an entry, with its signatures tried; None if it is damaged or another one."""
     held = library.get(entry.id)
     if held is None or held.torrent_damage() is not None:
         return None
@@ -457,7 +457,7 @@ def _held_by_hash(magnet: Magnet, library: Library) -> HeldSnapshot | None:
         check_infohash(held.metainfo(), magnet.infohash_v1, magnet.infohash_v2)
         return held
 
-    return first_of(candidates, same, failed=lambda *_: None)  # another torrent, as most are
+    return first_of(candidates, same, failed=lambda *_: None)  # most are other torrents
 
 
 def _snapshot_of(magnet: Magnet) -> SnapshotId | None:
@@ -486,7 +486,7 @@ def _plain(trackers: Sequence[str], named: NamedHosts = NONE_NAMED) -> tuple[str
 
 
 def _join_trackers(metainfo: Metainfo, found: Sequence[Found], magnet: Magnet | None) -> tuple[tuple[str, ...], ...]:
-    """Return the torrent's tiers, then what indexes and the magnet add; of the magnet only what `strangers` lets by."""
+    """Return the torrent's tiers, then the trackers of indexes and, if `tracker_problem` allows, of the magnet."""
     known = {url for tier in metainfo.trackers for url in tier}
     added = [url for one in found for url in one.entry.trackers]
     added += _plain(magnet.trackers) if magnet is not None else ()

@@ -1,4 +1,4 @@
-"""Whom a download may speak to: its session's settings, its trackers, and the relay of its web seeds."""
+"""What a download may connect to: its session's settings, its trackers, and the relay of its web seeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def session_settings(
     leads: Leads, peers: Sequence[Endpoint], options: FetchOptions, context: FetchContext
 ) -> SwarmSettings:
-    """Return the settings of a session that fetches by these leads, from `peers` among others."""
+    """Return the settings of a session that fetches with these leads, from `peers` among others."""
     given = context.network
     if not options.use_peers:
         given = replace(given, choices=given.choices.without(*SWITCHES))
@@ -36,10 +36,10 @@ def session_settings(
 
 
 def without_inside_trackers(leads: Leads, options: FetchOptions, context: FetchContext, report: Report) -> Leads:
-    """Leave out trackers whose names lead into the user's own network, unless the user named them."""
+    """Remove trackers whose names resolve to the user's own network, unless the user named them."""
     network = context.network
     if not (leads.trackers and options.use_peers and network.choices.trackers) or network.proxy is not None:
-        return leads  # a proxy looks names up, from where it is; to look here would go past it
+        return leads  # the proxy resolves names; resolving them here would bypass it
     own = context.sources.named
     urls = [url for url in leads.tracker_urls if not is_named(url, own)]
     hosts = {url: urlsplit(url).hostname or "" for url in urls}
@@ -54,14 +54,14 @@ def without_inside_trackers(leads: Leads, options: FetchOptions, context: FetchC
 def relay_of(
     plan: TorrentPlan, options: FetchOptions, context: FetchContext, report: Report
 ) -> Iterator[RelayedTorrent | None]:
-    """Relay a torrent's web seeds for the length of the block; None where it has none that may be used."""
+    """Relay a torrent's web seeds for the length of the block; yields None if it has no usable ones."""
     bases = _bases(plan, options, context)
     for url, reason in bases.refused:
         report(Notice("warning", f"web seed {url} is left out: {reason}"))
     if not bases.usable:
         yield None
         return
-    from p2pqwen.webseed.relay import Relay  # noqa: PLC0415 - brings aiohttp, which a fetch from peers does without
+    from p2pqwen.webseed.relay import Relay  # noqa: PLC0415 - imports aiohttp, which a fetch from peers does not need
 
     with Relay(site=context.site, named=context.sources.named) as relay:
         yield relay.offer(plan.metainfo, bases.usable)

@@ -1,9 +1,9 @@
-"""Mend a held snapshot: the bad pieces come again from the swarm, and nobody else's bytes are written to.
+"""Repair a held snapshot: fetch its bad pieces again from the swarm, without writing through hard links.
 
-Steps: 1. the snapshot is marked unfinished, so that no reader takes it for whole; 2. a fetch of its own torrent gives
-every bad file that has a second name bytes of its own, reads everything, and asks peers and web seeds for the pieces
-that are wrong; 3. every file is compared with the manifest, as after any fetch. Where nobody has the pieces the good
-ones stay, the snapshot stays unfinished, and the next fetch or repair goes on.
+Steps: 1. mark the snapshot unfinished, so that no reader takes it for whole; 2. fetch its own torrent, which copies
+every bad file that is hard-linked, reads everything, and requests the wrong pieces from peers and web seeds; 3. compare
+every file with the manifest, as after any fetch. If no source has the pieces, the good ones stay, the snapshot stays
+unfinished, and the next fetch or repair continues.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def repair(
     *,
     on_plan: Callable[[SnapshotId], None] = lambda _: None,
 ) -> Fetched:
-    """Fetch what is wrong in a held snapshot; raises `NetworkError` when nobody has it, and what `fetch` raises.
+    """Fetch what is wrong in a held snapshot; raises `NetworkError` if no source has it, and what `fetch` raises.
 
-    The Hugging Face cache is only touched where it has this snapshot already: its damaged copy is replaced, by rename.
+    The Hugging Face cache only changes if it already has this snapshot: its damaged copy is replaced, by rename.
     """
     library = context.sources.library
     with durable.lock(library.lock_path(held.id)):
@@ -45,7 +45,7 @@ def repair(
         VerifiedFiles(context.home).forget(held.id)
         selected = now.selected if now.state is not State.COMPLETE else None
         library.begin(held.id, torrent, selected)
-        # Resume data would say that the pieces are there.
+        # Resume data would claim that the pieces are there.
         durable.remove(context.home.resume_file(held.id, torrent.infohash.v2))
     in_cache = context.hub_cache.holds(held.id)
     chosen = replace(
@@ -55,6 +55,6 @@ def repair(
 
 
 def _trustworthy(held: HeldSnapshot) -> CheckedTorrent:
-    """Return its torrent; of a damaged one, what hashes and signatures vouch for, and nothing else."""
+    """Return its torrent; of a damaged one, only the parts that hashes and signatures cover."""
     torrent = held.torrent()
     return torrent if held.torrent_damage() is None else torrent.with_covered_only()

@@ -1,4 +1,4 @@
-"""A fetch as somebody asked for it, in plain values: what a command hands to a running node, or carries out itself."""
+"""A requested fetch, in plain values: a command hands it to a running node, or carries it out itself."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.webseed.policy import WebSeedUse
 
 MAX_ITEMS = 1000
-"""Peers, web seeds or globs of one request."""
+"""Most peers, web seeds or globs of a request."""
 
 
 def _is_texts(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) <= MAX_ITEMS and all(isinstance(one, str) for one in value)
 
 
-# By the annotation of a field: what JSON may hold for it. `true` is no number.
+# What JSON may hold for a field, by its annotation. `true` is not a number.
 _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "str": ("a text", lambda value: isinstance(value, str)),
     "str | None": ("a text or null", lambda value: value is None or isinstance(value, str)),
@@ -42,10 +42,10 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """Everything a fetch depends on but the node's own home.
+    """Everything that a fetch depends on, except the node's home.
 
-    `kind`: `adopt` fetches for the node's archive, which may give it up again; what is fetched otherwise is a person's.
-    `repair` mends the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache;
+    `kind`: `adopt` fetches for the node's archive, which may give the snapshot up again; other fetches are a person's.
+    `repair` repairs the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache;
     `insist_on_cache`: it is an error if it cannot be laid there.
     """
 
@@ -66,12 +66,12 @@ class FetchRequest:
 
     def __post_init__(self) -> None:
         for name in ("insist_on_cache", "move_ref", "trust_unverified"):
-            if not isinstance(getattr(self, name), bool):  # a text such as "no" must give no leave
+            if not isinstance(getattr(self, name), bool):  # "no" is not true
                 raise UsageError(f"setting {name} of a fetch", expected="true or false", got=repr(getattr(self, name)))
-        self.options()  # whatever is wrong with it is said at once
+        self.options()  # raises for invalid values at once
 
     def options(self) -> FetchOptions:
-        """Return the choices as a fetch takes them; raises `UsageError`."""
+        """Return the request as `FetchOptions`; raises `UsageError`."""
         try:
             repo = None if self.repo is None else RepoId.parse(self.repo)
             use = WebSeedUse(self.use_web_seeds)
@@ -94,9 +94,9 @@ class FetchRequest:
         )
 
     def to_json(self) -> JsonObject:
-        """Return the request as it goes over the wire and into the store: flat, with the choices among the rest.
+        """Return the request as sent and stored: flat, with the fields of `choices` among the rest.
 
-        Raises `UsageError` for a timeout without end.
+        Raises `UsageError` for an infinite timeout.
         """
         try:
             return object_json(self)
@@ -105,7 +105,7 @@ class FetchRequest:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FetchRequest:
-        """Read a request; raises `UsageError` for what is none."""
+        """Read a request; raises `UsageError` if it is invalid."""
         chosen = {one.name: str(one.type) for one in fields(NetworkChoices)}
         known = {one.name: str(one.type) for one in fields(cls) if one.name != "choices"} | chosen
         if unknown := set(value) - set(known):
@@ -126,6 +126,6 @@ class FetchRequest:
 
 
 def absolute(target: str) -> str:
-    """Return a target that means the same in another folder: a file's whole path; raises as `parse_target` does."""
+    """Return a target that means the same in another folder: a file's absolute path; raises as `parse_target` does."""
     parsed = parse_target(target)
     return parsed.location if isinstance(parsed, TorrentTarget) else target

@@ -1,14 +1,13 @@
-"""Fetch a model: find its torrent, bring its bytes from peers and web seeds, verify them, lay them where users look.
+"""Fetch a model: find its torrent, download it from peers and web seeds, verify it, lay it where users look.
 
-Steps: 1. what the target names, and who signed it; 2. whether it is here already; 3. room, a marker, the download;
-4. every file against the manifest, and what other snapshots had is put in place; 5. "complete" is written; 6. the
-Hugging Face cache. A crash after any of them
-leaves what the next run of the same command goes on from. Where nobody has the torrent, steps 3 to 5 are a rebuild from
-the source that the magnet names, if that is still there.
+Steps: 1. resolve the target, and find out who signed it; 2. check whether it is already here; 3. check the room, write
+a marker, download; 4. compare every file with the manifest, and place what other snapshots had; 5. mark it complete; 6.
+lay it into the Hugging Face cache. After a crash between any two steps, the next run of the same command continues. If
+no source has the torrent, steps 3 to 5 are a rebuild from the source that the magnet names, if that still exists.
 
-What is unvouched (`index.standing`) stays in the library, under its own path, and never gets to step 6. It takes
-nothing's place: another torrent for a held snapshot, or for one that a trusted index lists, ends the fetch before a
-byte is asked for. Of two torrents of one infohash the better one is gone on with and kept.
+An unvouched snapshot (`index.standing`) stays in the library, under its own path, and never reaches step 6. It replaces
+nothing: another torrent for a held snapshot, or for one that a trusted index lists, ends the fetch before it requests
+anything. Of two torrents with the same infohash, the better one is used and kept.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.source_stats import WebSeedUsed
 
 if TYPE_CHECKING:
-    from p2pqwen.webseed.relay import RelayedTorrent  # brings aiohttp
+    from p2pqwen.webseed.relay import RelayedTorrent  # imports aiohttp
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A snapshot that is here and verified. Sizes in bytes of the files asked for; `hub_cache` None: not laid there.
+    """A held, verified snapshot. Sizes in bytes of the requested files; `hub_cache` None: not laid there.
 
-    `route` says who named the torrent, `origin` what gave it.
+    `route` says what named the torrent, `origin` what delivered it.
     """
 
     held: HeldSnapshot
@@ -86,13 +85,13 @@ def fetch(
     *,
     on_plan: Callable[[SnapshotId], None] = lambda _: None,
 ) -> Fetched:
-    """Bring what `target` names into the library, whole (or the files of `include`) and verified.
+    """Fetch what `target` names into the library, whole (or the files of `include`) and verified.
 
-    `on_plan` is told which snapshot it is, once that is known. Whatever `report` raises stops the fetch at a point
-    from which the next one goes on.
+    `on_plan` receives the snapshot once it is known. Anything that `report` raises stops the fetch; the next one
+    continues.
 
-    Raises `NotFoundError` for a name that no trusted index lists, `NetworkError` when nobody serves it,
-    `VerificationError` when the bytes are not what was signed, `DiskError`, `UsageError`.
+    Raises `NotFoundError` for a name that no trusted index lists, `NetworkError` if no source serves it,
+    `VerificationError` if the bytes are not what was signed, `DiskError`, `UsageError`.
     """
     started = time.monotonic()
     options = with_part(target, options)
@@ -152,12 +151,12 @@ class _Fetch:
             return self._from_swarm(swarm, found, peers, may_be_here=True)
 
     def _accept(self, plan: TorrentPlan) -> None:
-        """Tell which snapshot it is; raises `VerificationError` where it would take another's place."""
+        """Report which snapshot it is; raises `VerificationError` if a trusted index contradicts an unvouched one."""
         self._known(plan.snapshot)
         self._guard.refuse_contradicted(plan)
 
     def _known(self, snapshot: SnapshotId) -> None:
-        """Tell which snapshot it is, and which trusted publishers have withdrawn it."""
+        """Report which snapshot it is, and which trusted publishers have withdrawn it."""
         self._on_plan(snapshot)
         for said in withdrawn_by(self._context.sources.voices, snapshot):
             self._report(Notice("warning", f"{snapshot} is {said}"))
@@ -177,11 +176,11 @@ class _Fetch:
         return fetched
 
     def _tell_of_quantisations(self, plan: TorrentPlan) -> None:
-        """Name what a fetch of everything takes, where most people want one of them."""
+        """Report that all quantisations are fetched, since most people want only one."""
         found = quantisations((file.path, file.size) for file in plan.metainfo.files)
         if len(found) > 1 and self._options.selection(plan.metainfo) is None:
             said = f"{plan.snapshot.repo} holds {len(found)} quantisations: {quantisation_words(found)}"
-            self._report(Notice("info", f"{said}; all are fetched, where --include takes one"))
+            self._report(Notice("info", f"{said}; all are fetched; --include chooses one"))
 
     def _made(self, made: Made, relayed: RelayedTorrent | None) -> Fetched:
         self._magnets.forget(made.plan.metainfo)
@@ -192,7 +191,7 @@ class _Fetch:
         if metainfo.has_all_layers:
             return plan
         if (held := self._library.get(plan.snapshot)) is not None:
-            with suppress(FormatError, DiskError):  # a damaged one is told of and replaced later
+            with suppress(FormatError, DiskError):  # a damaged one is reported and replaced later
                 if (before := held.metainfo()).infohash == metainfo.infohash:
                     return replace(plan, torrent=plan.torrent.with_layers(before.piece_layers))
         asked = list(dict.fromkeys([*peers, *self._peers.remembered(plan)]))
@@ -229,7 +228,7 @@ class _Fetch:
         return self._finished(Made(plan, held, wanted, Downloaded({}, 0, 0)), None, unchanged=True)
 
     def _finished(self, made: Made, relayed: RelayedTorrent | None, *, unchanged: bool) -> Fetched:
-        """Lay a snapshot that is held where other programs look, and sum up the fetch."""
+        """Lay a held snapshot where other programs look, and sum up the fetch."""
         plan, held, files, done = made.plan, made.held, made.files, made.done
         metainfo = plan.metainfo
         named = [file.path for file in metainfo.files] if self._options.into_hub_cache else []
@@ -266,7 +265,7 @@ class _Fetch:
     def _lay_into_cache(
         self, plan: TorrentPlan, held: HeldSnapshot, files: frozenset[RepoPath] | None, placing: Place
     ) -> Path | None:
-        """Lay what is admitted where other programs look; raises `NotAdmittedError` for what is not."""
+        """Lay an admitted snapshot where other programs look; raises `NotAdmittedError` for any other."""
         if not self._options.into_hub_cache:
             return None
         if plan.manifest is None:
@@ -298,6 +297,6 @@ class _Fetch:
 
 
 def _kind(problem: P2pqwenError) -> type[P2pqwenError]:
-    """Return the class that says what the caller can do, without what is the cache's own affair."""
+    """Return the public error class of a problem with the cache."""
     kinds: tuple[type[P2pqwenError], ...] = (VerificationError, DiskError)
     return next((kind for kind in kinds if isinstance(problem, kind)), P2pqwenError)

@@ -20,9 +20,9 @@ _HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class NamedTarget:
-    """A repository, at its newest commit that a trusted index lists or at a given one.
+    """A repository, at a given commit or at the newest one that a trusted index lists.
 
-    `part` names files of it as `--include` does, a quantisation above all; empty: every file.
+    `part` names files as `--include` does, usually a quantisation; empty: every file.
     """
 
     repo: RepoId
@@ -35,7 +35,7 @@ class NamedTarget:
 
 @dataclass(frozen=True, slots=True)
 class MagnetTarget:
-    """A magnet link, or an infohash as the shortest of all. `passed_over`: its fields that were of no use, and why."""
+    """A magnet link, or a bare infohash. `passed_over`: why some of its fields were ignored."""
 
     magnet: Magnet
     passed_over: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ FetchTarget: TypeAlias = NamedTarget | MagnetTarget | TorrentTarget
 
 
 def parse_target(text: str) -> FetchTarget:
-    """Read what a user typed; raises `UsageError`, and `NotFoundError` for a .torrent file that is not there."""
+    """Parse what a user typed; raises `UsageError`, and `NotFoundError` for a .torrent file that does not exist."""
     try:
         return _parse(text.strip())
     except FormatError as error:
@@ -72,7 +72,7 @@ def parse_target(text: str) -> FetchTarget:
 
 
 def is_link(text: str) -> bool:
-    """Tell whether a text is meant as a magnet link, a web address, an infohash or a .torrent: no name of a model."""
+    """Tell whether a text is a magnet link, a URL, an infohash or a .torrent, rather than a model's name."""
     text = text.strip()
     web = text.lower().startswith(("http://", "https://"))
     return web or is_pasted_magnet(text) or text.endswith(".torrent") or _HEX.fullmatch(text) is not None
@@ -100,7 +100,7 @@ def _parse(text: str) -> FetchTarget:
 
 
 def split_files(text: str) -> tuple[str, str, str]:
-    """Return a name, the colon after it, and what it says of files: `ORG/MODEL@COMMIT`, `:`, `Q4_K_M`."""
+    """Split a target into name, colon and files: `ORG/MODEL@COMMIT`, `:`, `Q4_K_M`."""
     _, rest = split_origin(text)
     name, colon, part = rest.partition(":")
     return text[: len(text) - len(rest)] + name, colon, part
@@ -118,7 +118,7 @@ def _file(text: str) -> Path | None:
     try:
         path = user_path(text, "TARGET")
         return path.absolute() if path.is_file() else None
-    except (OSError, ValueError, UsageError):  # too long for a name, a NUL in it, an unknown user's home
+    except (OSError, ValueError, UsageError):  # too long for a path, contains NUL, or names an unknown user's home
         return None
 
 

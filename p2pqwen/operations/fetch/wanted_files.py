@@ -1,4 +1,4 @@
-"""The files of a fetch on disk: room for them, and whether they are right."""
+"""The files of a fetch on disk: whether there is room, and whether they are intact."""
 
 from __future__ import annotations
 
@@ -34,11 +34,10 @@ def require_room(
     library: Library,
     copy_to: Path | None,
 ) -> None:
-    """Refuse with `DiskError` when the missing bytes do not fit; `copy_to` is a folder that gets copies as well.
+    """Raise `DiskError` if the missing bytes do not fit; `copy_to` is a folder that receives copies as well.
 
-    A file with a second name gets bytes of its own before it is written to, unless it is had. What the Hugging Face
-    cache has is copied where there are no reflinks. A cache on another file system cannot share blocks with the
-    library, so everything stands there twice.
+    A hard-linked file that must change is copied first. Files from the Hugging Face cache are copied if there are no
+    reflinks. A cache on another file system cannot share blocks with the library, so everything is stored twice.
     """
     chosen = None if files is None else frozenset(files)
     wanted = [file for file in metainfo.files if chosen is None or file.path in chosen]
@@ -52,7 +51,7 @@ def require_room(
 
 
 def make_empty_files(folder: Path, metainfo: Metainfo, files: Collection[RepoPath] | None) -> None:
-    """Create the empty ones of these files, which no piece holds; one that is there is not touched.
+    """Create the empty files, which no piece covers, if they do not exist.
 
     Raises `DiskError`.
     """
@@ -72,10 +71,10 @@ def check_files(
     wanted: Iterable[RepoPath],
     digests: Mapping[RepoPath, FileDigests],
 ) -> dict[RepoPath, FileDigests]:
-    """Compare what was hashed with the manifest (and with the torrent, where its hashes were made too).
+    """Compare digests with the manifest (and with the torrent, if its hashes were computed too).
 
-    A file whose digest is missing or wrong is read once more, from the disk it was written out to. Returns every
-    file's digests; raises `VerificationError` that names the first file that is really wrong.
+    A file whose digest is missing or wrong is read again from disk. Returns every file's digests; raises
+    `VerificationError`, which names the first file that is still wrong.
     """
     rows = {} if manifest is None else {row.path: row for row in manifest.files}
     layout = metainfo.layout
@@ -91,7 +90,7 @@ def check_files(
 def check_file(
     metainfo: Metainfo, index: int, row: FileRow | None, folder: Path, found: FileDigests | None
 ) -> FileDigests:
-    """Compare what was hashed of the torrent's file at `index` with its row of the manifest, as `check_files` does."""
+    """Compare the digests of the torrent's file at `index` with its manifest row, as `check_files` does."""
     layout = metainfo.layout
     path = layout.files[index].path
     if found is None or difference(metainfo, index, row, found) is not None:
@@ -99,7 +98,7 @@ def check_file(
             folder / path.text,
             piece_length=layout.piece_length,
             padded=layout.pad_after(index) > 0,
-            git_blob=row is None or not row.lfs,  # in LFS it names the pointer, not the content
+            git_blob=row is None or not row.lfs,  # for an LFS file, git's blob is the pointer, not the content
         )
     if (problem := difference(metainfo, index, row, found)) is not None:
         raise problem.error(path)
@@ -107,7 +106,7 @@ def check_file(
 
 
 def layers_of(digests: Mapping[RepoPath, FileDigests]) -> dict[Sha256, bytes]:
-    """Return the piece layers of files whose torrent hashes were made, by pieces root."""
+    """Return the piece layers of files whose torrent hashes were computed, by pieces root."""
     found = (one.hashes for one in digests.values())
     return {hashes.pieces_root: hashes.piece_layer for hashes in found if hashes.pieces_root is not None}
 
@@ -115,7 +114,7 @@ def layers_of(digests: Mapping[RepoPath, FileDigests]) -> dict[Sha256, bytes]:
 def rebuild_manifest(
     snapshot: SnapshotId, metainfo: Metainfo, digests: Mapping[RepoPath, FileDigests], folder: Path
 ) -> Manifest:
-    """Make a manifest from the bytes, for a torrent that came without one: unproven, and LFS as .gitattributes says."""
+    """Make a manifest from the files, for a torrent without one: unproven, with LFS as .gitattributes says."""
     paths = [file.path for file in metainfo.files]
     in_lfs = lfs_in(folder, ((path, digests[path].size) for path in paths))
     rows = [_row(path, digests[path], lfs=path in in_lfs) for path in paths]
@@ -130,7 +129,7 @@ def _row(path: RepoPath, digests: FileDigests, *, lfs: bool) -> FileRow:
 
 
 def _is_copied(candidate: Candidate, folder: Path) -> bool:
-    """Tell whether a candidate takes room of its own below a folder."""
+    """Tell whether a candidate takes additional space below a folder."""
     if candidate.source is None:
         return False
     if isinstance(candidate.source, CachedFile):

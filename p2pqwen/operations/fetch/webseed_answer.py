@@ -1,4 +1,4 @@
-"""What `webseed check --json` says."""
+"""The answer of `webseed check --json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from p2pqwen.webseed.probe import BaseProbe, Served
 
 @dataclass(frozen=True, slots=True)
 class FileServed:
-    """One file at one base; `reason` where it is not right."""
+    """One file at one base; `reason` if it is not right."""
 
     path: str
     served: Served
@@ -22,7 +22,7 @@ class FileServed:
 
 @dataclass(frozen=True, slots=True)
 class BaseAsked:
-    """What is known of a base that was asked; `for_other_clients`: it may be listed in a torrent."""
+    """What a check of a base found; `for_other_clients`: it may be listed in a torrent."""
 
     named_by: NamedBy = field(metadata=named("from"))
     for_other_clients: bool
@@ -50,7 +50,7 @@ class BaseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class WebSeedAnswer:
-    """What every base of a torrent serves; `complete`: each file is right at one at least."""
+    """What every base of a torrent serves; `complete`: at least one base serves each file correctly."""
 
     torrent: str
     complete: bool

@@ -1,4 +1,4 @@
-"""Check every web seed of a torrent before others are sent there, or because they seem not to work."""
+"""Check every web seed of a torrent, before listing it or because it seems not to work."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class WebSeedCheck:
 
     @property
     def lies(self) -> bool:
-        """Whether some base gives wrong bytes."""
+        """Whether some base serves wrong bytes."""
         return any(probe.lies for probe in self.bases)
 
     @property
     def complete(self) -> bool:
-        """Whether each file that is not empty is right at one base at least."""
+        """Whether at least one base serves each non-empty file correctly."""
         rows = zip(*(probe.files for probe in self.bases), strict=True)
         return bool(self.bases) and all(any(file.served == "right" or not file.size for file in row) for row in rows)
 
@@ -53,9 +53,9 @@ def check_web_seeds(
 ) -> WebSeedCheck:
     """Check the bases that a fetch of `target` would use, and `extra` ones.
 
-    `elsewhere` says where another origin has the files: that place is checked too, or stands among the refused.
+    `elsewhere` returns where another origin has the files: that place is checked too, or is listed in `refused`.
 
-    Raises `NotFoundError` where no torrent or no web seed is known, `UsageError` for an `extra` that is no base.
+    Raises `NotFoundError` if no torrent or no web seed is known, `UsageError` for an invalid `extra`.
     """
     plan = make_plan(target, sources, repo=None, report=report)
     if isinstance(plan, MagnetPlan):
@@ -89,7 +89,7 @@ def probe_bases(
     timeouts: Timeouts | None = None,
     report: Report = ignore,
 ) -> tuple[BaseProbe, ...]:
-    """Check these bases for a torrent, reporting each file; for `publish`, which lists those that are listable."""
+    """Check these bases for a torrent, reporting each file; `publish` lists the listable ones."""
     total, done = len(bases) * len(torrent.metainfo.files), 0
 
     def on_file(base: Base, file: FileProbe) -> None:

@@ -1,7 +1,7 @@
-"""One file that arrives while it is read: who reads it and where, and what of it has been found right.
+"""A file that arrives while it is read: its readers, their offsets, and which pieces are verified.
 
-A reading is asked on the server's thread and answered on the download's. What it may hand on is `PieceFile.right`
-alone: pieces that were read back from the disk and hashed.
+Readings are requested on the server's thread and answered on the download's. They may only deliver pieces in
+`PieceFile.right`: those that were read back from the disk and hashed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from p2pqwen.operations.hub_endpoint.reading import OpenFile, PieceFile
 from p2pqwen.values.repo_path import RepoPath
 
 SMALL = 16 << 20
-"""Bytes; a file of at most this size is brought whole, whatever range of it is read."""
+"""Bytes; a file of at most this size is downloaded whole, whatever range of it is read."""
 
 
 class StreamReading:
@@ -24,39 +24,39 @@ class StreamReading:
 
     def __init__(self, file: ArrivingFile, wanted: range) -> None:
         self.file, self.wanted, self.at = file, wanted, wanted.start
-        self.urged = 0  # once it is at this piece of the file, more is asked for ahead of it
-        self.next = -1  # the piece that was asked for before all others, and since when it has been
+        self.urged = 0  # at this piece of the file, more pieces are requested ahead
+        self.next = -1  # the piece that was requested first, and since when
         self.next_since = 0.0
-        self.hasty = -1  # the piece for which others were called back
+        self.hasty = -1  # the piece for which other requests were cancelled
         self._opened: OpenFile | None = None
 
     @property
     def descriptor(self) -> int:
-        """The open file; raises `DiskError` where it is not there."""
-        if self._opened is None:  # held on to, so that it outlives the download
+        """The open file; raises `DiskError` if it does not exist."""
+        if self._opened is None:  # kept, so that it outlives the download
             self._opened = self.file.pieces.opened()
         return self._opened.number
 
     def ready(self, at: int) -> int | Future[int]:
-        """Return the end of what is verified from `at` on; else what gives it once it is there, or fails."""
+        """Return the end of the verified bytes from `at` on, or a future that returns it later, or fails."""
         self.at = at
         end = self.file.pieces.verified_to(at)
         return end if end > at else self.file.wait(at)
 
     @property
     def wants_all(self) -> bool:
-        """Whether it reads the file, and not only a part of it: a header, a tensor."""
+        """Whether it reads the file as a whole, not only a part such as a header or a tensor."""
         return 2 * len(self.wanted) > self.file.pieces.size or self.file.pieces.size <= SMALL
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._opened = None
         self.file.leave(self)
 
 
 @dataclass(slots=True)
 class Waiting:
-    """Somebody waits for the byte at this offset."""
+    """A reader waits for the byte at this offset."""
 
     at: int
     answer: Future[int]
@@ -64,11 +64,11 @@ class Waiting:
 
 @dataclass(slots=True)
 class ArrivingFile:
-    """A file on its way, the torrent's at `index`, which begins with its piece `first`.
+    """A file that is being downloaded: the torrent's at `index`, which starts at piece `first`.
 
-    `woken` has the download look at once.
-    `whole`: all of it is to be had. `here`: every piece has come. `done`: it was hashed, and is what the manifest
-    names. `from_disk`: its content is on this disk already, and `pieces` read it there; `taking` puts it in place.
+    `woken` makes the download look at once. `whole`: all of it is wanted. `here`: every piece has arrived. `done`: it
+    was hashed and matches the manifest. `from_disk`: its content is already on this disk, where `pieces` reads it;
+    `taking` puts it in place.
     """
 
     pieces: PieceFile
@@ -77,7 +77,7 @@ class ArrivingFile:
     woken: Callable[[], None]
     from_disk: bool = False
     whole: bool = False
-    wanted: bool = False  # the session was told that it is
+    wanted: bool = False  # the session was told that the file is wanted
     here: bool = False
     done: bool = False
     failure: P2pqwenError | None = None
@@ -93,12 +93,12 @@ class ArrivingFile:
 
     @property
     def numbers(self) -> range:
-        """Its pieces by the torrent's numbers."""
+        """Its pieces, by their numbers in the torrent."""
         return range(self.first, self.first + len(self.pieces.right))
 
     @property
     def active(self) -> bool:
-        """Whether somebody reads it, or it is to be had whole and is not yet, or is being looked at."""
+        """Whether it has readers, is wanted whole and not done, or is being put in place."""
         wanted = self.failure is None and (bool(self.readers) or ((self.whole or self.here) and not self.done))
         return wanted or self.taking is not None
 
@@ -110,7 +110,7 @@ class ArrivingFile:
         return reading
 
     def wait(self, at: int) -> Future[int]:
-        """Return what will say how far bytes from `at` on are verified."""
+        """Return a future for the end of the verified bytes from `at` on."""
         answer: Future[int] = Future()
         with self._lock:
             if self.failure is not None:
@@ -121,14 +121,14 @@ class ArrivingFile:
         return answer
 
     def leave(self, reading: StreamReading) -> None:
-        """Forget a reader; nothing hurries because of that."""
+        """Forget a reader; this wakes nothing."""
         with self._lock:
             self.readers.discard(reading)
 
     def answer(self, is_here: Callable[[int], bool]) -> bool:
-        """Check the pieces that are waited for and are here, and those behind them; whether anybody was answered.
+        """Check the pieces that readers wait for and those after them; tell whether a reader was answered.
 
-        `is_here` says, by the torrent's number of a piece, whether it is worth a look.
+        `is_here` tells whether a piece, by its number in the torrent, has arrived.
         """
         with self._lock:
             waiting, self.waiting = self.waiting, []
@@ -149,26 +149,26 @@ class ArrivingFile:
         return answered
 
     def waits_for_the_disk(self, is_here: Callable[[int], bool]) -> bool:
-        """Tell whether somebody waits for a piece that has come, and is not in the file yet."""
+        """Tell whether a reader waits for a piece that has arrived but is not yet in the file."""
         with self._lock:
             offsets = [one.at for one in self.waiting]
         return any(is_here(self.first + at // self.pieces.piece_length) for at in offsets)
 
     def misses_what_is_waited_for(self) -> bool:
-        """Tell whether a piece that somebody waits for is not there, or is wrong."""
+        """Tell whether a piece that a reader waits for is missing or wrong."""
         with self._lock:
             offsets = [one.at for one in self.waiting if not one.answer.cancelled()]
         return not all(self.pieces.look(at // self.pieces.piece_length) for at in offsets)
 
     def look_ahead(self, is_here: Callable[[int], bool]) -> None:
-        """Check what is here in front of the readers, so that they need not wait for it."""
+        """Check the pieces ahead of the readers, so that they need not wait for them."""
         with self._lock:
             readers = list(self.readers)
         for reading in readers:
             self._look_from(self.pieces.verified_to(reading.at) // self.pieces.piece_length, is_here)
 
     def fail(self, error: P2pqwenError, *, for_good: bool = False) -> None:
-        """Tell everybody who waits that it does not come; `for_good`: and everybody who asks later."""
+        """Fail all waiting readers; `for_good`: later ones too."""
         with self._lock:
             if for_good:
                 self.failure = error
@@ -183,4 +183,4 @@ class ArrivingFile:
                 return
 
 
-_AT_ONCE = 16  # pieces checked in one go, so that other readers have their turn
+_AT_ONCE = 16  # pieces checked in one go, so that other readers get a turn

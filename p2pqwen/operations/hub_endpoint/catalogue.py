@@ -1,7 +1,7 @@
-"""What the Hub endpoint serves: the library first, then what trusted indexes list, brought on demand.
+"""What the Hub endpoint serves: the library first, then what trusted indexes list, downloaded on demand.
 
-A held snapshot's standing is asked for at every look, so that what is vouched for no longer is served no longer; what
-its torrent lists is read once. Of a snapshot that is only listed the torrent is brought when somebody asks for it.
+A held snapshot's standing is checked at every request, so that a snapshot which is no longer vouched for is no longer
+served. Its file list is read once. The torrent of a snapshot that is only listed is fetched on request.
 """
 
 from __future__ import annotations
@@ -41,31 +41,31 @@ from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.weighed_cache import WeighedCache
 
 KEPT_BYTES = 64 << 20
-"""Bytes that file lists may take in memory, and torrents, and what is known of verified files, each."""
+"""Bytes of memory for each cache: file lists, torrents, and records of verified files."""
 ASK_AGAIN = 10.0
-"""Seconds after which a torrent that could not be brought is asked for again."""
+"""Seconds before a torrent that could not be fetched is requested again."""
 _CHECKERS = 2
-_NOTE = 1024  # bytes of a name and what is noted of it, about
+_NOTE = 1024  # approximate bytes of a name and its record
 Value = TypeVar("Value")
 
 
 class Bringing(Protocol):
-    """Brings files that are not held, while they are read."""
+    """Downloads files that are not held, while they are read."""
 
     def open(self, plan: TorrentPlan, path: RepoPath, wanted: range) -> Reading:
-        """Begin to bring a file, or join the download that brings it already; raises `DiskError`, `NetworkError`."""
+        """Start to download a file, or join its running download; raises `DiskError`, `NetworkError`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedSources:
-    """What the endpoint may bring: `plan` gives the torrent of a listed snapshot, `bringing` its files."""
+    """What the endpoint may download: `plan` returns the torrent of a listed snapshot, `bringing` opens its files."""
 
     plan: Callable[[SnapshotId], TorrentPlan]
     bringing: Bringing
 
 
 class HubCatalogue:
-    """A `Catalogue` of one home; for several threads. `sources` None: the library alone is served."""
+    """A `Catalogue` of one home; thread-safe. `sources` None: only the library is served."""
 
     def __init__(
         self,
@@ -107,9 +107,9 @@ class HubCatalogue:
             raise HubRefusedError(repo_not_found(repo.text)) from error
 
     def known(self, repo: RepoId) -> list[ServedSnapshot]:
-        """Return what is served of a repository and at hand: what `main` is first, then what is held.
+        """Return the served snapshots of a repository: the one that `main` names first, then the held ones.
 
-        Raises `HubRefusedError` for a repository that is not known, and what bringing the first's torrent raises.
+        Raises `HubRefusedError` for an unknown repository, and what fetching the first one's torrent raises.
         """
         meant = self._names.main(repo)
         first = [] if meant is None else [self.snapshot(repo, str(meant.id.commit))]
@@ -117,12 +117,12 @@ class HubCatalogue:
         return first + each(held, lambda one: self.snapshot(repo, str(one.commit)), failed=lambda *_: None)
 
     def refs(self, repo: RepoId) -> Refs:
-        """Return the one branch that is known of a repository; raises `HubRefusedError`."""
+        """Return the one known branch of a repository; raises `HubRefusedError`."""
         meant = self._names.main(repo)
         return Refs({} if meant is None else {"main": meant.id.commit}, {})
 
     def listed(self, kind: RepoKind, *, search: str, author: str, after: str) -> Iterator[NamedSnapshot]:
-        """Yield the repositories that hold the words of `search` and are `author`'s, the newest commit of each."""
+        """Yield the newest commit of each repository that matches the words of `search` and belongs to `author`."""
         query = ListQuery(kind, tuple(search.split()), author, after)
         for repo, entry in self._names.search(query, {held.id.repo for held in self._library.all()}):
             if entry is not None:
@@ -133,7 +133,7 @@ class HubCatalogue:
                         yield found
 
     def open(self, commit: ServedCommit, path: str, wanted: range) -> Reading:
-        """Open a file of a commit: of the library, else while it arrives; raises as `Bringing.open` does."""
+        """Open a file of a commit: from the library, or else while it arrives; raises as `Bringing.open` does."""
         file = commit.files[path]
         held = self._library.get(commit.id)
         if held is not None:
@@ -145,7 +145,7 @@ class HubCatalogue:
         return self._sources.bringing.open(self._plan(commit.id), RepoPath(file.path), wanted)
 
     def _open_held(self, held: HeldSnapshot, commit: ServedCommit, path: RepoPath, size: int) -> Reading | None:
-        """Open a file of the library, None where it is not there, or still on its way."""
+        """Open a file of the library, None if it is not there or still arriving."""
         descriptor = open_file(held.folder, path, size)
         if descriptor is None:
             return None
@@ -167,7 +167,7 @@ class HubCatalogue:
         return known.looks.get(path) if known is not None and known.infohash == commit.infohash.v2 else None
 
     def _admitted(self, held: HeldSnapshot) -> ServedCommit | None:
-        """Return what a held snapshot serves, None where its standing does not admit it."""
+        """Return what a held snapshot serves, None if its standing does not admit it."""
         stood = self._standings.of([held], self._report).get(held.id)
         if stood is None or stood.facts.manifest is None:
             return None
@@ -202,7 +202,7 @@ class HubCatalogue:
         return None
 
     def _plan(self, snapshot: SnapshotId) -> TorrentPlan:
-        """Return a listed snapshot's torrent with what is known of it; asked for once, by one at a time."""
+        """Return a listed snapshot's torrent with what is known of it; each is requested once, by one thread."""
         if self._sources is None:
             raise HubRefusedError(repo_not_found(snapshot.repo.text))
         plan, voices = self._sources.plan, self._voices()
@@ -219,7 +219,7 @@ class HubCatalogue:
                 raise
 
     def _tell(self, meant: Meant, revision: str) -> None:
-        """Say once what a name means, and why."""
+        """Report once what a name means, and why."""
         if revision == str(meant.id.commit) or self._told.peek(meant.id.repo) == meant.id:
             return
         self._told.put(meant.id.repo, None, meant.id)
@@ -234,13 +234,13 @@ class ServedSnapshot:
     catalogue: HubCatalogue = field(repr=False)
 
     def open(self, path: str, wanted: range) -> Reading:
-        """Open a listed file for reading these offsets of it; raises `P2pqwenError`."""
+        """Open a listed file to read these offsets; raises `P2pqwenError`."""
         return self.catalogue.open(self.info, path, wanted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Same:
-    """A key that is equal to none but of the same object, which it keeps alive."""
+    """A key that only equals keys of the same object, which it keeps alive."""
 
     of: object
 
@@ -252,7 +252,7 @@ class _Same:
 
 
 class _Kept(Generic[Value]):
-    """What was asked for last, each while its key stays the same; for several threads."""
+    """A cache of recent values, each valid while its key stays the same; thread-safe."""
 
     def __init__(self, weigh: Callable[[Value], int]) -> None:
         self._known: WeighedCache[RepoId | SnapshotId, tuple[Hashable, Value]] = WeighedCache(
@@ -280,7 +280,7 @@ class _Kept(Generic[Value]):
 
 
 class _OneAtATime:
-    """Lets one at a time do something with a snapshot; nothing is kept of those with which nobody does."""
+    """A lock for each snapshot, which exists only while it is in use."""
 
     def __init__(self) -> None:
         self._turns: dict[SnapshotId, tuple[threading.Lock, int]] = {}
@@ -318,7 +318,7 @@ def _weight_of_looks(known: Verified | None) -> int:
 
 
 def _commit_of_plan(plan: TorrentPlan) -> ServedCommit:
-    """Return what a torrent in hand serves; raises `NotAdmittedError`, and `NetworkError` where it lacks a manifest."""
+    """Return what a plan's torrent serves; raises `NotAdmittedError`, and `NetworkError` if it has no manifest."""
     manifest = plan.manifest
     if manifest is None:
         raise NetworkError(f"the file list of {plan.snapshot} is not at hand", hint=f"`p2pqwen fetch {plan.snapshot}`")

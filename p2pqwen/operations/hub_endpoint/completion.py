@@ -1,7 +1,7 @@
-"""Files of which every piece has come: written out, compared with the manifest, and called done; many at a time.
+"""Complete files whose pieces have all arrived: flush them, compare them with the manifest, and mark them done.
 
-libtorrent writes out what it still holds by closing every file of the torrent, so it is asked for that once for all
-that have come by then, and seldom. Nobody who reads waits for it: a reader gets pieces.
+libtorrent flushes by closing every file of the torrent, so a flush covers all files that have arrived, and is rare.
+Readers do not wait for it: they get pieces.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from p2pqwen.torrent.metainfo import Metainfo
 _EVERY = 0.25  # seconds
 
 Check = Callable[[ArrivingFile], Exception | None]
-"""Says what is wrong with a file that is written out, on another thread."""
+"""Returns what is wrong with a flushed file; runs on another thread."""
 
 
 class Completion:
-    """The files of one download that have come and are not done; for the thread of its engine."""
+    """The files of one download that have arrived and are not done; used on its engine's thread."""
 
     def __init__(self, torrent: DownloadedTorrent, check: Check, pool: ThreadPoolExecutor) -> None:
         self._torrent, self._check, self._pool = torrent, check, pool
         self._come: list[ArrivingFile] = []
-        self._leaving: list[ArrivingFile] = []  # libtorrent writes them out
-        self._flushes = 0  # before that
+        self._leaving: list[ArrivingFile] = []  # being flushed by libtorrent
+        self._flushes = 0  # the torrent's flush count before that
         self._next_flush = 0.0
         self._checked: deque[tuple[ArrivingFile, Future[Exception | None]]] = deque()
 
     @property
     def pending(self) -> bool:
-        """Whether a file has come and is not done."""
+        """Whether a file has arrived and is not done."""
         return bool(self._come or self._leaving or self._checked)
 
     def look_at(self, file: ArrivingFile) -> None:
-        """Take a file once every piece of it is here."""
+        """Take over a file if all its pieces have arrived."""
         if file.here or file.done or file.failure is not None:
             return
         if self._torrent.have.find(b"\0", file.numbers.start, file.numbers.stop) < 0:
@@ -50,7 +50,7 @@ class Completion:
             self._come.append(file)
 
     def step(self, failed: Callable[[Exception], P2pqwenError], *, at_once: bool = False) -> None:
-        """Go on with them; `failed` makes what readers are told of a file that is not what it should be."""
+        """Do the next step for all files; `failed` makes the error that readers of a bad file get."""
         if self._leaving and self._torrent.flushes > self._flushes:
             self._checked += ((file, self._pool.submit(self._check, file)) for file in self._leaving)
             self._leaving = []
@@ -68,9 +68,9 @@ class Completion:
 
 
 def difference_from(metainfo: Metainfo, row: FileRow | None, file: ArrivingFile) -> Exception | None:
-    """Read a file whole and return what is wrong with it, None where it is what the manifest names.
+    """Read a whole file and return what is wrong with it, None if it matches the manifest.
 
-    libtorrent has compared each piece with both hashes of the torrent when it came or was found here, as for a fetch.
+    As for a fetch, libtorrent compared each piece with both hashes of the torrent when it arrived or was found here.
     """
     pieces = file.pieces
     try:
@@ -80,6 +80,6 @@ def difference_from(metainfo: Metainfo, row: FileRow | None, file: ArrivingFile)
             path = pieces.folder / pieces.path.text
             found = hash_file(path, piece_length=pieces.piece_length, padded=False, begun=digester)
         check_file(metainfo, file.index, row, pieces.folder, found)
-    except Exception as problem:  # noqa: BLE001 - handed on to the thread that tells of it
+    except Exception as problem:  # noqa: BLE001 - returned to the thread that reports it
         return problem
     return None

@@ -1,7 +1,7 @@
-"""Files whose content this disk has already: of another snapshot of the library, or in the Hugging Face cache.
+"""Files whose content is already on this disk: in another snapshot of the library, or in the Hugging Face cache.
 
-What a manifest says of a content is a reason to look there, and nothing else: each piece is read and hashed before a
-byte of it goes out. To put a file in place takes all that a fetch asks for (`preserve.reuse`).
+A manifest's word is only a reason to look there: each piece is read and hashed before a byte of it is sent. Putting a
+file in place requires all the checks of a fetch (`preserve.reuse`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from p2pqwen.operations.preserve.reuse import CachedFile, HeldFile, Search, take
 from p2pqwen.values.repo_path import RepoPath
 
 LOOK_FROM = 1 << 20
-"""For a smaller file nobody looks elsewhere on this disk: that takes longer than to bring it."""
+"""Bytes; a smaller file is not searched for on this disk: that takes longer than to download it."""
 
 
 class FromDisk:
-    """Finds files of one torrent on this disk, and puts them in place. `check` is called meanwhile, and may raise."""
+    """Finds files of one torrent on this disk and puts them in place. `check` is called meanwhile and may raise."""
 
     def __init__(self, plan: TorrentPlan, context: FetchContext, check: Callable[[], None], report: Report) -> None:
         self._plan, self._cache, self._check, self._report = plan, context.hub_cache, check, report
@@ -30,9 +30,9 @@ class FromDisk:
         self._spoiled: set[RepoPath] = set()
 
     def find(self, index: int, folder: Path) -> PieceFile | None:
-        """Return where a file of the torrent may be read, None where it is nowhere but in its own `folder`, if there.
+        """Return where a file of the torrent can be read outside its own `folder`, None if nowhere.
 
-        Nothing is read for that. Raises `DiskError`.
+        Reads no content. Raises `DiskError`.
         """
         metainfo = self._plan.metainfo
         file = metainfo.files[index]
@@ -46,12 +46,12 @@ class FromDisk:
         return None
 
     def refuse(self, path: RepoPath) -> VerificationError:
-        """Look no more for a file that is not what it should be, and return what there is to say of it."""
+        """Stop looking for a file whose copy is bad, and return the error."""
         self._spoiled.add(path)
         return VerificationError(f"the copy of {path} that was found on this disk does not match the torrent")
 
     def put_in_place(self, path: RepoPath, folder: Path) -> None:
-        """Make a file part of its own snapshot, whose lock is ours; raises `VerificationError`, `DiskError`."""
+        """Put a file into its own snapshot, whose lock we hold; raises `VerificationError`, `DiskError`."""
         search = self._search(lambda _: self._check())
         here = search.find({path}, folder)
         if here.cached:

@@ -1,4 +1,4 @@
-"""Repositories for git and Git LFS: clones of what the endpoint serves, with the commit ids that upstream has."""
+"""Repositories for git and Git LFS: clones of what the endpoint serves, with the commit ids of upstream."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from p2pqwen.server.hub_catalogue import HubRefusedError, LfsFile, Reading
 from p2pqwen.values.snapshot_id import RepoId
 
 MAX_PLAIN = 1 << 30
-"""Bytes of files outside LFS that a clone may have: its pack is made in memory."""
+"""Most bytes of files outside LFS in a clone: its pack is made in memory."""
 
 
 class GitService:
-    """A `GitSide` over a catalogue; for several threads."""
+    """A `GitSide` over a catalogue; thread-safe."""
 
     def __init__(self, catalogue: HubCatalogue) -> None:
         self._catalogue = catalogue
 
     def advertise(self, repo: RepoId) -> bytes:
-        """Answer `info/refs`; raises `HubRefusedError` for a repository that is not known."""
+        """Answer `info/refs`; raises `HubRefusedError` for an unknown repository."""
         self._catalogue.refs(repo)
         return advertisement("allow")
 
@@ -38,7 +38,7 @@ class GitService:
             snapshots = self._catalogue.known(repo)
             found = each(snapshots, contents.objects, failed=lambda *_: None)
             if snapshots and not found:
-                contents.objects(snapshots[0])  # says why
+                contents.objects(snapshots[0])  # raises the reason
             repository = SnapshotRepository(self._catalogue.refs(repo).branches, found)
             try:
                 return upload_pack(repository, request, "allow")
@@ -57,7 +57,7 @@ class GitService:
 
 
 class _Contents:
-    """Reads files that are not LFS. All of a snapshot are opened with the first, so that they arrive together."""
+    """Reads files outside LFS. Opens all of a snapshot's with the first, so that they arrive together."""
 
     def __init__(self) -> None:
         self._readings: dict[tuple[str, str], Reading] = {}

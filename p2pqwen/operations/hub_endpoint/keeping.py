@@ -1,4 +1,4 @@
-"""What passed through from the Hub is preserved: one snapshot after the other, each once, beside everything else."""
+"""Preserve the snapshots that pass through from the Hub: one after another, each once, in the background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STOP_SECONDS = 2.0
 
 
 class Keeper:
-    """Preserves snapshots on a thread of its own; a context manager. What fails is told, and not tried again."""
+    """Preserves snapshots on its own thread. Failures are reported and not retried."""
 
     def __init__(self, preserve: Callable[[SnapshotId], object], report: Report) -> None:
         self._preserve, self._report = preserve, report
@@ -23,17 +23,17 @@ class Keeper:
         self._thread = threading.Thread(target=self._work, name="hub keep", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def keep(self, snapshot: SnapshotId) -> None:
-        """Preserve a snapshot soon, unless it was asked for before; from any thread."""
+        """Preserve a snapshot soon, unless it was requested before; may be called from any thread."""
         if snapshot not in self._seen:
             self._seen.add(snapshot)
             self._wanted.put(snapshot)
 
     def stop(self) -> None:
-        """Take no more; what is being preserved is gone on with by the next try."""
+        """Stop; an unfinished preservation continues with the next try."""
         self._wanted.put(None)
         self._thread.join(_STOP_SECONDS)
 

@@ -1,16 +1,16 @@
 """What a name means: from a repository and a revision to a snapshot.
 
-Names are looked up in the databases of the trusted indexes at every question: nothing of an index is held in memory,
-and no question but a search goes through one.
+Each request looks names up in the databases of the trusted indexes: no index is kept in memory, and only a search scans
+one.
 
-A full commit is itself, and seven digits or more of one that is known are it. `main` is
+A full commit names itself, and so do 7 or more digits of a known one. `main` is
 
-1. the newest commit that trusted publishers list, this home's own publisher among them;
-2. where none lists the repository: of the held commits the one that `refs/main` of the Hugging Face cache names, which
-   only the Hub's own clients, a listing or the user (`fetch --set-main`) have set;
-3. or else the newest that the Hub itself has shown to this home.
+1. the newest commit that trusted publishers list, including this home's own publisher;
+2. if none lists the repository, the held commit that `refs/main` of the Hugging Face cache names, which only the Hub's
+   own clients, a listing or the user (`fetch --set-main`) set;
+3. otherwise the newest held commit that the Hub itself has shown to this home.
 
-A proof alone never says what `main` is: anybody can make a commit and say whose it is.
+A proof alone never decides what `main` is: anybody can make a commit and claim a repository for it.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class ListedRow:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """Which repositories are asked for: of a kind, whose names hold these words, and of this author, "": anybody.
+    """A search for repositories of a kind whose names contain these words, by this author ("": any).
 
-    Both in any case. `after` is the name after which the answer goes on.
+    Words and author ignore case. `after` is the name after which the results continue.
     """
 
     kind: RepoKind
@@ -56,11 +56,11 @@ class ListQuery:
 
     @property
     def all_words(self) -> tuple[str, ...]:
-        """The words that a name holds which is asked for; others may hold them too."""
+        """The words that each matching name contains; other names may contain them too."""
         return (*self.words, f"{self.author}/") if self.author else self.words
 
     def asks_for(self, repo: RepoId) -> bool:
-        """Tell whether it asks for a repository."""
+        """Tell whether a repository matches."""
         return name_filter(self.words, self.kind, self.after)(repo) and (
             not self.author or repo.org.lower() == self.author.lower()
         )
@@ -68,7 +68,7 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """The snapshot that a name means, and in words why."""
+    """The snapshot that a name means, and the reason in words."""
 
     id: SnapshotId
     why: str
@@ -76,14 +76,14 @@ class Meant:
 
 @dataclass(frozen=True, slots=True)
 class MainWords:
-    """Who else says what `main` is: refs/main of the cache, and when the Hub last showed a snapshot."""
+    """Other sources for `main`: refs/main of the cache, and when the Hub last showed a snapshot."""
 
     cache_main: Callable[[RepoId], CommitId | None] = lambda _: None
     shown_at: Callable[[SnapshotId], datetime | None] = lambda _: None
 
 
 class Names:
-    """Resolves names; for several threads. `held` are the snapshots of a repository that may be served."""
+    """Resolves names; thread-safe. `held` returns the snapshots of a repository that may be served."""
 
     def __init__(
         self,
@@ -94,14 +94,14 @@ class Names:
         self._voices, self._held, self._words = voices, held, words
 
     def listed(self, repo: RepoId) -> list[ListedRow]:
-        """Return what trusted indexes list of a repository, the newest first; raises as `Listing.find` does."""
+        """Return what trusted indexes list of a repository, newest first; raises as `Listing.find` does."""
         rows = [ListedRow(entry, voice.name) for voice in self._voices() for entry in voice.listed.find(repo)]
         return sorted(rows, key=lambda one: _newest_first(one.entry))
 
     def search(self, query: ListQuery, held: Iterable[RepoId]) -> Iterator[tuple[RepoId, Entry | None]]:
-        """Yield the repositories that a query asks for in their order, each with its newest listed entry.
+        """Yield the repositories that match a query, in order, each with its newest listed entry.
 
-        `held` may be more than it asks for; those that nobody lists come with None.
+        `held` may include others, which are skipped; unlisted repositories come with None.
         """
         asked = [one for one in sorted(set(held)) if query.asks_for(one)]
         found = [
@@ -117,7 +117,7 @@ class Names:
     def resolve(self, repo: RepoId, revision: str) -> Meant:
         """Return what a revision names.
 
-        Raises `HubRefusedError` where nobody knows it, `HubMovedError` where the name is known in another case.
+        Raises `HubRefusedError` if it is unknown, `HubMovedError` if the name is known in another case.
         """
         listed, held = self.listed(repo), self._held(repo)
         known = {row.entry.id.commit for row in listed} | {one.commit for one in held}
@@ -131,9 +131,9 @@ class Names:
         return Meant(SnapshotId(repo, commit), "it was asked for by its commit")
 
     def main(self, repo: RepoId) -> Meant | None:
-        """Return what `main` of a repository is, None where nobody says.
+        """Return what `main` of a repository names, None if no source says.
 
-        Raises `HubRefusedError` and `HubMovedError` for no repository.
+        Raises `HubRefusedError` or `HubMovedError` for an unknown repository.
         """
         try:
             return self.resolve(repo, "main")

@@ -1,14 +1,13 @@
-"""Files that are brought while they are read: one download for each snapshot, whoever reads what of it.
+"""Download files while they are read: one download for each snapshot, shared by all readers.
 
-What a reader is about to reach is asked for first, then the rest of what it wants, then the rest of the file. Several
-readers of a file share what comes. A file that was read as a whole is brought to its end, hashed against the manifest
-and kept, as a fetch of it would have been; of one that is read in parts only those parts are brought. Where small files
-are read one after the other, the next ones are asked for ahead (`files_ahead`).
+The pieces just ahead of a reader are requested first, then the rest of what it wants, then the rest of the file.
+Several readers of a file share what arrives. A file that is read as a whole is downloaded completely, compared with the
+manifest and kept, as by a fetch; of a file that is read in parts, only those parts are downloaded. If small files are
+read one after another, the next ones are requested ahead (`files_ahead`).
 
-Content that this disk has elsewhere is read there, each piece checked like one that came, and nobody is asked for it
-(`from_disk`).
+Content that is elsewhere on this disk is read there, with each piece checked, and is not downloaded (`from_disk`).
 
-The download holds the snapshot's lock. Where another fetch holds it, what that one brings is read from the disk.
+The download holds the snapshot's lock. While another fetch holds it, readers get what that fetch writes to the disk.
 """
 
 from __future__ import annotations
@@ -56,13 +55,13 @@ from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.policy import SwarmView, WebSeedDecision
 
 IDLE = 8.0
-"""Seconds for which a download stays, once nobody reads: the next file then finds its peers connected."""
+"""Seconds that a download stays without readers, so that the next file finds its peers connected."""
 AHEAD = 32 << 20
-"""Bytes that are asked for ahead of a reader."""
+"""Bytes that are requested ahead of a reader."""
 _LEAST_AHEAD = 4  # pieces
 _PUMP = 0.05
-_DISK = 0.003  # until a piece that has come is looked for in its file again
-_BATCH = 0.01  # of what arrives: hundreds of pieces a second, and each round costs the threads that bring them
+_DISK = 0.003  # before looking again in its file for a piece that has arrived
+_BATCH = 0.01  # hundreds of pieces arrive each second, and each round slows the threads that download them
 _PATIENCE = 1.0
 _LOOK_EVERY = 0.25
 _FOLLOW_EVERY = 0.1
@@ -73,9 +72,9 @@ _CHECK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class BringOptions:
-    """How files are brought. `timeout`: seconds without a byte after which a reader is told.
+    """How files are downloaded. `timeout`: seconds without a byte before readers get an error.
 
-    `abandoned`: what becomes of a file that was read as a whole and that nobody reads any more.
+    `abandoned`: what happens with a file that was being read as a whole and has no readers left.
     """
 
     fetch: FetchOptions
@@ -85,13 +84,13 @@ class BringOptions:
 
 
 Count = Callable[[SnapshotId, int, int], None]
-"""Is told what a download sent and received, in payload bytes."""
+"""Receives a snapshot and the payload bytes that its download sent and received."""
 
 
 class OnDemand:
-    """Brings files of snapshots for one endpoint; for several threads.
+    """Downloads files of snapshots for one endpoint; thread-safe.
 
-    `context` says where a download reads and writes, when it begins; it may raise `P2pqwenError`.
+    `context` is called when a download starts, and returns where it reads and writes; may raise `P2pqwenError`.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class OnDemand:
         self._closed = False
 
     def open(self, plan: TorrentPlan, path: RepoPath, wanted: range) -> StreamReading:
-        """Begin to bring a file, or join the download of it; raises `DiskError`, `NetworkError`, `P2pqwenError`."""
+        """Start to download a file, or join its download; raises `DiskError`, `NetworkError`, `P2pqwenError`."""
         while True:
             with self._lock:
                 if self._closed:
@@ -116,13 +115,13 @@ class OnDemand:
                 asked = download.ask(path, wanted)
             if asked is not None:
                 return asked.result()
-            download.join()  # it was just ending; the next one begins where it stopped
+            download.join()  # it was just ending; the next one continues
             with self._lock:
                 if self._downloads.get(plan.snapshot) is download:
                     del self._downloads[plan.snapshot]
 
     def close(self) -> None:
-        """Stop every download where the next one can go on from, within seconds."""
+        """Stop every download within seconds, so that the next one can continue."""
         with self._lock:
             self._closed = True
             running = list(self._downloads.values())
@@ -141,7 +140,7 @@ class _Ask:
 
 
 class SnapshotDownload:
-    """The download of one snapshot, on a thread of its own, until nobody has wanted anything of it for a while."""
+    """The download of one snapshot, on its own thread, until it has had no readers for a while."""
 
     def __init__(
         self, plan: TorrentPlan, context: FetchContext, options: BringOptions, count: Count, report: Report
@@ -153,15 +152,15 @@ class SnapshotDownload:
         self._open = True
         self._gate = threading.Lock()
         self._stopping = threading.Event()
-        self._settled_by = float("inf")  # what is nearly done is done until then
+        self._settled_by = float("inf")  # deadline for files that are nearly done
         self._swarm: Swarm | None = None
         self._folder = Path()
         self._chosen: tuple[str, ...] = ()
         self._may_mark = True
         self._files: dict[RepoPath, ArrivingFile] = {}
-        self._busy: dict[RepoPath, ArrivingFile] = {}  # of these files, those that may have to be looked after
+        self._busy: dict[RepoPath, ArrivingFile] = {}  # the files among these that may need work
         self._from_disk = FromDisk(plan, context, self._require_going_on, report)
-        self._begun: list[int] = []  # files that somebody began to read whole, since others were asked for ahead
+        self._begun: list[int] = []  # files that readers started to read whole since the last requests ahead
         self._nobody: NetworkError | None = None
         self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"bring {plan.snapshot.short}", daemon=True)
@@ -176,7 +175,7 @@ class SnapshotDownload:
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon; from any thread."""
+        """End soon; may be called from any thread."""
         self._settled_by = min(self._settled_by, time.monotonic() + _SETTLE_SECONDS)
         self._stopping.set()
         self._called.set()
@@ -187,13 +186,13 @@ class SnapshotDownload:
         self._thread.join(seconds)
 
     def ask(self, path: RepoPath, wanted: range) -> Future[StreamReading] | None:
-        """Ask for a file; None where the download has just ended. From any thread."""
+        """Request a file; None if the download has just ended. May be called from any thread."""
         answer: Future[StreamReading] = Future()
         with self._gate:
             if not self._open:
                 return None
             self._asks.put(_Ask(path, wanted, answer))
-        if not self._called.is_set():  # else it is about to look
+        if not self._called.is_set():  # otherwise it is about to look
             self._called.set()
             self._wake()
         return answer
@@ -216,7 +215,7 @@ class SnapshotDownload:
         error: P2pqwenError = NetworkError("the endpoint is stopping")
         try:
             self._bring()
-        except Exception as problem:  # noqa: BLE001 - the readers are told, and a fault of ours ends nothing else
+        except Exception as problem:  # noqa: BLE001 - the readers get the error, and a bug of ours stops nothing else
             error = as_error(problem)
             self._report(Notice("warning", f"{self._plan.snapshot}: {error.message}"))
         finally:
@@ -224,7 +223,7 @@ class SnapshotDownload:
                 self._open = False
             for file in self._files.values():
                 file.fail(error, for_good=True)
-            self._files.clear()  # so that each is closed with its last reader
+            self._files.clear()  # each is then closed with its last reader
             self._busy.clear()
             with suppress(queue.Empty):
                 while True:
@@ -252,7 +251,7 @@ class SnapshotDownload:
                 self._swarm = None
 
     def _locked(self, stack: ExitStack) -> bool:
-        """Take the snapshot's lock, reading what another fetch brings as long as that one has it; False: stopped."""
+        """Take the snapshot's lock; while another fetch holds it, serve what that one writes. False: stopped."""
         deadline = time.monotonic() + self._options.timeout
         while not self._stopping.is_set():
             try:
@@ -271,13 +270,13 @@ class SnapshotDownload:
         return False
 
     def _begin(self) -> frozenset[RepoPath]:
-        """Make the folder, and return the files that are here and verified; raises as `Library.begin` does."""
+        """Make the folder, and return the files that are already verified; raises as `Library.begin` does."""
         metainfo, snapshot = self._metainfo, self._plan.snapshot
         held = self._library.get(snapshot)
         if held is not None:
             held.require_torrent(metainfo)
             self._chosen = held.selected or ()
-            # A whole snapshot, or what is to be one, stays that: only the missing file is brought to it.
+            # A snapshot that is whole, or will be, stays so: only the missing file is added.
             self._may_mark = held.selected is not None
         self._folder = self._library.make_folder(snapshot, [file.path for file in metainfo.files], lambda _: 0)
         with durable.disk_errors(f"write in {self._folder}"):
@@ -318,7 +317,7 @@ class SnapshotDownload:
             torrent.in_order(wanted=True)
             for arriving in self._active():
                 if not arriving.from_disk:
-                    self._urge(arriving, session)  # a torrent of which nothing is wanted calls nobody
+                    self._urge(arriving, session)  # a torrent with no wanted pieces does not connect to peers
             torrent.start()
             self._loop(session, completion, FilesAhead(metainfo.layout, missing))
         finally:
@@ -332,7 +331,7 @@ class SnapshotDownload:
             self._finish(done)
 
     def _give_up_what_must_be_brought(self, error: NetworkError) -> None:
-        """Go on with what this disk has, if anything; raises `error` where it has nothing."""
+        """Continue with what this disk has; raises `error` if it has nothing."""
         for file in [one for one in self._files.values() if not one.from_disk]:
             file.fail(error, for_good=True)
             self._forget(file)
@@ -344,7 +343,7 @@ class SnapshotDownload:
         self._busy.pop(file.path, None)
 
     def _look_at_disk(self, session: _Session) -> None:
-        """Wait until what is on the disk was checked; what is right of it is read meanwhile."""
+        """Wait until libtorrent has checked the disk, and serve verified pieces meanwhile."""
         torrent, checked = session.torrent, 0.0
         deadline = time.monotonic() + _CHECK_SECONDS
         while not torrent.checked and torrent.error is None and not self._stopping.is_set():
@@ -381,7 +380,7 @@ class SnapshotDownload:
             self._called.clear()
 
     def _ask_ahead(self, session: _Session, ahead: FilesAhead) -> None:
-        """Ask for what will be read next, as it seems; not where it takes room that is not there."""
+        """Request the files that will probably be read next, if there is room for them."""
         begun, self._begun = self._begun, []
         layout = self._metainfo.layout
         indexes = [one for index in begun for one in ahead.after(index) if layout.files[one].path not in self._files]
@@ -393,7 +392,7 @@ class SnapshotDownload:
             session.torrent.want(_without(pieces, session.torrent.have), Urgency.SOON)
 
     def _settle(self, session: _Session, completion: Completion) -> None:
-        """Finish with the files of which every piece is here, so that the next download need not read them again."""
+        """Finish the files whose pieces have all arrived, so that the next download need not read them again."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         for file in self._files.values():
             if not file.from_disk:
@@ -406,18 +405,18 @@ class SnapshotDownload:
             session.swarm.pump(_PUMP)
 
     def _shut(self) -> bool:
-        """Take no more asks, unless there is one."""
+        """Stop taking requests, unless one is waiting; tell whether it stopped."""
         with self._gate:
             self._open = not self._asks.empty()
             return not self._open
 
     def _active(self) -> list[ArrivingFile]:
-        """Return the files that have to be looked after; one that need not be becomes active by an ask alone."""
+        """Return the files that need work; others only become active through a request."""
         self._busy = {path: file for path, file in self._busy.items() if file.active}
         return list(self._busy.values())
 
     def _serve(self, file: ArrivingFile, session: _Session, completion: Completion) -> bool:
-        """Hand on what has come of a file, and ask for more; whether somebody waits for what the disk does not have."""
+        """Serve what has arrived of a file and request more; tell whether a reader waits for the disk."""
         if file.from_disk:
             self._serve_from_disk(file)
             return False
@@ -436,7 +435,7 @@ class SnapshotDownload:
         return file.waits_for_the_disk(is_here)
 
     def _serve_from_disk(self, file: ArrivingFile) -> None:
-        """Hand on what is right of a file that is elsewhere; a wrong one is brought once it is asked for again."""
+        """Serve the good pieces of a file that is elsewhere; a bad file is downloaded at the next request."""
         file.answer(lambda _: True)
         if file.misses_what_is_waited_for():
             file.fail(self._from_disk.refuse(file.path), for_good=True)
@@ -448,7 +447,7 @@ class SnapshotDownload:
         self._take(file)
 
     def _take(self, file: ArrivingFile) -> bool:
-        """Have a file that is read as a whole put in place, and call it done; whether it is at that."""
+        """Put a file that is read as a whole in place, in the background; tell whether this still runs."""
         if file.taking is None:
             if file.whole and not file.done and file.failure is None:
                 file.taking = self._hasher.submit(self._from_disk.put_in_place, file.path, self._folder)
@@ -464,14 +463,14 @@ class SnapshotDownload:
             raise NetworkError("the endpoint is stopping")
 
     def _end_taking(self) -> None:
-        """Wait for what is being put in place: after that the lock is another's."""
+        """Wait for the files that are being put in place: the lock is released after that."""
         taking = [one for one in self._files.values() if one.taking is not None]
         wait([one.taking for one in taking if one.taking is not None])
         for file in taking:
             self._take(file)
 
     def _urge(self, file: ArrivingFile, session: _Session) -> None:
-        """Tell the session what is wanted of a file, and what of it at once."""
+        """Tell the session which pieces of a file are wanted, and which at once."""
         if file.whole and not file.readers and self._options.abandoned == "stop" and not file.done:
             file.whole = False
         readers = list(file.readers)
@@ -479,7 +478,7 @@ class SnapshotDownload:
             file.wanted = file.whole
             missing = _without(file.numbers, session.torrent.have)
             session.torrent.want(missing, Urgency.LATER if file.whole else Urgency.NEVER)
-            for reading in readers:  # what each is about to reach is to come sooner, again
+            for reading in readers:  # raise the urgency of the pieces ahead of each again
                 reading.urged, reading.next = 0, -1
         for reading in readers:
             session.hurry(reading)
@@ -493,13 +492,13 @@ class SnapshotDownload:
         return error
 
     def _admit_all(self, require_room: Callable[[ArrivingFile], None]) -> None:
-        """Take what was asked for; each is told at once whether it can be had at all."""
+        """Take the waiting requests; each is answered at once, with a reading or an error."""
         with suppress(queue.Empty):
             while True:
                 ask = self._asks.get_nowait()
                 try:
                     ask.answer.set_result(self._admit(ask, require_room))
-                except Exception as error:  # noqa: BLE001 - it is the asker's
+                except Exception as error:  # noqa: BLE001 - the caller gets the error
                     ask.answer.set_exception(as_error(error))
 
     def _admit(self, ask: _Ask, require_room: Callable[[ArrivingFile], None]) -> StreamReading:
@@ -537,7 +536,7 @@ class SnapshotDownload:
         return ArrivingFile(PieceFile(metainfo, index, self._folder, quick=True), index, first, self._wake)
 
     def _require_room(self, file: ArrivingFile) -> None:
-        """Refuse with `DiskError` what does not fit beside everything else that is on its way."""
+        """Raise `DiskError` if a file does not fit together with everything else that is being downloaded."""
         coming = [one for one in self._busy.values() if one.whole and not (one.here or one.done) and one is not file]
         missing = sum(self._lacking(one) for one in coming)
         if not file.from_disk:
@@ -548,11 +547,11 @@ class SnapshotDownload:
             self._library.begin(self._plan.snapshot, self._plan.torrent, globs)
 
     def _lacking(self, file: ArrivingFile) -> int:
-        """Return the bytes that a file will take which is to be had whole."""
+        """Return the bytes that a whole file will still take."""
         return 0 if file.from_disk else max(0, file.pieces.size - allocated(self._folder / file.path.text))
 
     def _finish(self, before: frozenset[RepoPath]) -> None:
-        """Write down what is here and verified now: the whole snapshot, or a part of it."""
+        """Record what is now here and verified: the whole snapshot, or a part of it."""
         metainfo, snapshot = self._metainfo, self._plan.snapshot
         here = before | {path for path, file in self._files.items() if file.done}
         if not here or (here == before and not self._files):
@@ -565,14 +564,14 @@ class SnapshotDownload:
         globs = None if whole else tuple(glob.escape(path.text) for path in sorted(here))
         storable = globs is None or (len(globs) <= MAX_STORED and sum(map(len, globs)) <= MAX_STORED_BYTES)
         if not storable or not (whole or self._may_mark):
-            self._library.verified.keep(snapshot, verified)  # they are served, and the snapshot stays unfinished
+            self._library.verified.keep(snapshot, verified)  # the files are served; the snapshot stays unfinished
             return
         held = self._library.finish(snapshot, self._plan.torrent, globs, verified)
         self._report(Notice("info", f"{snapshot}: {held.state.value}, {len(here)} of {len(metainfo.files)} files"))
 
 
 class _Session:
-    """A torrent in a session of libtorrent, and what it is told of readers and web seeds."""
+    """A torrent in a libtorrent session, steered by readers and web seeds."""
 
     def __init__(
         self,
@@ -592,7 +591,7 @@ class _Session:
         self._moved: tuple[int, float] = (-1, now)
 
     def call_peers(self) -> None:
-        """Call those that are known, once: libtorrent forgets whom it is told of while nothing is wanted."""
+        """Connect to the known peers, once: libtorrent drops peers that are added while nothing is wanted."""
         peers, self.peers = self.peers, ()
         each(peers, self.torrent.connect, failed=warn(self._report))
 
@@ -602,7 +601,7 @@ class _Session:
         return any(f"//{peer.host}:{peer.port}/" in url for url in urls)
 
     def ahead_of(self, reading: StreamReading) -> range:
-        """Return the torrent's pieces that are asked for ahead of a reader, the one it is at among them."""
+        """Return the torrent's pieces to request ahead of a reader, including the current one."""
         pieces, first = reading.file.pieces, reading.file.first
         length = pieces.piece_length
         at = pieces.verified_to(reading.at) // length
@@ -610,7 +609,7 @@ class _Session:
         return range(first + at, first + max(at, min(at + max(_LEAST_AHEAD, AHEAD // length), last)))
 
     def hurry(self, reading: StreamReading) -> None:
-        """Have what a reader is about to reach brought first."""
+        """Request the pieces just ahead of a reader first."""
         have, ahead = self.torrent.have, self.ahead_of(reading)
         if not ahead:
             return
@@ -625,13 +624,13 @@ class _Session:
             reading.next, reading.next_since = at, now
             if reading.wants_all:
                 self.torrent.want([at], Urgency.NEXT)
-        # Of one who reads it all, what comes before the piece is mostly what it has to wait for anyway.
+        # A reader of the whole file mostly has to wait for the pieces before this one anyway.
         if at != reading.hasty and (not reading.wants_all or now - reading.next_since > _PATIENCE):
-            reading.hasty = at  # one at a time: of two that hurry, each comes at half the pace
+            reading.hasty = at  # one at a time: two urgent pieces would each arrive at half the speed
             self.torrent.want([at], Urgency.NOW)
 
     def look(self, files: Iterable[ArrivingFile]) -> None:
-        """See to web seeds, and tell readers who wait too long; what nobody waits for is given up, too."""
+        """Manage web seeds, and fail readers that wait too long; downloads without readers are given up too."""
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -640,7 +639,7 @@ class _Session:
         for notice in self._relayed.take_notices() if self._relayed is not None else ():
             self._report(notice)
         files = list(files)
-        # Of what is asked for ahead nobody is told that it does not come.
+        # Nobody waits for files requested ahead, so they cannot time out.
         lacks = (file.waiting or (file.whole and not (file.here or file.from_disk)) for file in files)
         idle = not any(lacks)
         if progress.received != self._moved[0] or idle:

@@ -1,8 +1,8 @@
-"""Files of the library that are being read: nothing is handed on that was not verified.
+"""Files of the library that are being read: only verified bytes are delivered.
 
-A file that looks as it did when it was verified is believed, as everywhere in the library. Of any other each piece is
-read and hashed before a byte of it goes out (`PieceReading`), whoever wrote it and whatever a download says of it: a
-hole that will be filled in a moment has the wrong hash, too.
+A file that looks as it did when it was verified is trusted, as everywhere in the library. Each piece of any other file
+is read and hashed before a byte of it is sent (`PieceFile`), whatever wrote it and whatever a download claims: a hole
+that is about to be filled has the wrong hash too.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from p2pqwen.webseed.piece_check import PieceCheck
 
 
 def open_file(folder: Path, path: RepoPath, size: int) -> int | None:
-    """Return a descriptor of a regular file of this size below a folder, None where there is none.
+    """Return a descriptor of a regular file of this size below a folder, None if there is none.
 
-    No link on the way is followed, so that one put into the library by somebody else leads nowhere.
+    Follows no symbolic link in the path, so a link that somebody put into the library leads nowhere.
     """
     try:
         found = open_beneath(folder, path.parts)
@@ -46,7 +46,7 @@ def is_as_verified(descriptor: int, look: Look | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedReading:
-    """A file that is believed; a `Reading`."""
+    """A file that is trusted; a `Reading`."""
 
     descriptor: int
     size: int
@@ -61,9 +61,9 @@ class VerifiedReading:
 
 
 class OpenFile:
-    """A descriptor that is closed once nobody holds on to it: a check that still runs, or a reader, keeps it.
+    """A descriptor that is closed with its last reference, such as a reader's or a running check's.
 
-    So its number is never another file's while somebody reads by it.
+    So its number is never reused while it is being read.
     """
 
     def __init__(self, number: int) -> None:
@@ -72,10 +72,10 @@ class OpenFile:
 
 
 class PieceFile:
-    """One file of a torrent below a folder, and which of its pieces have been read and found right.
+    """One file of a torrent below a folder, and which of its pieces were read and verified.
 
-    `name`: it is there under another name. `quick`: by their v1 hashes, where something else has checked their v2
-    hashes before.
+    `name`: its name there, if it differs. `quick`: check v1 hashes only, because the v2 hashes were already checked
+    elsewhere.
     """
 
     def __init__(
@@ -92,18 +92,18 @@ class PieceFile:
 
     @property
     def piece_length(self) -> int:
-        """Bytes of a piece but the last."""
+        """Bytes of each piece except the last."""
         return self._check.piece_length
 
     def opened(self) -> OpenFile:
-        """Return the open file; raises `DiskError` where it is not there."""
+        """Return the open file; raises `DiskError` if it is missing or has another size."""
         found = self._open()
         if found is None:
             raise DiskError(f"{self.path} is not there, or not as large as it must be")
         return found
 
     def verified_to(self, at: int) -> int:
-        """Return the offset up to which bytes from `at` on are verified; `at` itself where that one is not."""
+        """Return the end of the verified bytes from `at` on; `at` itself if that byte is not verified."""
         piece = at // self.piece_length
         if not self.right[piece]:
             return at
@@ -111,7 +111,7 @@ class PieceFile:
         return self.size if end < 0 else end * self.piece_length
 
     def look(self, piece: int) -> bool:
-        """Read a piece unless it was found right before; whether it is."""
+        """Read and check a piece, unless it was verified before; tell whether it is right."""
         if self.right[piece]:
             return True
         file = self._open()
@@ -125,7 +125,7 @@ class PieceFile:
         return bool(self.right[piece])
 
     def close(self) -> None:
-        """Let go of the file, and open it no more."""
+        """Close the file for good."""
         self._closed, self._opened = True, None
 
     def _open(self) -> OpenFile | None:
@@ -137,9 +137,9 @@ class PieceFile:
 
 
 class CheckedReading:
-    """A file that no longer looks as it did when it was verified: each piece is checked when it is read.
+    """A file that has changed since it was verified: each piece is checked when it is read.
 
-    A `Reading`. `run` carries out a check on another thread.
+    A `Reading`. `run` runs a check on another thread.
     """
 
     def __init__(self, file: PieceFile, run: Callable[[Callable[[], int]], Future[int]]) -> None:
@@ -151,7 +151,7 @@ class CheckedReading:
         return self._file.opened().number
 
     def ready(self, at: int) -> int | Future[int]:
-        """Check the piece at `at`; the future raises `VerificationError` for one that is damaged."""
+        """Check the piece at `at`; the future raises `VerificationError` if it is damaged."""
         end = self._file.verified_to(at)
         return end if end > at else self._run(lambda: self._checked(at))
 

@@ -1,7 +1,7 @@
-"""A snapshot as the Hub endpoint serves it: it takes the same admission as the Hugging Face cache.
+"""A snapshot as the Hub endpoint serves it: it needs the same admission as for the Hugging Face cache.
 
-What stands where the Hub stands, other programs take for the repository's own word. So there is no way to make a
-`ServedCommit` but from an `Admission`, which only the judgement of a snapshot's standing makes.
+Other programs take what the endpoint serves for the repository's own word. So a `ServedCommit` can only be made from an
+`Admission`, which only the judgement of a snapshot's standing makes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class NamedSnapshot:
-    """A snapshot in a list: the newest commit of a repository that is known here."""
+    """A snapshot in a list: the newest known commit of a repository."""
 
     id: SnapshotId
     time: datetime
@@ -42,7 +42,7 @@ class NamedSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class ServedCommit:
-    """An admitted snapshot of the torrent `infohash`; `added` is used where no commit object says when it was made."""
+    """An admitted snapshot of the torrent `infohash`; `added` is its time if there is no commit object."""
 
     admission: Admission
     infohash: InfoHash
@@ -71,11 +71,11 @@ class ServedCommit:
 
     @property
     def license(self) -> str | None:
-        """The license its model card names."""
+        """The license that its model card names."""
         return self.admission.manifest.license
 
     @property
     def time(self) -> datetime:
-        """When the commit was made, as far as that is known."""
+        """When the commit was made, or else `added`."""
         raw = self.admission.manifest.commit_object
         return (None if raw is None else commit_time(raw)) or self.added

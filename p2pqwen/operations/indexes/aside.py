@@ -1,6 +1,6 @@
-"""Blocking work beside an event loop, on threads that nobody has to wait for: neither the loop nor the program's end.
+"""Run blocking work beside an event loop, on threads that neither the loop nor the exiting program waits for.
 
-`asyncio.to_thread` will not do where time is short: the end of the loop waits for every thread of its pool.
+`asyncio.to_thread` does not fit where time is short: when the loop ends, it waits for every thread of its pool.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 from p2pqwen.errors import NetworkError, P2pqwenError
 
 LEAVE_SECONDS = 5.0
-"""How long work that was called off may take to end by itself."""
+"""How long cancelled work may take to end by itself."""
 
 Parameters = ParamSpec("Parameters")
 
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class Sessions:
-    """Turns for work that takes much: a turn needs a place in each of the semaphores, the narrowest first."""
+    """Turns for expensive work: a turn takes a place in each of the semaphores, the narrowest first."""
 
     def __init__(self, *places: asyncio.Semaphore) -> None:
         self._places = tuple(reversed(places))
@@ -45,10 +45,10 @@ class Sessions:
 async def run_aside(
     call: Callable[[], Result], *, stop: Callable[[], None] = lambda: None, leave: float = LEAVE_SECONDS
 ) -> Result:
-    """Return what `call` returns, or raise what it raises.
+    """Run `call` in its own thread; return what it returns or raise what it raises.
 
-    When this is cancelled, `stop` is called, which should make the work end soon; it is waited for `leave` seconds and
-    then left to itself.
+    On cancellation, `stop` is called, which should make the work end soon. The work gets `leave` seconds and is then
+    abandoned.
     """
     future = asyncio.wrap_future(_start(call))
     try:
@@ -57,15 +57,15 @@ async def run_aside(
         stop()
         await asyncio.wait({future}, timeout=leave)
         if not future.cancel():
-            future.exception()  # read, or asyncio complains of it
+            future.exception()  # read it, or asyncio logs that it never was
         raise
     return future.result()
 
 
 class LooseExecutor(ThreadPoolExecutor):
-    """A loop's default executor whose threads nobody waits for: a name server that is dead would hold up the end.
+    """A loop's default executor whose threads are never waited for: a dead name server would delay the end.
 
-    It has a thread for each call; the callers see to it that those are few.
+    Each call gets a thread; callers keep their number small.
     """
 
     def submit(
@@ -76,7 +76,7 @@ class LooseExecutor(ThreadPoolExecutor):
 
 
 def as_ours(error: Exception) -> P2pqwenError:
-    """Return what somebody's part of the work failed with as an error of ours, so that it stays that part's alone."""
+    """Convert any exception to an error of ours, so that a failure is confined to the source that caused it."""
     return (
         error if isinstance(error, P2pqwenError) else NetworkError("it failed", got=f"{type(error).__name__}: {error}")
     )
@@ -88,13 +88,13 @@ def _start(call: Callable[[], Result]) -> Future[Result]:
     def run() -> None:
         try:
             result = call()
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, in their thread
+        except BaseException as error:  # noqa: BLE001 - the caller gets it, in its own thread
             with contextlib.suppress(RuntimeError):  # their loop has ended
                 future.set_exception(error)
         else:
             with contextlib.suppress(RuntimeError):
                 future.set_result(result)
 
-    future.set_running_or_notify_cancel()  # nobody can cancel what has begun
+    future.set_running_or_notify_cancel()  # a started call cannot be cancelled
     threading.Thread(target=run, daemon=True).start()
     return future

@@ -1,7 +1,6 @@
 """Make the bundle of a published site, and fetch from a bundle in the swarm: the index first, then chosen torrents.
 
-Nothing from a bundle is believed for having come in one: the index is judged by the rules of acceptance, a torrent by
-the index.
+A bundle lends its content no trust: the rules of acceptance judge the index, and the index judges each torrent.
 """
 
 from __future__ import annotations
@@ -52,12 +51,12 @@ from p2pqwen.values.strict_json import JsonObject
 
 BUNDLE_SECONDS = 60.0
 DELTA_SECONDS = 10.0
-"""For a delta, of which peers may have nothing that have all the rest: the index comes as well."""
+"""For a delta. Peers may hold all but the delta; the index is fetched then."""
 MAX_TRACKERS = 8
 _PUMP = 0.1
 _SETTLE_SECONDS = 10.0
 _SLOWEST = 32 * 1024
-"""Bytes a second: who gives less, after `_GRACE_SECONDS`, is left."""
+"""Bytes a second. After `_GRACE_SECONDS`, a slower peer is dropped."""
 _GRACE_SECONDS = 10.0
 _LEAST_TURN = 0.7
 _KEEP_SECONDS = 3.0
@@ -69,8 +68,8 @@ _BLOCK = 16 * 1024
 class BundleNetwork:
     """How to reach a bundle's swarm. `seconds` bounds each step: the metadata, the index, each batch of torrents.
 
-    A batch has a second more for each `_SLOWEST` bytes. `peers` and `trackers` were named by the user or an accepted
-    index; `found` are peers that strangers told us of. `stopping` is asked all the while.
+    A batch gets one more second for each `_SLOWEST` bytes. The user or an accepted index named `peers` and `trackers`;
+    strangers named the peers in `found`. `stopping` is polled throughout.
     """
 
     settings: SwarmSettings
@@ -81,15 +80,15 @@ class BundleNetwork:
     stopping: Callable[[], bool] = lambda: False
 
     def with_found(self, peers: Iterable[Endpoint]) -> BundleNetwork:
-        """Return the same with more peers to connect to, as far as the address filter lets them by."""
+        """Return a copy with more peers to connect to, subject to the address filter."""
         return replace(self, found=tuple(dict.fromkeys((*self.found, *peers))))
 
 
 @dataclass(frozen=True, slots=True)
 class BundleIndex:
-    """An index that came from a bundle, not judged yet, and what is needed to fetch the rest later.
+    """An index from a bundle, not judged yet, and what is needed to fetch the rest later.
 
-    `data` is that of `file`, index.json or a delta. `led_to`: what the delta was found to make of the index here.
+    `data` holds `file`, which is index.json or a delta. `led_to` is the index that the delta made from the one here.
     """
 
     data: bytes
@@ -101,15 +100,15 @@ class BundleIndex:
 
     @property
     def is_delta(self) -> bool:
-        """Whether it came as the difference to an index that is here."""
+        """Whether it came as a delta from an index that is here."""
         return self.file != INDEX_PATH
 
 
 def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[HeldBundle, Metainfo]:
     """Make the bundle of a published site and keep it, so that it can be seeded; raises `DiskError`, `NotFoundError`.
 
-    Anybody who does this with the same files, deltas among them, gets the same infohash. An earlier bundle that holds
-    the torrent of what was withdrawn since is not seeded on.
+    The same files, deltas included, always give the same infohash. Earlier bundles that hold the torrent of a snapshot
+    withdrawn since are removed.
     """
     with durable.disk_errors(f"look at {site}"):
         sizes = {path: (site / path.text).stat().st_size for path in bundle_paths(accepted.document)}
@@ -139,9 +138,9 @@ def _with_deltas(site: Path, sizes: Mapping[RepoPath, int], digest: Sha256) -> L
         return delta, len(data)
 
     there = sorted(path for path in folder.glob("*.json") if path.is_file()) if folder.is_dir() else []
-    found = each(there, read, failed=lambda *_: None)  # what is no delta stays out
+    found = each(there, read, failed=lambda *_: None)  # leave out what is not a delta
     deltas = bundle_deltas(found, digest, sizes[INDEX_PATH])
-    with contextlib.suppress(FormatError):  # an organisation may be named as the deltas' folder is
+    with contextlib.suppress(FormatError):  # an organisation may have the name of the deltas' folder
         return bundle_layout([*sizes.items(), *((path, (site / path.text).stat().st_size) for path in deltas)])
     return bundle_layout(sizes.items())
 
@@ -166,15 +165,15 @@ def fetch_index(
     *,
     base: Sha256 | None = None,
 ) -> BundleIndex:
-    """Bring the index.json of the bundle that a pointer names; the caller judges it and then calls `keep_index`.
+    """Fetch the index.json of the bundle that a pointer names; the caller judges it and then calls `keep_index`.
 
-    Where the bundle has a delta from the index `base`, and peers give it, that comes instead.
+    If the bundle has a delta from the index `base` and peers provide it, the delta is returned instead.
 
-    What the pointer and the metadata claim is held against the limits before any of it is asked for, and whoever gives
-    less than `_SLOWEST` bytes a second is left. Nothing stays on disk, and no other fetch is waited for. Raises
-    `NetworkError` when nobody gives it in time, `FormatError` for a torrent that is no bundle of that index.
+    The claims of the pointer and the metadata are checked against the limits before anything is requested, and peers
+    slower than `_SLOWEST` bytes a second are dropped. Nothing stays on disk, and this waits for no other fetch. Raises
+    `NetworkError` when no peer provides it in time, `FormatError` for a torrent that is not a bundle of that index.
     """
-    # The session ends before the folder goes: what it has still to write would make the files again.
+    # The session ends before the folder is removed: its pending writes would recreate the files.
     with store.coming(publisher, pointer.position, pointer.infohash_v1) as held, _session(network, report) as swarm:
         metainfo, peers = _metadata(swarm, store, publisher, pointer, network)
         check_bundle(metainfo.parsed_info, pointer.position)
@@ -194,9 +193,9 @@ def fetch_index(
 
 
 def keep_index(store: BundleStore, publisher: Sha256, brought: BundleIndex) -> HeldBundle | None:
-    """Hold the bundle of an index that was accepted; None where another process has held the publisher's lock too long.
+    """Keep the bundle of an accepted index; return None if another process holds the publisher's lock for too long.
 
-    Then the bundle is left to that process, or to the next time. Raises `DiskError`.
+    The bundle is then left to that process or to the next attempt. Raises `DiskError`.
     """
     try:
         with _lock(store, publisher, BundleNetwork(SwarmSettings(), seconds=_KEEP_SECONDS)):
@@ -211,9 +210,9 @@ def keep_index(store: BundleStore, publisher: Sha256, brought: BundleIndex) -> H
 def fetch_torrents(
     store: BundleStore, held: HeldBundle, paths: Collection[RepoPath], network: BundleNetwork, report: Report = ignore
 ) -> tuple[Endpoint, ...]:
-    """Bring some files of a bundle whose index was accepted; return the peers that were there.
+    """Fetch some files of a bundle whose index was accepted; return the peers that were connected.
 
-    Raises `NetworkError` when they do not come in time, or another process does not let go of the bundle.
+    Raises `NetworkError` when the files do not arrive in time or another process keeps the bundle locked.
     """
     with _lock(store, held.publisher, network), _session(network, report) as swarm:
         metainfo = held.metainfo()
@@ -227,27 +226,27 @@ def trackers_of(document: IndexDocument | None) -> tuple[str, ...]:
 
 
 def trackers_of_entries(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """Return those of some entries."""
+    """Return the trackers that the magnets of these entries name."""
     found: dict[str, None] = {}
 
     def add(entry: Entry) -> bool | None:
         found.update(dict.fromkeys(entry.trackers))
         return True if len(found) >= MAX_TRACKERS else None
 
-    # A magnet that names none that can be asked is one tracker less.
+    # An entry whose trackers cannot be used is passed over.
     first_of(entries, add, failed=lambda *_: None)
     return tuple(found)[:MAX_TRACKERS]
 
 
 def trackers_in(pieces: Iterable[bytes]) -> tuple[str, ...]:
-    """Return the trackers that an index file names, which was accepted before; raises `FormatError`, `DiskError`."""
+    """Return the trackers that a previously accepted index file names; raises `FormatError`, `DiskError`."""
     sink = _TrackerSink()
     read_index(pieces, sink)
     return trackers_of_entries(sink.entries)
 
 
 class _TrackerSink:
-    """Keeps of an index no more than entries whose magnets name trackers, and of those a few."""
+    """Keeps only the entries of an index whose magnets name trackers, up to `MAX_TRACKED`."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -302,10 +301,10 @@ def _lock(store: BundleStore, publisher: Sha256, network: BundleNetwork) -> Iter
 def _metadata(
     swarm: Swarm, store: BundleStore, publisher: Sha256, pointer: Pointer, network: BundleNetwork
 ) -> tuple[Metainfo, tuple[Endpoint, ...]]:
-    """Return the bundle's torrent, from here or from peers, and who was connected.
+    """Return the bundle's torrent, from this home or from peers, and the peers that were connected.
 
-    Of several peers libtorrent can be held up by one that lies (see `fetch_metadata`): where nothing comes of asking
-    everybody, each is asked alone in turn.
+    One lying peer among several can stall libtorrent (see `fetch_metadata`). If asking all peers yields nothing, each
+    is asked alone, in turn.
     """
     held = store.get(publisher, pointer.position)
     if held is not None and _names(pointer, metainfo := held.metainfo()):
@@ -341,7 +340,10 @@ def _ask_for_metadata(
     share: float,
     deadline: float,
 ) -> tuple[Metainfo | None, tuple[Endpoint, ...]]:
-    """Ask everybody, or for `share` seconds one; None where somebody is there and nothing comes. Who was connected."""
+    """Ask all peers, or `only` one for `share` seconds.
+
+    Return the metainfo, or None if peers were asked in vain, and the peers that were connected.
+    """
     trackers = network.trackers if only is None else ()
     torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, trackers=trackers, held=True)
     met_since: float | None = None
@@ -374,7 +376,7 @@ def _bring(
     network: BundleNetwork,
     report: Report,
 ) -> tuple[Endpoint, ...]:
-    """Download some files of a bundle; what is right on disk already is not asked for again."""
+    """Download some files of a bundle, except those that are already right on disk."""
     had = store.separate(held, metainfo, files)
     if had.issuperset(files):
         return ()
@@ -382,7 +384,7 @@ def _bring(
 
 
 class _Bringing:
-    """A download of some files: one peer has its turn at a time (see `trials`), and who is too slow loses it."""
+    """A download of some files from one peer at a time (see `PeerIsolation`); a slow peer loses its turn."""
 
     def __init__(
         self,
@@ -406,7 +408,7 @@ class _Bringing:
         self._isolation.begin(self._known)
 
     def run(self) -> tuple[Endpoint, ...]:
-        """Return the peers that were there and sent nothing wrong."""
+        """Return the peers that were connected and sent nothing wrong."""
         trials = self._isolation
         try:
             while True:
@@ -423,7 +425,7 @@ class _Bringing:
         return tuple(peer for peer in self._met if peer.host not in trials.banned)
 
     def _try(self, only: Endpoint | None) -> None:
-        """Have one try; raises `TryOverError` when it is another's turn, `NetworkError` when it is nobody's."""
+        """Make one try; raises `TryOverError` when the next peer has its turn, `NetworkError` when none is left."""
         swarm, network, name = self._swarm, self._network, self._metainfo.name
         trackers = [network.trackers] if network.trackers else []
         writable = prove_writable(self._metainfo, self._held.save_path, self._files)
@@ -439,7 +441,7 @@ class _Bringing:
             _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the disk to write the bundle")
         finally:
             self._met.update(torrent.met)
-            swarm.release(torrent)  # before the lock goes: then its files may be shared
+            swarm.release(torrent)  # before the lock is released: then its files may be shared
 
     def _is_done(self, torrent: SwarmTorrent, trial: _Trial) -> bool:
         progress, only = torrent.progress(), self._isolation.only
@@ -456,7 +458,7 @@ class _Bringing:
 
 
 class _Trial:
-    """Watches one try: it is idle after `timeout` seconds without a block, or when it gives less than the least."""
+    """Watches one try: it is idle after `timeout` seconds without a block, or when it is slower than `_SLOWEST`."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout, self._figure = timeout, 0
@@ -464,11 +466,11 @@ class _Trial:
 
     @property
     def seconds(self) -> float:
-        """How long it has gone on."""
+        """How long the try has lasted."""
         return time.monotonic() - self._began
 
     def is_idle(self, received: int) -> bool:
-        """Note how many bytes of payload came so far."""
+        """Note the payload bytes received so far and tell whether the try is idle."""
         now = time.monotonic()
         if received // _BLOCK > self._figure // _BLOCK:
             self._figure, self._since = received, now
@@ -483,12 +485,12 @@ def _start(torrent: SwarmTorrent, peers: Iterable[Endpoint]) -> None:
 
 
 def _untried_first(peers: Iterable[Endpoint], tried: Mapping[Endpoint, None]) -> list[Endpoint]:
-    """Put those who had no turn yet first, so that a crowd cannot keep anybody from theirs."""
+    """Put peers that had no turn yet first, so that a crowd cannot keep any of them from theirs."""
     return sorted(dict.fromkeys(peers), key=lambda peer: peer in tried)
 
 
 def _resolved(network: BundleNetwork) -> list[Endpoint]:
-    """Return the addresses of the peers; a name without one is left out."""
+    """Return the addresses of the peers; a name that does not resolve is left out."""
     found: dict[Endpoint, None] = {}
     for peer in (*network.peers, *network.found):
         with contextlib.suppress(NetworkError):

@@ -1,7 +1,7 @@
-"""A publisher's index and torrents without any host: DHT pointer, then the bundle from peers.
+"""A publisher's index and torrents without a server: the DHT pointer, then the bundle from peers.
 
-Pointers are followed side by side, a few for each publisher, and none waits for another. Every step is bounded in time
-and bytes. What comes out is bytes: acceptance, and the index, decide what they are worth.
+Pointers are followed concurrently, a few for each publisher. Every step is bounded in time and bytes. The results are
+bytes that acceptance or the index still has to judge.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.strict_json import canonical
 
 MAX_FOLLOWED = 3
-"""Pointers followed of one batch of `find_pointers`, the best of them; each is a session of its own."""
+"""How many pointers of one batch of `find_pointers` are followed, best first; each needs its own session."""
 STEP_SECONDS = 30.0
 BRING_SECONDS = 120.0
-"""For the bundle of an index that is here already, or for the index of a link."""
+"""For the bundle of an index that is already here, or for the index that a link leads to."""
 _LOOK_AGAIN = (2.0, 4.0, 6.0)
 
 JudgeDelta = Callable[[bytes], Awaitable[Accepted | None]]
-"""Judges what a delta makes of the accepted index; None where nothing comes of it."""
+"""Judges the index that a delta makes from the accepted one; None if the delta is of no use."""
 Follow = Callable[[Dht, FoundPointer], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one pointer led to: an index file's bytes, or the index that a delta made, or why there is none."""
+    """What one pointer led to: an index file's bytes, the index that a delta made, or the error."""
 
     source: str
     data: bytes = b""
@@ -68,9 +68,9 @@ class Answer:
 
 @dataclass(slots=True)
 class BundleRoute:
-    """The way to publishers' bundles. `dht` None: only what is known already, and the peers of `network`.
+    """The way to publishers' bundles. With `dht` None, only known peers and those of `network` are used.
 
-    `keeps_whole`: bundles are brought whole later, so that a delta would spare nothing.
+    `keeps_whole`: bundles are fetched whole later, so a delta would save nothing.
     """
 
     bundles: BundleStore
@@ -92,11 +92,11 @@ class BundleRoute:
         offer: Callable[[Answer], None],
         sessions: Sessions,
     ) -> None:
-        """Hand over what each of the DHT's pointers leads to, as it comes.
+        """Offer what each pointer in the DHT leads to, as it arrives.
 
-        A pointer that names the index accepted already is answered with `own`, that one, without asking anybody. Of a
-        newer one the delta is asked for first, and the whole index where that does not lead to it. When
-        this is cancelled, `unfinished` names those that were still being followed.
+        A pointer to the index that is already accepted is answered with that index, from `own`, without any request.
+        For a newer index the delta is tried first, then the whole file. After cancellation, `unfinished` names the
+        pointers that were still being followed.
         """
         if self.dht is None:
             return
@@ -108,7 +108,7 @@ class BundleRoute:
             brought = await self._bring(dht, publisher.publisher, one.pointer, trackers, sessions, base)
             if brought.is_delta:
                 newer = await judge_delta(brought.data)
-                # One that leads elsewhere, if only to what is here, would hide the index that the pointer names.
+                # A delta to any other index, even the one here, would hide the index that the pointer names.
                 if newer is not None and newer.digest == one.pointer.digest:
                     self._brought.append(replace(brought, led_to=newer.digest))
                     return Answer(_source(one), accepted=newer)
@@ -124,7 +124,7 @@ class BundleRoute:
             try:
                 is_ours = held is not None and pointer.digest == held.digest
                 answer = Answer(source, own()) if is_ours else await bring(dht, one)
-            except Exception as error:  # noqa: BLE001 - it is this pointer's alone
+            except Exception as error:  # noqa: BLE001 - it concerns this pointer alone
                 answer = Answer(source, error=as_ours(error))
             self._following.discard(source)
             offer(answer)
@@ -139,10 +139,10 @@ class BundleRoute:
         return sorted(self._following)
 
     async def index_of(self, address: ItemAddress) -> tuple[Pointer, bytes]:
-        """Return the pointer at an address and the index it leads to, for somebody who knows a key and nothing else.
+        """Return the pointer at an address and the index it leads to, for a user who knows only a key.
 
-        Raises `NotFoundError` when the DHT has no such pointer, `NetworkError` when no DHT node answers or nobody gives
-        the bundle.
+        Raises `NotFoundError` when the DHT has no such pointer, `NetworkError` when no DHT node answers or no peer
+        provides the bundle.
         """
         if self.dht is None:
             raise NotFoundError("a link of a key is looked up in the DHT, which is switched off")
@@ -160,14 +160,14 @@ class BundleRoute:
                         hint="is the publisher's node, or a follower's, running?",
                     )
                 self._found = [found]
-                folder = Sha256.of(address.public.raw + address.salt)  # whose it is, the index will tell
+                folder = Sha256.of(address.public.raw + address.salt)  # the index will tell whose it is
                 brought = await self._bring(dht, folder, found.pointer, (), Sessions())
         except TimeoutError as error:
             raise NetworkError("the link's index did not arrive", expected=f"within {BRING_SECONDS:.0f} s") from error
         return found.pointer, brought.data
 
     def settle(self, accepted: Accepted | None) -> None:
-        """Keep what belongs to the index that is accepted now: its pointers and its bundle; drop everything else."""
+        """Keep the pointers and the bundle of the index that is accepted now; drop everything else."""
         brought, self._brought = self._brought, []
         if accepted is None:
             return
@@ -177,7 +177,7 @@ class BundleRoute:
                 self.report(Notice("info", f"the bundle of index {one.position} is in use by another process"))
 
     def followers(self, publishers: Iterable[Sha256]) -> list[Endpoint]:
-        """Return who gave bundles of these publishers before; most of them seed what a bundle lists as well."""
+        """Return the peers that provided these publishers' bundles before; most also seed what the bundles list."""
         held = [one for publisher in publishers for one in self.bundles.all(publisher)]
         return [Endpoint(*address) for one in held for address in self.known.peers(one.infohash.raw)]
 
@@ -195,9 +195,9 @@ class BundleRoute:
         return data
 
     def complete(self, publisher: TrustedPublisher, *, max_bytes: int) -> HeldBundle:
-        """Bring the whole bundle of the accepted index, so that it can be seeded.
+        """Fetch the whole bundle of the accepted index, so that it can be seeded.
 
-        Raises `NetworkError` when nobody gives it, `P2pqwenError` when it is larger than `max_bytes`.
+        Raises `NetworkError` when no peer provides it, `P2pqwenError` when it is larger than `max_bytes`.
         """
         held = self._held(publisher, with_index=True)
         metainfo = held.metainfo()
@@ -220,9 +220,9 @@ class BundleRoute:
         self._remember(metainfo.infohash.v1, peers)
 
     def _held(self, publisher: TrustedPublisher, *, with_index: bool = False) -> HeldBundle:
-        """Return the bundle of the accepted index, looking it up in the DHT where only the index is here.
+        """Return the bundle of the accepted index, looking it up in the DHT if only the index is here.
 
-        `with_index`: nor is one enough that a delta came from, whose index.json nobody has seen.
+        `with_index`: a bundle that provided only a delta, whose index.json was never fetched, does not suffice.
         """
         accepted = publisher.accepted
         if accepted is None:
@@ -240,7 +240,7 @@ class BundleRoute:
         raise NetworkError(f"no peer has the bundle of index {accepted.position} of {publisher.name}")
 
     async def _bring_accepted(self, publisher: TrustedPublisher, accepted: Accepted) -> None:
-        """Bring the bundle of the accepted index, by whichever pointer leads to it."""
+        """Fetch the bundle of the accepted index, by whichever pointer leads to it."""
         if self.dht is None:
             return
         trackers, sessions = trackers_of(accepted.document), Sessions(asyncio.Semaphore(MAX_FOLLOWED))
@@ -268,7 +268,7 @@ class BundleRoute:
         self.settle(accepted)
 
     async def _follow_all(self, dht: Dht, publisher: TrustedPublisher, follow: Follow) -> None:
-        """Follow a publisher's pointers as they are found, side by side, the best few of each batch."""
+        """Follow the best few of each batch of a publisher's pointers concurrently, as they are found."""
         document, roots = publisher.document, publisher.state.roots
         address = None if document is None else pointer_address(document.dht, roots)
         followed: set[Pointer] = set()
@@ -298,7 +298,7 @@ class BundleRoute:
         sessions: Sessions,
         base: Sha256 | None = None,
     ) -> BundleIndex:
-        """Bring a bundle's index, which is then among those that `settle` may keep, or a delta, which is not."""
+        """Fetch a bundle's index, which `settle` may then keep, or a delta, which it may not."""
         found = await self._wait_for_peers(dht, pointer.infohash_v1)
         nodes = tuple(one.endpoint for one in dht.good_nodes)
         called_off = threading.Event()
@@ -316,7 +316,7 @@ class BundleRoute:
         return brought
 
     async def _wait_for_peers(self, dht: Dht, infohash: Sha1) -> list[Endpoint]:
-        """Return who has a bundle; a pointer may be a moment older than its publisher's announcement in the DHT."""
+        """Return the peers of a bundle; its pointer may be in the DHT a moment before its publisher's announcement."""
         for pause in _LOOK_AGAIN:
             if (found := await dht.get_peers(infohash)) or self.network.peers or self.known.peers(infohash.raw):
                 return found
@@ -349,7 +349,7 @@ def _source(found: FoundPointer) -> str:
 
 
 def _is_of(brought: BundleIndex, accepted: Accepted) -> bool:
-    """Tell whether a bundle carries the very index that was accepted, not only one of its position."""
+    """Tell whether a bundle carries exactly the accepted index, not just one with the same position."""
     if brought.position != accepted.position:
         return False
     if brought.is_delta:

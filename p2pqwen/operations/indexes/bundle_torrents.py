@@ -1,4 +1,4 @@
-"""The .torrent files in the bundles that this home holds: read from the disk, without any swarm."""
+"""Read .torrent files from the bundles that this home holds, without a swarm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from p2pqwen.values.repo_path import RepoPath
 
 
 def read_torrent(held: HeldBundle, path: RepoPath) -> bytes | None:
-    """Return a .torrent of a bundle as it is on disk, None where it is not there whole; the caller verifies it."""
+    """Return a .torrent of a bundle from disk, None if it is not complete there; the caller verifies it."""
     if path not in held.files_here(held.metainfo()):
         return None
     return durable.read(held.path(path), max_bytes=MAX_TORRENT_BYTES)

@@ -1,4 +1,4 @@
-"""The way into the DHT: bootstrap hosts and nodes that answered before; and remembering those that answer now."""
+"""Enter the DHT through bootstrap hosts and nodes that answered before; remember those that answer now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from p2pqwen.swarm.krpc_client import QUERIES_PER_SECOND, KrpcClient
 
 @dataclass(frozen=True, slots=True)
 class DhtAccess:
-    """Where lookups begin; `seconds` bounds each of them, `rate` the queries a second of all of them together."""
+    """Where lookups begin. `seconds` bounds each lookup, `rate` the queries a second of all lookups together."""
 
     bootstrap: tuple[Endpoint, ...]
     known: KnownPeers
@@ -25,7 +25,7 @@ class DhtAccess:
     rate: float = QUERIES_PER_SECOND
 
     def by(self, nodes: tuple[Endpoint, ...]) -> DhtAccess:
-        """Return the same with more nodes to begin with: a session's, or peers, which are often nodes as well."""
+        """Return a copy with more nodes to begin with: a session's, or peers, which are often nodes as well."""
         return replace(self, bootstrap=tuple(dict.fromkeys((*nodes, *self.bootstrap))))
 
     @asynccontextmanager
@@ -37,7 +37,7 @@ class DhtAccess:
             try:
                 yield dht
             finally:
-                with contextlib.suppress(DiskError):  # it only costs time the next time
+                with contextlib.suppress(DiskError):  # it only costs time at the next start
                     self.known.remember_dht_nodes(
                         (one.id, (one.endpoint.host, one.endpoint.port)) for one in dht.good_nodes
                     )

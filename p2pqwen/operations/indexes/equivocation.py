@@ -20,7 +20,7 @@ def keep_evidence(
 ) -> None:
     """Keep a refused index file and the accepted one it contradicts; raises `DiskError`.
 
-    `before`: the one that was in use when the file was judged, where a newer one has taken its place since.
+    `before`: the index in use when the file was judged, if a newer one has replaced it since.
     """
     kept = " and ".join(str(path) for path in store.keep_evidence(publisher, data, before=before))
     report(Notice("warning", f"{error.message}. evidence: {kept or 'enough is kept already, this file was not'}"))

@@ -15,7 +15,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An entry, who lists it, and where its .torrent may be read, the user's own sources first."""
+    """An entry, the publisher that lists it, and where its .torrent can be read, the user's own sources first."""
 
     entry: Entry
     publisher: TrustedPublisher
@@ -23,12 +23,12 @@ class Found:
 
     @property
     def same_torrent(self) -> tuple[SnapshotId, InfoHash, Sha256]:
-        """What two publishers must agree on to speak of one torrent."""
+        """What two publishers must agree on to mean the same torrent."""
         return self.entry.id, self.entry.infohash, self.entry.manifest
 
 
 def torrent_locations(publisher: TrustedPublisher, entry: Entry) -> tuple[str, ...]:
-    """Return where an entry's .torrent may be read."""
+    """Return where an entry's .torrent can be read."""
     return tuple(Location(mirror).beside(entry.torrent) for mirror in publisher.mirrors)
 
 
@@ -41,7 +41,7 @@ def conflicts(found: Iterable[Found]) -> list[tuple[Found, ...]]:
 
 
 def describe_conflict(rivals: Sequence[Found]) -> str:
-    """Return who says what about one snapshot, in a line."""
+    """Describe in one line what each publisher says about a snapshot."""
     words = [
         f"{one.publisher.name} ({one.publisher.publisher}) says {one.entry.infohash.v2}, "
         f"{'claimed proven' if one.entry.proven else 'unproven'}"

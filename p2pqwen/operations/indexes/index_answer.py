@@ -21,14 +21,14 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def signers_of(accepted: Accepted) -> tuple[SignerResult, ...]:
-    """Return who signed an index; only right signatures are counted."""
+    """Return the signers of an index; only valid signatures count."""
     keys = accepted.root.keys
     return tuple(SignerResult(keys[keyid].label, keyid, "valid") for keyid in accepted.signers.signed_by)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRefused:
-    """An index that is not what it should be: the `step` of acceptance that refused it, and who has yet to sign."""
+    """A refused index: the `step` of acceptance that refused it, and the keys that have yet to sign."""
 
     ok: bool = field(default=False, init=False)
     publisher: None = field(default=None, init=False)
@@ -51,7 +51,7 @@ class IndexRefused:
 
 @dataclass(frozen=True, slots=True)
 class IndexValid:
-    """An index that agrees with itself. `relation` is to the index accepted here."""
+    """An index that is valid in itself. `relation` is to the index accepted here."""
 
     ok: bool = field(default=True, init=False)
     publisher: Sha256
@@ -94,19 +94,19 @@ class IndexValid:
 
 @dataclass(frozen=True, slots=True)
 class StandingCounts:
-    """How many of the entries stand how here."""
+    """How many entries have each standing here."""
 
     standings: Mapping[str, int]
 
     @classmethod
     def of(cls, counts: Mapping[Standing, int]) -> StandingCounts:
-        """Return the answer about them."""
+        """Return the answer about these counts."""
         return cls({word.value: counts.get(word, 0) for word in Standing})
 
 
 @dataclass(frozen=True, slots=True)
 class EntryAnswer:
-    """An entry as the index has it, and how it stands here."""
+    """An entry as the index has it, and its standing here."""
 
     entry: Mapping[str, object] = field(metadata=FLAT)
     magnet_v1: str | None
@@ -126,7 +126,7 @@ class IndexContent:
     def of(
         cls, accepted: Accepted, listed: Sequence[ListedStanding], shown: Sequence[FilesShown | None]
     ) -> IndexContent:
-        """Return what is said; `listed` are the entries in their order, `shown` their files where they are to be."""
+        """Return the answer; `listed` are the entries in their order, `shown` their files, if they are shown."""
         document = accepted.document
         snapshots = (
             EntryAnswer(one.entry.to_json(), magnet_v1(one.entry), one.answer, files)
@@ -137,7 +137,7 @@ class IndexContent:
 
 @dataclass(frozen=True, slots=True)
 class IndexAnswer:
-    """What `index verify` and `index show` say; `more` is None of an index that was refused."""
+    """What `index verify` and `index show` say; `more` is None for a refused index."""
 
     checked: IndexValid | IndexRefused = field(metadata=FLAT)
     more: StandingCounts | IndexContent | None = field(metadata=FLAT)
@@ -152,7 +152,7 @@ class IndexAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChangedAnswer:
-    """A snapshot of a difference, and the fields of it that changed."""
+    """A snapshot in which two indexes differ, and its fields that changed."""
 
     name: str = field(metadata=named("snapshot"))
     id: SnapshotId = field(metadata=FLAT)
@@ -174,7 +174,7 @@ class WithdrawnAnswer:
 
 @dataclass(frozen=True, slots=True)
 class DiffAnswer:
-    """What `index diff` says. `index` are changes outside the entries; `complete`: enough have signed the newer one."""
+    """What `index diff` says. `index` holds changes outside the entries; `complete`: enough keys signed the newer."""
 
     added: tuple[ChangedAnswer, ...]
     removed: tuple[ChangedAnswer, ...]
@@ -201,7 +201,7 @@ class DiffAnswer:
 
 @dataclass(frozen=True, slots=True)
 class UpdatedAnswer:
-    """What `index update` says of one publisher; what an index would say is None before the first was accepted."""
+    """What `index update` says of one publisher; the fields of an index are None before the first is accepted."""
 
     ok: bool
     publisher: Sha256
@@ -236,7 +236,7 @@ class UpdatedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class UpdateAnswer:
-    """What `index update` says: of the first publisher that was updated, or the first, whether any was, and of all."""
+    """What `index update` says: the first publisher that succeeded, else the first; whether any did; all of them."""
 
     first: UpdatedAnswer = field(metadata=FLAT)
     ok: bool
@@ -244,6 +244,6 @@ class UpdateAnswer:
 
     @classmethod
     def of(cls, updates: Sequence[Updated]) -> UpdateAnswer:
-        """Return the answer about a round; at least one publisher was asked about."""
+        """Return the answer about a round of at least one publisher."""
         rows = tuple(map(UpdatedAnswer.of, updates))
         return cls(next((row for row in rows if row.ok), rows[0]), any(row.ok for row in rows), rows)

@@ -20,7 +20,7 @@ from p2pqwen.values.digest import Sha256
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a file says of itself. `pinned`: it was held to a publisher id; `trusted`: that id is in the trust store."""
+    """What a check found. `pinned`: the file was held to a publisher id; `trusted`: its publisher is trusted."""
 
     accepted: Accepted | None
     refusal: RefusedError | None
@@ -34,8 +34,8 @@ def check_index(
 ) -> Checked:
     """Check an index file; a refusal is a result, not an exception.
 
-    The trust store only lends its roots, for files whose chain starts after root 1: an old index is still that
-    publisher's, and `relation` says that it is old.
+    The trust store only supplies roots, for files whose chain starts after root 1. An old index is not refused for its
+    age; `relation` says that it is old.
     """
     roots: tuple[SignedRoot, ...] = ()
     if publisher is not None and store.is_trusted(publisher):
@@ -74,7 +74,7 @@ def compare(old: Path, new: Path, *, now: datetime) -> Compared:
     with about(new):
         after = accept_draft(data, trusted, now)
         if not after.signers.signed_by:
-            after = accept(data, trusted, now)  # refuses it: anybody could have written it
+            after = accept(data, trusted, now)  # refuses it: anyone could have written it
     return Compared(diff(before.document, after.document), after)
 
 

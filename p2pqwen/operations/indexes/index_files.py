@@ -9,5 +9,5 @@ from p2pqwen.library.index_source import FileSource, plain_file
 
 
 def index_file(path: Path) -> FileSource:
-    """Return it, to be read; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
+    """Return a source that reads it; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
     return FileSource(plain_file(path / INDEX_FILE if path.is_dir() else path, MAX_INDEX_SIZE))

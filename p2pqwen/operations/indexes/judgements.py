@@ -1,7 +1,7 @@
-"""What is judged for one update, in threads that nobody can stop, and what came of it.
+"""The judgements of one update, in threads that cannot be stopped, and their results.
 
-A database is made with every judgement. It goes when the update ends, or as soon as it comes after that: on a busy
-machine a judgement may take longer than anybody waits.
+Every judgement makes a database. It is dropped when the update ends, or as soon as it is made if that is later: on a
+busy machine a judgement may outlast the update.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from p2pqwen.operations.indexes.aside import run_aside
 
 
 class Judgements:
-    """The judgements of one update; for several threads."""
+    """The judgements of one update; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class Judgements:
             return self._running > 0
 
     def run(self, judge: Callable[[], Accepted]) -> Accepted:
-        """Judge here and now; raises what `judge` does."""
+        """Judge in this thread; raises what `judge` does."""
         with self._lock:
             self._running += 1
         try:
@@ -45,11 +45,11 @@ class Judgements:
             if not self._closed:
                 self._made.append(accepted)
                 return accepted
-        let_go(accepted)  # nobody waits for it any more
+        let_go(accepted)  # the update has ended
         return accepted
 
     async def delta(self, judge: Callable[[], Accepted]) -> Accepted | None:
-        """Judge what a delta makes, one at a time; None where nothing comes of it, for it was a hint."""
+        """Judge the index that a delta makes, one at a time; None if it fails, since a delta is only a hint."""
         try:
             async with self._one_delta:
                 return await run_aside(lambda: self.run(judge), leave=0)
@@ -57,7 +57,7 @@ class Judgements:
             return None
 
     def close(self) -> None:
-        """Drop what nothing came of."""
+        """Drop the databases of judged indexes that are not in use."""
         with self._lock:
             self._closed = True
             made, self._made = self._made, []

@@ -1,7 +1,7 @@
-"""Which commits of a repository the Hub is known to have had, with their manifests: what tells the Hub's files again.
+"""Commits of a repository that the Hub is known to have had, with the manifests by which its files are recognised.
 
-Held snapshots count that the Hub itself showed here and that are proven, or that a trusted publisher vouches for; and
-what trusted indexes list. What a stranger's torrent says of itself does not: anybody can make a commit of these files.
+A held snapshot counts if it is proven and the Hub itself showed it here, or if a trusted publisher vouches for it. So
+does every snapshot that a trusted index lists. A stranger's torrent does not: anyone can make a commit of these files.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def known_commits(
     shown: Callable[[], Container[SnapshotId]],
     report: Report,
 ) -> Iterator[Manifest]:
-    """Yield the manifests of a repository's known commits, each once; `shown` are those that the Hub showed here.
+    """Yield the manifests of a repository's known commits, each once; `shown` gives those that the Hub showed here.
 
-    One that cannot be read is warned about, and passed over.
+    One that cannot be read is skipped with a warning.
     """
     yielded: set[SnapshotId] = set()
     for manifest in (*_held(library.of_repo(repo), voices, shown, report), *_listed(repo, publishers, report)):

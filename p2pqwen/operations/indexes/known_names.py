@@ -1,8 +1,8 @@
 """The names of snapshots that a user may want to type: those held, and those that trusted indexes list.
 
-They are suggestions and nothing more: where the database of an index is lost, its file is read without verifying its
-signatures again, which takes seconds for a large one. The command that uses a name verifies them. A name is a
-`SnapshotId`, whose constructor refuses every character that a shell or a terminal would act on.
+They are only suggestions. If the database of an index is lost, its file is read without verifying its signatures, which
+would take seconds for a large one; the command that uses a name verifies them. A name is a `SnapshotId`, whose
+constructor refuses every character that a shell or a terminal would act on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def held_names(library: Library) -> frozenset[SnapshotId]:
 
 
 def listed_names(trust: TrustStore, beginning: str = "") -> frozenset[SnapshotId]:
-    """Return the snapshots in the stored indexes of trusted publishers whose names begin so.
+    """Return the snapshots in the stored indexes of trusted publishers whose names start with `beginning`.
 
     An index that cannot be read lists none.
     """
@@ -39,7 +39,7 @@ def listed_names(trust: TrustStore, beginning: str = "") -> frozenset[SnapshotId
 
 
 def matching(names: frozenset[SnapshotId], beginning: str) -> list[str]:
-    """Return what continues `beginning`, sorted: repositories, or `ORG/MODEL@COMMIT` once there is an `@` in it."""
+    """Return the sorted completions of `beginning`: repositories, or `ORG/MODEL@COMMIT` once it contains an `@`."""
     offered = {str(one) if "@" in beginning else str(one.repo) for one in names}
     return sorted(one for one in offered if one.startswith(beginning))
 

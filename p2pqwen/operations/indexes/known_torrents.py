@@ -1,4 +1,4 @@
-"""Torrents that say what files on this disk may be: named ones, unfinished ones of the library, those of indexes."""
+"""Torrents by which files on this disk can be recognised: named ones, unfinished ones of the library, listed ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TorrentAndManifest:
 
 @dataclass(slots=True)
 class KnownTorrent:
-    """A snapshot that somebody described. Sizes in bytes; the torrent is read when it is first needed."""
+    """A snapshot that a torrent or an entry describes. `size` is in bytes; the torrent is read when first needed."""
 
     id: SnapshotId
     size: int
@@ -43,7 +43,7 @@ class KnownTorrent:
 
     @property
     def is_open(self) -> bool:
-        """Whether the torrent was read already."""
+        """Whether the torrent has been read."""
         return self._found is not None
 
     def open(self) -> TorrentAndManifest:
@@ -59,9 +59,9 @@ class KnownTorrent:
 def known_torrents(
     named: Sequence[CheckedTorrent], library: Library, publishers: Sequence[TrustedPublisher], report: Report
 ) -> list[KnownTorrent]:
-    """Return every snapshot that may be recognised, the named torrents first; each once.
+    """Return every snapshot that can be recognised, each once, the named torrents first.
 
-    Raises `VerificationError` for a named torrent that cannot be used; any other is warned about.
+    Raises `VerificationError` for a named torrent that cannot be used; any other only causes a warning.
     """
     known: dict[SnapshotId, KnownTorrent] = {}
     for one in (*_named(named), *_unfinished(library, report), *_listed(publishers, report)):

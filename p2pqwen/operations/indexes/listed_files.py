@@ -1,7 +1,7 @@
-"""The files of a snapshot that an index lists: it names how many there are, and only the torrent says which.
+"""The files of a listed snapshot: the index says only how many there are, the torrent which.
 
-A torrent that is at hand is read, of the library, a bundle in this home, or a mirror; no swarm is asked. The infohash
-of the entry covers every path and size, so a torrent of that infohash needs no other proof.
+The torrent is read from the library, a bundle in this home or a mirror; no swarm is asked. The entry's infohash covers
+every path and size, so a torrent with that infohash needs no other proof.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED
 
 WEB_SECONDS = 30.0
-"""After so long no further mirror on the web is asked, for any entry."""
+"""After this time no further mirror on the web is asked, for any entry."""
 
 
 class ListedFiles:
@@ -38,7 +38,7 @@ class ListedFiles:
     def of(
         self, entry: Entry, publisher: TrustedPublisher | None, locations: Sequence[str]
     ) -> tuple[FileAnswer, ...] | None:
-        """Return the files, None where no torrent is at hand. `locations` are where its .torrent may be read."""
+        """Return the files, None if no torrent is at hand. `locations` are where its .torrent can be read."""
         ways: list[Callable[[], Metainfo | None]] = [lambda: self._held(entry)]
         if publisher is not None:
             ways.append(lambda: self._bundled(entry, publisher))

@@ -1,7 +1,7 @@
-"""What this home knows of snapshots that an index lists: a publisher's claim is a claim until it was checked here.
+"""How listed snapshots stand here: a publisher's claim remains a claim until this home has checked it.
 
-A held one has its own standing. One that is not here is `signed` where a trusted index lists it, and else unvouched: it
-may be proven once its torrent is here, and not before.
+A held snapshot has its own standing. One that is not held is `signed` if a trusted index lists it, and otherwise
+unvouched. It cannot be proven before its torrent is here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.verify.standings import Standings, Stood
 
 OpenStandings: TypeAlias = "Callable[[Report], AbstractContextManager[Standings]]"
-"""Opens what finds the standing of held snapshots; done only where one is held."""
+"""Opens what finds the standing of held snapshots; called only if one is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ListedStanding:
 
     @property
     def words(self) -> str:
-        """The standing as people read it, and what is claimed beside it."""
+        """The standing in words, and the publisher's claim beside it."""
         if self.standing is Standing.PROVEN:
             return f"{self.standing}, checked locally"
         claim = "claimed proven" if self.entry.proven else "listed as UNPROVEN"
@@ -47,7 +47,7 @@ class ListedStanding:
 
     @property
     def answer(self) -> ListedAnswer:
-        """What the JSON of an entry gains; `provenance` in it stays the publisher's claim."""
+        """The fields added to an entry's JSON, in which `provenance` remains the publisher's claim."""
         return ListedAnswer(self.standing, self.held)
 
 
@@ -66,7 +66,7 @@ def listed_standings(
     voices: Sequence[Voice],
     report: Report = ignore,
 ) -> list[ListedStanding]:
-    """Return what is known here of each entry, given with the name of who lists it."""
+    """Return how each entry stands here; `rows` pair an entry with the name of the publisher that lists it."""
     wanted = {entry.id for entry, _ in rows}
     here = [one for one in library.all() if one.id in wanted]
     stood: Mapping[SnapshotId, Stood] = {}
@@ -88,7 +88,10 @@ def count_standings(
     voices: Sequence[Voice],
     report: Report = ignore,
 ) -> Mapping[Standing, int]:
-    """Return how many entries of an index stand how here; what nobody who is trusted lists is only counted."""
+    """Count the entries of an index by their standing here.
+
+    If no trusted publisher lists anything, only held snapshots are judged; the rest count as unvouched.
+    """
     listed: Iterable[Entry] = listing
     if not any(voice.listed for voice in voices):
         listed = [entry for one in library.all() for entry in listing.find(one.id)]
@@ -101,7 +104,7 @@ def count_standings(
 def standing_here(
     snapshot: SnapshotId, infohash: InfoHash, stood: Stood | None, voices: Sequence[Voice]
 ) -> tuple[Standing, bool]:
-    """Return the standing of a torrent that may not be here, and whether it is; `stood`: of the held snapshot."""
+    """Return a torrent's standing here, and whether it is held; `stood` is that of the held snapshot, if any."""
     if stood is not None and stood.facts.infohash == infohash:
         return stood.standing, True
     return judge(Evidence(snapshot, infohash, None, Provenance.UNPROVEN), voices).standing, False

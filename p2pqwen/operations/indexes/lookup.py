@@ -1,7 +1,7 @@
-"""Find what trusted publishers say about a snapshot, and get its torrent, checked against every word of theirs.
+"""Find what trusted publishers say about a snapshot, and get its torrent, checked against all that they say.
 
-Where two publishers name different torrents for one snapshot nothing is chosen silently: a manifest that is proven to
-be the git commit settles it, and otherwise the user is shown both.
+If two publishers name different torrents for one snapshot, nothing is chosen silently: a manifest that is proven to be
+the git commit settles it; otherwise the user sees both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 Target: TypeAlias = Sought
 
 MIRRORS_SECONDS = 60.0
-"""After so long no further mirror is asked for a torrent."""
+"""After this time no further mirror is asked for a torrent."""
 
 _WITHOUT_PUBLISHERS = (
     "trust one with `p2pqwen trust add PUBLISHER_ID --index FILE|URL`, or fetch a magnet link or .torrent of it"
@@ -55,10 +55,10 @@ def find_entries(publishers: Iterable[TrustedPublisher], target: Target) -> list
 
 
 def listed_otherwise(torrent: CheckedTorrent, publishers: Iterable[TrustedPublisher]) -> list[Found]:
-    """Return the entries that list a torrent with another manifest; none where one lists it with this, or it proves.
+    """Return the entries that list a torrent with another manifest; none if one lists its manifest or it is proven.
 
-    The listing of an infohash vouches for the bytes. What is LFS, and under which license it all is, the manifest says
-    alone, and no infohash covers it.
+    Listing an infohash vouches for the bytes. Only the manifest says which files are LFS and what the license is, and
+    no infohash covers the manifest.
     """
     if torrent.manifest is None or torrent.provenance is Provenance.PROVEN:
         return []
@@ -73,10 +73,10 @@ def choose(
     report: Report = ignore,
     load: Callable[[Found], CheckedTorrent] | None = None,
 ) -> Found:
-    """Return the one entry to follow: the newest commit, and where publishers disagree the one that proves itself.
+    """Return the one entry to follow: the newest commit; if publishers disagree, the entry that proves itself.
 
-    Of two that do, one may list LFS pointers as files where the other has the files: that one is not it. `load` returns
-    an entry's torrent; None: from its mirrors, as `load_torrent` does.
+    Of two that do, one may list LFS pointers in place of the other's files; it loses. `load` returns an entry's
+    torrent; if None, `load_torrent` gets it from the entry's mirrors.
 
     Raises `NotFoundError` when nothing was found, `ConflictError` when a contradiction cannot be settled.
     """
@@ -105,9 +105,9 @@ def not_listed(
     voices: Iterable[Voice] = (),
     held: Iterable[RepoId] = (),
 ) -> NotFoundError:
-    """Return the error for what no trusted index lists: it says who withdrew it, and why.
+    """Return the error for a target that no trusted index lists; it says who withdrew it, and why.
 
-    Of what nobody ever listed, its hint names a repository of nearly that name, listed or `held`.
+    For a target that nobody withdrew, its hint suggests a repository with a similar name, listed or `held`.
     """
     if (error := _withdrawn(target, voices)) is not None:
         return error
@@ -149,7 +149,7 @@ def load_torrent(found: Found, *, report: Report = ignore) -> CheckedTorrent:
 
     Raises `VerificationError` when every place that answered gave a wrong one, `NetworkError` when none answered.
     """
-    from p2pqwen.mirrors.reading import read_now  # noqa: PLC0415 - aiohttp, which looking for entries does without
+    from p2pqwen.mirrors.reading import read_now  # noqa: PLC0415 - imports aiohttp, which finding entries does not need
 
     wrong: VerificationError | None = None
     deadline = time.monotonic() + MIRRORS_SECONDS
@@ -180,7 +180,7 @@ def load_torrent(found: Found, *, report: Report = ignore) -> CheckedTorrent:
 def check_torrent(found: Found, data: bytes) -> CheckedTorrent:
     """Read a .torrent file and check it against the entry and its publisher's keys; raises `VerificationError`."""
     metainfo = parse_metainfo(data)
-    check_copy(found.entry, metainfo)  # whatever its manifest says, it is not read of another torrent
+    check_copy(found.entry, metainfo)  # first, so that no other torrent's manifest is read
     torrent = CheckedTorrent.of(metainfo).tried_with(publisher_keys(found.publisher))
     require_listed(found, torrent)
     return torrent
@@ -192,9 +192,9 @@ def require_listed(found: Found, torrent: CheckedTorrent) -> None:
 
 
 def publisher_keys(publisher: TrustedPublisher) -> dict[Sha256, PublicKey]:
-    """Return every key that was ever an index key: torrents signed before a rotation stay good.
+    """Return every key that was ever an index key: torrents signed before a rotation stay valid.
 
-    A key that was stolen since signs nothing new with that: the index fixes infohash and manifest.
+    This lets a stolen old key sign nothing new: the index fixes infohash and manifest.
     """
     return {
         keyid: key for signed in publisher.state.roots for keyid, key in signed.root.public_keys(INDEX_ROLE).items()

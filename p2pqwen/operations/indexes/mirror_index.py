@@ -1,13 +1,13 @@
-"""What one mirror has of a publisher's index, asked for in the cheapest way that it understands.
+"""Get a publisher's index from one mirror, in the cheapest way that the mirror understands.
 
-1. A server that gave an ETag or a date with the index that is accepted here is asked whether it has another; where it
-   has not, that one answer is all.
-2. Of a large file the beginning is looked at; where it is of a newer version than is accepted here, the delta from
-   that is asked for, and made an index with the rows that are here.
-3. Otherwise, or where nothing came of that, the whole file comes, onto the disk where it is large.
+1. A server that gave an ETag or a date with the accepted index is asked whether it has another. If not, that one
+   request is all.
+2. Of a large file, the beginning is read. If its version is newer than the accepted one, the delta is fetched and
+   applied to the rows that are here.
+3. Otherwise, or if the delta fails, the whole file is fetched, onto the disk if it is large.
 
-Nothing is believed of it: what comes is judged like any other index. A server that says that nothing changed can keep
-news from us for as long as it likes, which it could do by an old file as well.
+Nothing is taken on trust: the result is judged like any other index. A server that says that nothing changed can
+withhold news, but it can do that with an old file as well.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ from p2pqwen.operations.indexes.judgements import Judgements
 from p2pqwen.values.named_hosts import NamedHosts
 
 LARGE = 500
-"""Entries: of a shorter index the whole file comes at once."""
+"""Entries: a shorter index is fetched whole at once."""
 PEEK = 64 << 10
-"""Bytes at the beginning of an index file in which its version stands, as far as anybody writes it so."""
+"""Bytes at the beginning of an index file in which its version is expected."""
 MOST_FIRST = 1 << 30
 MOST_ENTRY = 2 << 10
-"""Bytes: a mirror gives at most four times what an index like the one here would have, and no less than a gibibyte."""
+"""Bytes: a mirror may send `MOST_FIRST`, or four times `MOST_ENTRY` for each entry here if that is more."""
 STEADY = 256 << 10
-"""Bytes a second: 2 Mbit/s, at which 100,000 entries take 8 minutes, and a million the hour that is the most."""
+"""Bytes a second: 2 Mbit/s, at which 100,000 entries take 8 minutes, and a million take the hour that is the limit."""
 FIRST_SECONDS = 3600.0
-"""For an index that a user named and waits for: a million entries take a slow line that long."""
+"""For an index that a user named and waits for: a million entries take this long on a slow line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """An index that a user named. `judged` gives what came of it, or raises `RefusedError`, `DiskError`.
+    """An index that a user named. `judged` returns it as accepted, or raises `RefusedError`, `DiskError`.
 
-    `said`: what the server called the file.
+    `said`: the ETag and date that the server gave with the file.
     """
 
     source: IndexSource
@@ -72,7 +72,7 @@ class Brought:
 
 @contextlib.contextmanager
 def index_at(store: TrustStore, place: Location, named: NamedHosts) -> Iterator[IndexSource]:
-    """Bring the index that a user named, for the length of the block; raises what `mirrors.reading.read` does."""
+    """Get the index that a user named, for the duration of the block; raises what `mirrors.reading.read` does."""
     if not is_web(place.index):
         yield FileSource(plain_file(Path(place.index), MAX_INDEX_SIZE))
         return
@@ -89,7 +89,7 @@ def index_at(store: TrustStore, place: Location, named: NamedHosts) -> Iterator[
 def judged_at(
     store: TrustStore, place: Location, named: NamedHosts, trusted: TrustedState, *, now: datetime, report: Report
 ) -> Iterator[Brought]:
-    """Bring the index that a user named, for the length of the block, and judge it while it comes.
+    """Get the index that a user named, for the duration of the block, and judge it while it arrives.
 
     Raises what `mirrors.reading.read` does.
     """
@@ -121,7 +121,7 @@ def judged_at(
             spool.end(error if isinstance(error, P2pqwenError) else NetworkError("cut off", got=str(error)))
             raise
         spool.end()
-        tell(spool.taken)  # whose total is known now, whatever the server said
+        tell(spool.taken)  # the total is known now, whatever the server said
 
         def judged() -> Accepted:
             accepted = judging.result()
@@ -136,7 +136,7 @@ def judged_at(
 
 
 class MirrorIndex:
-    """One asking of one mirror; `close` drops what came of it."""
+    """One query to one mirror; `close` drops what it fetched."""
 
     def __init__(
         self,
@@ -149,10 +149,10 @@ class MirrorIndex:
         now: datetime,
         wait_for: Callable[[float], object] = lambda _: None,
     ) -> None:
-        """`wait_for` is told for how many seconds a whole index may come, once it does."""
+        """`wait_for` is called when a whole index begins to arrive, with the seconds that it may take."""
         self.mirror = mirror
         self.said = NO_VALIDATORS
-        """What the server called the file that it gave."""
+        """The ETag and date that the server gave with the file."""
         self._store, self._publisher = store, publisher
         self._timeouts, self._allow = timeouts, allow
         self._judgements = judgements
@@ -160,9 +160,9 @@ class MirrorIndex:
         self._spools: list[Spool] = []
 
     async def newest(self, before: Answered | None) -> IndexSource | Accepted:
-        """Return what the mirror has: a file to be judged, or what is accepted here where that is what it has.
+        """Return the mirror's index: a file to be judged, or the index itself if it is unchanged or came by delta.
 
-        `before` is what it said the last time. Raises what `mirrors.reading.read` does, and `RefusedError`.
+        `before` is what the mirror said last time. Raises what `mirrors.reading.read` does, and `RefusedError`.
         """
         place, held = Location(self.mirror).index, self._publisher.accepted
         if not is_web(place):
@@ -182,7 +182,7 @@ class MirrorIndex:
         if held is not None and not came.whole:
             beginning = bytes_of(spool.source())
             if (newer := await self._by_delta(held, beginning)) is not None:
-                # Else the beginning may be of another version than the delta was.
+                # Otherwise the beginning may be of another version than the delta.
                 self.said = came.validators if _peeked(beginning) == newer.position else NO_VALIDATORS
                 return newer
             spool = self._spool()
@@ -191,11 +191,11 @@ class MirrorIndex:
         return spool.source()
 
     def _most(self, held: Accepted) -> int:
-        """Return the bytes that a mirror may give for a newer index than the one that is here."""
+        """Return how many bytes a mirror may send for an index newer than the one here."""
         return min(MAX_INDEX_SIZE, max(MOST_FIRST, 4 * len(held.document.entries) * MOST_ENTRY))
 
     async def _by_delta(self, held: Accepted, beginning: bytes) -> Accepted | None:
-        """Return the newer index by the delta from the one that is here, None where none comes of it."""
+        """Return the newer index that the delta from the one here makes, None if there is none."""
         position = _peeked(beginning)
         if position is not None and position <= held.position:
             return None
@@ -205,13 +205,13 @@ class MirrorIndex:
                 place, max_bytes=MAX_DELTA, named=self._publisher.named, timeouts=self._timeouts, allow=self._allow
             )
         except P2pqwenError:
-            return None  # the file itself says what is right
+            return None  # the whole file decides
         return await self._judgements.delta(
             partial(self._store.judge_delta, data, held, self._publisher.state, now=self._now)
         )
 
     def close(self) -> None:
-        """Drop what came."""
+        """Drop what was fetched."""
         for spool in self._spools:
             spool.close()
 

@@ -11,7 +11,7 @@ from p2pqwen.library.key_store import KeyStore
 
 
 def last_published(keys: KeyStore, now: datetime) -> Accepted | None:
-    """Return the index this home published last; raises `VerificationError` when the memory of it is damaged."""
+    """Return the index that this home published last; raises `VerificationError` when its stored copy is damaged."""
     publisher = keys.publisher()
     try:
         return read_accepted(keys.published_path, publisher, now) if keys.published_path.exists() else None

@@ -1,9 +1,9 @@
-"""A publisher's pointer in the DHT: find it, put it, and keep it alive for somebody who has gone.
+"""A publisher's pointer in the DHT: find it, put it, and keep it alive after the publisher has gone.
 
-A pointer is a hint. It says where an index may be had, and acceptance decides about that index. It is looked for and
-followed only under a key of the publisher's roots: those that were accepted, and those that a notice board shows, which
-anybody can write but nobody can make hash to the publisher id. No number that a stranger may choose puts one pointer
-before another. Boards are put right whenever a node passes by.
+A pointer is a hint: it says where an index may be found, and acceptance judges that index. Pointers are sought and
+followed only under keys of the publisher's roots: the accepted ones, and those that a notice board shows. Anyone can
+write a board, but nobody can forge roots that hash to the publisher id. No number that a stranger may choose ranks one
+pointer above another. Nodes repair the boards that they come across.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from p2pqwen.swarm.dht import Dht, Put, in_turn
 from p2pqwen.values.digest import Sha256
 
 MAX_ADDRESSES = 8
-"""Places looked at in one batch for one publisher."""
+"""Addresses looked up in one batch for one publisher."""
 MAX_VERSIONS = 16
-"""Items looked at for one board, where its nodes hold different ones."""
+"""Items looked at for one board if its nodes hold different ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPointer:
-    """A pointer, the item that carried it, and what stands behind the key that signed it: never only a stranger."""
+    """A pointer, the item that carried it, and what vouches for its key, which is never just a stranger's."""
 
     pointer: Pointer
     item: MutableItem
@@ -56,7 +56,7 @@ class FoundPointer:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What keeping a publisher's items alive came to: items put, nodes that took the best of them, nodes asked."""
+    """What a refresh achieved: items put, the most nodes that took one, the most that answered, boards that stand."""
 
     items: int
     nodes: int
@@ -65,7 +65,7 @@ class Refreshed:
 
 
 def pointer_address(document_dht: DhtPointer | None, roots: Sequence[SignedRoot]) -> ItemAddress | None:
-    """Return where an index says its pointer stands; None where it says nothing, or names a key of no root."""
+    """Return where an index says its pointer is; None if it says nothing, or names a key that is in no root."""
     if document_dht is None:
         return None
     public = _root_keys(roots).get(document_dht.key)
@@ -80,11 +80,11 @@ async def find_pointers(
     roots: Sequence[SignedRoot] = (),
     address: ItemAddress | None = None,
 ) -> AsyncGenerator[list[FoundPointer], None]:
-    """Yield the pointers of a publisher that the DHT knows, batch by batch as they are found, the best of each first.
+    """Yield a publisher's pointers from the DHT, batch by batch as they are found, the best of each batch first.
 
-    `roots` and `address` are what an accepted index says, and where it is looked first. The boards are asked in any
-    case: they may show a newer root, whose key another pointer stands under. A pointer counts for the key that signed
-    it, whatever it claims; one whose key is in no root of the publisher's is not even looked up.
+    `roots` and `address` come from an accepted index and are tried first. The boards are always asked: they may show a
+    newer root, with another pointer under its key. A pointer ranks by the key that signed it, whatever it claims. An
+    address whose key is in none of the publisher's roots is not looked up.
     """
     at_boards = asyncio.create_task(_read_boards(dht, publisher))
     try:
@@ -112,7 +112,7 @@ async def all_pointers(
     roots: Sequence[SignedRoot] = (),
     address: ItemAddress | None = None,
 ) -> list[FoundPointer]:
-    """Do what `find_pointers` does, and return all of them, the best first."""
+    """Return all pointers that `find_pointers` yields, the best first."""
     found = [one async for some in find_pointers(dht, publisher, store, roots=roots, address=address) for one in some]
     return _best_first(found)
 
@@ -123,7 +123,7 @@ async def read_pointer(dht: Dht, address: ItemAddress) -> FoundPointer | None:
 
 
 def keep_pointers(store: PointerStore, accepted: Accepted, found: Iterable[FoundPointer]) -> None:
-    """Keep the items that stand under a key of the accepted roots; raises `DiskError`."""
+    """Keep the items under keys of the accepted roots; raises `DiskError`."""
     keys = vouched_keys(accepted.roots)
     for one in found:
         if one.item.address.public in keys:
@@ -139,10 +139,10 @@ def sign_pointer(
     *,
     seen: int = -1,
 ) -> MutableItem:
-    """Sign a pointer with a sequence number above every one before, and keep it before anybody sees it.
+    """Sign a pointer with a sequence number above every earlier one, and keep it before anyone sees it.
 
-    The number is above the one kept here, the one `seen` in the DHT, and one that follows from the index's position, so
-    that a home that lost its memory does not fall behind what it put earlier. Raises `DiskError`.
+    The number is above the one kept here and the one `seen` in the DHT, and at least what the index's position gives. A
+    home that lost its records therefore does not fall behind what it put earlier. Raises `DiskError`.
     """
     before = store.get(publisher, ItemAddress(key.public, salt))
     value = pointer.encode()
@@ -158,7 +158,7 @@ def sign_pointer(
 async def put_pointer(
     dht: Dht, store: PointerStore, roots: Sequence[SignedRoot], key: PrivateKey, salt: bytes, pointer: Pointer
 ) -> Put:
-    """Put a new pointer of the publisher whose roots these are, and name it on their boards."""
+    """Put a new pointer of the publisher with these roots, and name it on the publisher's boards."""
     publisher = roots[0].root.digest
     address = ItemAddress(key.public, salt)
     seen = (await dht.get(address)).item
@@ -170,9 +170,9 @@ async def put_pointer(
 async def refresh(
     dht: Dht, store: PointerStore, publisher: Sha256, roots: Sequence[SignedRoot], address: ItemAddress | None
 ) -> Refreshed:
-    """Put a publisher's kept items again, without their keys, and their boards; newer items met on the way are kept.
+    """Put a publisher's kept items and boards again, which needs no private key; keep newer items that the DHT holds.
 
-    `address` is the one their newest accepted index names; it leads the boards.
+    `address` is the one that the newest accepted index names; the boards list it first.
     """
     keys = vouched_keys(roots)
     items = [item for item in store.items(publisher) if item.address.public in keys]
@@ -198,7 +198,7 @@ async def _put_again(dht: Dht, store: PointerStore, publisher: Sha256, item: Mut
 async def _put_boards(
     dht: Dht, publisher: Sha256, addresses: Sequence[ItemAddress], roots: Sequence[SignedRoot]
 ) -> int:
-    """Show the addresses and the roots on every board that does not; return how many boards stand now."""
+    """Write the addresses and the roots to every board that lacks them; return how many boards stand now."""
     notice = board_notice(addresses, roots)
     await asyncio.gather(*(dht.put_immutable(part) for part in notice.parts))
     named = tuple(addresses[:MAX_BOARD_KEYS])
@@ -214,7 +214,7 @@ async def _put_board(
         return (await dht.put(there)).accepted > 0
     sequence = 0 if there is None else there.sequence + 1
     if sequence > MAX_SEQUENCE:
-        return False  # spoiled for good, as long as somebody keeps it so
+        return False  # spoiled for as long as someone keeps the highest number alive
     item = sign_item(board_key(publisher), board_salt(slot), sequence, notice.value)
     return (await dht.put(item)).accepted > 0
 
@@ -222,7 +222,7 @@ async def _put_board(
 async def _stands(
     dht: Dht, publisher: Sha256, there: MutableItem, addresses: tuple[ItemAddress, ...], notice: BoardNotice
 ) -> bool:
-    """Tell whether a board shows what ours would, or newer roots: whoever has the older ones must not hide those."""
+    """Tell whether a board shows what ours would, or newer roots, which a node with older ones must not hide."""
     if there.value == notice.value:
         return True
     board = _board(there)
@@ -251,10 +251,10 @@ async def _first(inline: list[Board], in_parts: AsyncGenerator[list[Board], None
 
 
 async def _in_parts(dht: Dht, boards: Iterable[Board]) -> AsyncGenerator[list[Board], None]:
-    """Yield the boards whose roots stand elsewhere, each once it is whole: a few, in turn.
+    """Yield a few of the boards whose roots are stored in parts, each once it is whole.
 
-    They are looked up side by side, and of each one part after the other: what a stranger names is few lookups at a
-    time, so that those which matter find their way between them.
+    Boards are looked up concurrently, the parts of each one after another. What strangers name thus causes few lookups
+    at a time and does not crowd out those that matter.
     """
     wanted = [board for board in boards if board.parts][:BOARD_SLOTS]
     tasks = [asyncio.create_task(_whole(dht, board)) for board in wanted]
@@ -294,7 +294,7 @@ def _judge(
 
 
 def _roots_of(board: Board, publisher: Sha256, known: Sequence[SignedRoot]) -> tuple[SignedRoot, ...]:
-    """Return the roots that a board shows, none where they are not the publisher's."""
+    """Return the roots that a board shows, none if they are not the publisher's."""
     if board.chain is None:
         return ()
     try:
@@ -314,7 +314,7 @@ async def _read(dht: Dht, addresses: Sequence[ItemAddress], keys: Mapping[Public
 
 
 def _best_first(found: Iterable[FoundPointer]) -> list[FoundPointer]:
-    """Order pointers by what vouches for them, one of each key first: a thief of one key crowds out no other key."""
+    """Order pointers by what vouches for them, one of each key first, so that a stolen key crowds out no other."""
     by_key: dict[PublicKey, list[FoundPointer]] = {}
     for one in sorted(found, key=lambda one: one.vouched, reverse=True):
         by_key.setdefault(one.item.address.public, []).append(one)

@@ -1,4 +1,4 @@
-"""Publisher ids as people give them."""
+"""Publisher ids as users type them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIN_PREFIX = 8
 
 
 def parse_publisher(text: str) -> Sha256:
-    """Read a whole publisher id as a user gives it; raises `UsageError`."""
+    """Parse a whole publisher id that a user typed; raises `UsageError`."""
     try:
         return Sha256.parse(text.strip())
     except FormatError as error:

@@ -1,9 +1,9 @@
-"""Standing rises: a held snapshot gets the better torrent of the same infohash, and becomes what it can be.
+"""Raise a held snapshot's standing by giving it a better torrent of the same infohash.
 
 A model that came by a bare magnet has no commit object and no signature. Once a trusted index lists its infohash, the
-signed torrent takes the place of its own, if: 1. its infohash is the same; 2. its manifest is of this snapshot, fits
-the torrent, and contradicts no commit object in it; 3. it says of every file here what the manifest before it said,
-which the bytes were compared with, or else the bytes are read and compared again. Web seeds and trackers are kept.
+signed torrent replaces its own if 1. its infohash is the same; 2. its manifest is of this snapshot, fits the torrent,
+and contradicts no commit object in it; 3. its manifest says the same of every file as the earlier one, with which the
+bytes were compared; otherwise the bytes are read and compared again. Web seeds and trackers are kept.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.snapshot_id import SnapshotId
 
 Bring = Callable[[Found], CheckedTorrent]
-"""Return a listed snapshot's torrent, which is what its entry names; raises `P2pqwenError` where nobody gives it."""
+"""Returns the torrent that a listed snapshot's entry names; raises `P2pqwenError` if no source has it."""
 
 
 def needs_more(stored: CheckedTorrent, found: Found) -> bool:
-    """Tell whether a held torrent is not yet what its entry names, so that the signed one would say more.
+    """Tell whether a held torrent falls short of what its entry names, so that the signed one would say more.
 
-    It was tried with the publisher's keys.
+    `stored` was tried with the publisher's keys.
     """
     try:
         require_listed(found, stored)
@@ -47,9 +47,9 @@ def needs_more(stored: CheckedTorrent, found: Found) -> bool:
 def rise(
     held: HeldSnapshot, stored: CheckedTorrent, better: CheckedTorrent, library: Library, report: Report = ignore
 ) -> CheckedTorrent:
-    """Give a held snapshot the better torrent and return it as it stands now; the caller holds the snapshot's lock.
+    """Give a held snapshot the better torrent and return the result; the caller holds the snapshot's lock.
 
-    Raises `VerificationError` where it is not of these bytes, and then the old one stays; `FormatError`, `DiskError`.
+    Raises `VerificationError` if it does not describe these bytes, and the old one stays; `FormatError`, `DiskError`.
     """
     if better.infohash != stored.infohash:
         raise VerificationError("not the same torrent", expected=stored.infohash.v2, got=better.infohash.v2)
@@ -74,7 +74,7 @@ def rise(
 def rise_held(
     held: HeldSnapshot, entries: Sequence[Found], bring: Bring, library: Library, report: Report = ignore
 ) -> bool:
-    """Raise one snapshot by the first of these entries whose torrent can be had; tell whether it rose."""
+    """Raise one snapshot by the first of these entries whose torrent can be obtained; tell whether it rose."""
     for found in entries:
         with durable.lock(library.lock_path(held.id)):
             now = library.get(held.id)
@@ -106,11 +106,11 @@ class Riser:
 
     @property
     def trusted(self) -> object:
-        """Who is trusted now: another object once that, or what they list, has changed."""
+        """Who is trusted now; a different object once the publishers, or what they list, have changed."""
         return self.vouchers.voices()
 
     def entries(self, snapshot: SnapshotId, stood: Stood) -> list[Found]:
-        """Return the entries that claim a proof of a held snapshot which is not here."""
+        """Return the entries that claim to prove a held snapshot that is not proven here."""
         if stood.standing is Standing.PROVEN:
             return []
         infohash = stood.facts.infohash
@@ -129,7 +129,7 @@ class Riser:
     def rise_all(
         self, held: Iterable[HeldSnapshot], standings: Standings, *, web: bool, report: Report = ignore
     ) -> dict[SnapshotId, Stood]:
-        """Raise what can be raised and return how each stands then."""
+        """Raise what can be raised and return how each stands afterwards."""
         snapshots = list(held)
         stood = standings.of(snapshots, report)
 
@@ -137,13 +137,13 @@ class Riser:
             entries = self.entries(one.id, stood[one.id]) if one.id in stood else []
             return bool(entries) and self.rise(one, entries, web=web, report=report)
 
-        # Where a fetch of it is under way, or the disk is full, it stays as it is.
+        # A snapshot stays as it is while it is being fetched or if the disk is full.
         risen = each(snapshots, raise_one, failed=lambda *_: None)
         return standings.of(snapshots, report) if any(risen) else stood
 
 
 def _says_the_same(before: Manifest | None, manifest: Manifest) -> bool:
-    """Tell whether a torrent's own manifest says of every file's bytes what another one says."""
+    """Tell whether two manifests say the same about the bytes of every file."""
     return before is not None and [_content(row) for row in before.files] == [_content(row) for row in manifest.files]
 
 

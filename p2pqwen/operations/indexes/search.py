@@ -10,7 +10,7 @@ from p2pqwen.operations.indexes.found import Found, conflicts, describe_conflict
 
 
 def search(publishers: Iterable[TrustedPublisher], words: Iterable[str], report: Report = ignore) -> list[Found]:
-    """Return the entries that hold every word, ordered by snapshot and publisher; contradictions are reported."""
+    """Return the entries that contain every word, ordered by snapshot and publisher; contradictions are reported."""
     wanted = tuple(words)
     found = [
         Found(entry, publisher, torrent_locations(publisher, entry))

@@ -1,4 +1,4 @@
-"""What `search --json` says; `index` imports more, and this is where a cold start counts."""
+"""What `search --json` says; kept apart from `index`, which imports more, because `search` must start fast."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def magnet_v1(entry: Entry) -> str | None:
-    """Return the link with the v1 infohash alone."""
+    """Return the magnet link with only the v1 infohash."""
     return LinksAnswer.of(parse_magnet(entry.magnet)).magnet_v1
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """An entry that was found; `upstream_seen_here` is what this home saw of it on the Hub, None: it never asked."""
+    """An entry that was found; `upstream_seen_here` is what this home saw of it on the Hub, None if it never asked."""
 
     entry: Mapping[str, object] = field(metadata=FLAT)
     magnet_v1: str | None
@@ -38,7 +38,7 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """What `search` says; `conflicts` are snapshots of which publishers name different torrents."""
+    """What `search` says; `conflicts` are snapshots for which publishers name different torrents."""
 
     results: tuple[SearchHit, ...]
     conflicts: tuple[str, ...]
@@ -51,7 +51,7 @@ class SearchAnswer:
         upstream: Mapping[SnapshotId, UpstreamRecord],
         shown: Sequence[FilesShown | None],
     ) -> SearchAnswer:
-        """Return what is said; `known` tells how each of `found` stands here, `shown` its files."""
+        """Return the answer; `known` tells how each of `found` stands here, `shown` its files."""
         hits = (
             SearchHit(
                 one.entry.to_json(),

@@ -1,6 +1,6 @@
-"""An entry's .torrent from wherever it still is: a bundle in this home, a mirror, the bundle in the swarm.
+"""Get an entry's .torrent from wherever it still is: a bundle in this home, a mirror, the bundle in the swarm.
 
-Each is bounded in time, and each must give the very torrent that the index names, signed by its publisher.
+Each source is bounded in time and must give exactly the torrent that the index names, signed by its publisher.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from p2pqwen.operations.indexes.lookup import check_torrent, load_torrent
 from p2pqwen.torrent.checked import CheckedTorrent
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.indexes.bundle_route import BundleRoute  # brings libtorrent
+    from p2pqwen.operations.indexes.bundle_route import BundleRoute  # imports libtorrent
 
 
 @dataclass(frozen=True, slots=True)
 class Bundles:
-    """Publishers' bundles: those in this home, and the way to those of their swarms, the same at every call."""
+    """Publishers' bundles: those in this home, and the route to those in swarms, the same object at every call."""
 
     held: BundleStore
     route: Callable[[], BundleRoute]
@@ -32,16 +32,16 @@ class Bundles:
 
 @dataclass(frozen=True, slots=True)
 class ObtainedTorrent:
-    """A torrent that is what its entry names, and in words what gave it."""
+    """A torrent that is what its entry names, and its source in words."""
 
     torrent: CheckedTorrent
     origin: str
 
 
 def obtain_torrent(found: Found, bundles: Bundles | None, report: Report) -> ObtainedTorrent:
-    """Return an entry's torrent; `bundles` None: only mirrors are asked.
+    """Return an entry's torrent; with `bundles` None, only mirrors are asked.
 
-    Raises `VerificationError` when mirrors gave a wrong one and the swarm none, `NetworkError` when nobody has it.
+    Raises `VerificationError` when mirrors gave a wrong one and the swarm none, `NetworkError` when no source has it.
     """
     if bundles is not None and (torrent := _here(found, bundles.held, report)) is not None:
         return ObtainedTorrent(torrent, "a bundle in this home")

@@ -23,16 +23,16 @@ from p2pqwen.values.named_hosts import NamedHosts
 
 if TYPE_CHECKING:
     from p2pqwen.operations.indexes.bundle_route import (
-        BundleRoute,  # brings libtorrent, which adding by id does without
+        BundleRoute,  # imports libtorrent, which adding by id does not need
     )
 
 
 def add_publisher(
     store: TrustStore, publisher: Sha256, source: Location | None, *, now: datetime, report: Report = ignore
 ) -> TrustedPublisher:
-    """Pin a publisher id and remember where its index is; an index that is given is accepted first.
+    """Pin a publisher id and remember where its index is; an index at `source` must be accepted first.
 
-    When that fails nothing is pinned; of a publisher pinned before, a contradiction is kept as evidence. Raises
+    If it is not, nothing is pinned; for a publisher pinned earlier, a contradiction is kept as evidence. Raises
     `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
     if source is None:
@@ -56,9 +56,9 @@ def add_signer(
     now: datetime,
     report: Report = ignore,
 ) -> TrustedPublisher:
-    """Do what `add_publisher` does for the publisher that signed the index at a place, once that has come.
+    """Pin the publisher that signed the index at `source`, as `add_publisher` does.
 
-    `confirm` is asked first, given the index, valid in itself. What it raises ends this, and nothing is pinned.
+    `confirm` is first called with the index, which is valid in itself. If it raises, nothing is pinned.
     """
     named = store.named_hosts | NamedHosts.of([source.text])
     with judged_at(store, source, named, TrustedState(None), now=now, report=report) as found:
@@ -80,7 +80,7 @@ def add_signer(
 
 @contextlib.contextmanager
 def _evidence(store: TrustStore, publisher: Sha256, found: Brought, report: Report) -> Iterator[None]:
-    """Keep an index that is refused in the block for what it contradicts."""
+    """Keep as evidence an index that the block refuses because it contradicts another."""
     try:
         yield
     except EquivocationError as error:
@@ -91,7 +91,7 @@ def _evidence(store: TrustStore, publisher: Sha256, found: Brought, report: Repo
 def _keep(
     store: TrustStore, accepted: Accepted, found: Brought, source: Location, now: datetime, report: Report
 ) -> None:
-    """Pin a publisher with the index that was brought."""
+    """Pin a publisher with the index that was fetched."""
     publisher = accepted.publisher
     try:
         store.pin(publisher, (source.text,))
@@ -108,9 +108,9 @@ def add_by_link(
 ) -> TrustedPublisher:
     """Pin the publisher a link leads to, with the index that their pointer names; nothing is pinned when that fails.
 
-    A link with a publisher id is held to it. One without is as good as its key: the key signed the pointer, which names
-    the index by its digest, and it must have signed that index too. Raises `RefusedError`, `VerificationError`,
-    `NotFoundError`, `NetworkError`, `DiskError`.
+    A link with a publisher id must lead to that publisher. One without is as good as its key: the key signed the
+    pointer, which names the index by its digest, and it must have signed that index too. Raises `RefusedError`,
+    `VerificationError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
     trusted = TrustedState(link.publisher)
     if link.publisher is not None and store.is_trusted(link.publisher):
@@ -127,7 +127,7 @@ def add_by_link(
 
 
 def _linked(link: PublisherLink, pointer: Pointer, accepted: Accepted) -> Accepted:
-    """Return the index if it is the one its pointer names, and the link's key stands for it."""
+    """Return the index if its pointer names it and, for a link without a publisher id, the link's key signed it."""
     keyid = link.address.public.keyid
     if accepted.digest != pointer.digest:
         raise VerificationError(

@@ -22,7 +22,7 @@ class KeyAnswer:
 
     @classmethod
     def all(cls, root: Root | None) -> tuple[KeyAnswer, ...]:
-        """Return the keys of a root; none is known before the first."""
+        """Return the keys of a root; none are known before the first."""
         if root is None:
             return ()
         return tuple(
@@ -50,7 +50,7 @@ class SkippedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TrustedAnswer:
-    """A trusted publisher; what its root and index would say is None before the first was accepted."""
+    """A trusted publisher; the fields of its root and index are None before the first is accepted."""
 
     publisher: Sha256
     name: str | None
@@ -96,7 +96,7 @@ class TrustedWithKeys:
 
 @dataclass(frozen=True, slots=True)
 class TrustedList:
-    """What `trust list` says: most trust one publisher alone, so the first one's fields stand outside too."""
+    """What `trust list` says; most users trust only one publisher, so the first one's fields are at the top too."""
 
     first: TrustedAnswer | None = field(metadata=FLAT)
     publishers: tuple[TrustedAnswer, ...]

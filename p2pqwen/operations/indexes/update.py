@@ -1,12 +1,12 @@
-"""Ask every mirror of a trusted publisher for a newer index, and the DHT, all at once; take the highest valid one.
+"""Ask all mirrors of a trusted publisher and the DHT for a newer index, all at once; take the highest valid one.
 
-The first valid index is in use at once, and a newer one takes its place: nobody can hold up an update by being slow.
-Once there is a valid one, the others have as long again as it took, and at least `Limits.further` seconds; an update in
-which none is valid ends after `Limits.whole`, unless a large index is on its way and comes steadily. Every source is
-read and judged beside the others, and every publisher beside the others: what one does, or fails at, stops no other.
+The first valid index is used at once and a newer one replaces it, so a slow source cannot hold up an update. After the
+first valid one, the other sources get as long again as it took, and at least `Limits.further` seconds. An update
+without a valid index ends after `Limits.whole`, unless a large index is arriving steadily. Sources are read and judged
+concurrently, and so are publishers: what one does, or fails at, stops no other.
 
-A mirror that is broken, lying, slow or frozen is reported and blocks nobody. Two valid indexes that contradict each
-other are both refused, unless one of them is in use already, and both kept as evidence; the trusted copy stays in use
+A mirror that is broken, lying, slow or frozen is reported and blocks no other. If two valid indexes contradict each
+other, both are refused, unless one is already in use, and both are kept as evidence. The trusted copy stays in use
 whatever happens.
 """
 
@@ -48,31 +48,32 @@ from p2pqwen.operations.indexes.updated import SourceResult, SourceState, Update
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.indexes.bundle_route import (  # brings libtorrent, which most updates do without
+    from p2pqwen.operations.indexes.bundle_route import (  # imports libtorrent, which most updates do not need
         Answer,
         BundleRoute,
     )
 
 STALE_DAYS = 90
 SESSIONS_AT_ONCE = 24
-"""Pointers being followed at one moment, for all publishers: each is a session of its own."""
+"""Pointers followed at one time, for all publishers; each needs its own session."""
 SESSIONS_OF_ONE = 6
-"""For one publisher: more than one batch of pointers, so that one whose pointers lead nowhere stops no other."""
+"""For one publisher: more than one batch of pointers, but too few for pointers that lead nowhere to stop the others."""
 MAX_TAKEN = 6 << 30
-"""Bytes that all mirrors of one publisher together may give: each of them might give as much as an index may have."""
+"""Bytes that all mirrors of one publisher may send together; each alone might send the largest permitted index."""
 MAX_TOLD = 20
-"""Withdrawals of one update that are named."""
+"""Withdrawals of one update that are reported by name."""
 _SMALL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds. `whole`: for an update in which nothing is valid. `further`: at least, for others after a valid index.
+    """Time limits in seconds.
 
-    `whole` is longer while what has come is being judged, and while a large index comes steadily, as its size allows
-    (`mirror_index.STEADY`).
-    `together`: an index that is valid waits so long before it is used, for another that contradicts it, and longer only
-    while one that has come is still being judged.
+    `whole` bounds an update without a valid index. It is extended while an index is being judged, and while a large
+    one arrives steadily, as its size allows (`mirror_index.STEADY`).
+    `further` is the least time that other sources get after a valid index.
+    `together` is how long a valid index waits for one that contradicts it before it is used. It is extended only while
+    an index that has arrived is still being judged.
     """
 
     whole: float = 120.0
@@ -95,7 +96,7 @@ class _Offer:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A publisher to ask about, and the way to its bundles: one of its own, it remembers what it found."""
+    """A publisher to ask about, and the route to its bundles. No two share a route, which remembers what it found."""
 
     publisher: TrustedPublisher
     route: BundleRoute | None = None
@@ -126,7 +127,7 @@ def update_all(
     limits: Limits = LIMITS,
     report: Report = ignore,
 ) -> list[Updated]:
-    """Do what `update` does for several publishers, side by side. Raises `DiskError` only, when all are done."""
+    """Update several publishers concurrently; raises `DiskError` only, when all are done."""
 
     async def ask() -> list[Updated | BaseException]:
         asyncio.get_running_loop().set_default_executor(LooseExecutor())
@@ -141,9 +142,9 @@ def update_all(
 
 
 class _Room:
-    """Room on the disk for what the mirrors of one publisher give at once: a share for each, the rest for all.
+    """Room on the disk for what the mirrors of one publisher send at once: a share for each, the rest for all.
 
-    A mirror that gives much does not take the share of one that gives little.
+    A mirror that sends much does not take the share of one that sends little.
     """
 
     def __init__(self, mirrors: int) -> None:
@@ -151,7 +152,7 @@ class _Room:
         self._left = MAX_TAKEN - self._share * mirrors
 
     def for_one(self) -> Callable[[int], bool]:
-        """Return what tells a mirror's reader whether it may take a number of bytes more."""
+        """Return a function that tells a mirror's reader whether it may take that many more bytes."""
         own = self._share
 
         def allow(size: int) -> bool:
@@ -167,7 +168,7 @@ class _Room:
 
 
 class _Updating:
-    """The update of one publisher: its sources, what came of them so far, and the index that is in use."""
+    """The update of one publisher: its sources, what they gave so far, and the index in use."""
 
     def __init__(
         self,
@@ -197,7 +198,7 @@ class _Updating:
         self._decide_at: float | None = None
 
     async def run(self) -> Updated:
-        """Ask, take what is valid, and tell what came of it; raises `DiskError`."""
+        """Ask all sources, use what is valid, and return the outcome; raises `DiskError`."""
         clock = asyncio.get_running_loop().time
         self._began = clock()
         self._deadline = self._began + self._limits.whole
@@ -218,14 +219,14 @@ class _Updating:
             self._judgements.close()
             for asked in self._asked:
                 asked.close()
-            self._asked.clear()  # they know us: else the older index's database stays open until a full collection
+            self._asked.clear()  # a cycle: the older index's database would stay open until a full collection
             if self._replaced is not None:
                 self._replaced.close()
 
     async def _take(self, running: int, clock: Callable[[], float]) -> None:
         """Take offers as they come, until every source is done or time is up."""
         while running and (clock() < self._deadline or (self._best is None and self._judgements.busy)):
-            if clock() >= self._deadline:  # what has come is judged, however long that takes here
+            if clock() >= self._deadline:  # what has arrived is judged, however long it takes
                 self._deadline = clock() + self._limits.together
             ends = self._deadline if self._decide_at is None else min(self._decide_at, self._deadline)
             try:
@@ -248,7 +249,7 @@ class _Updating:
         await self._decide(waiting=0)
 
     def _wait_for(self, seconds: float) -> None:
-        """Let a whole index that is coming come to its end, and be judged, where nothing valid has come yet."""
+        """Give a whole index time to arrive and be judged, if nothing valid has arrived yet."""
         if self._best is None:
             ends = asyncio.get_running_loop().time() + seconds + self._limits.whole / 2
             self._deadline = max(self._deadline, ends)
@@ -261,7 +262,7 @@ class _Updating:
             try:
                 self._best = await run_aside(partial(self._use, accepted, offer.data))
             except (VerificationError, NotFoundError) as error:
-                # It does not go on from the one in use, or another process was faster; or its file changed, or went.
+                # It does not continue the one in use, another process was faster, or its file changed or vanished.
                 refused = replace(offer, accepted=None, error=error)
                 self._offers = [refused if one is offer else one for one in self._offers]
                 continue
@@ -290,11 +291,11 @@ class _Updating:
         return durable.read(self._store.index_path(self._publisher.publisher), max_bytes=MAX_INDEX_SIZE)
 
     def _files_of(self, held: Accepted) -> set[Sha256 | None]:
-        """Return the SHA-256 of every file that is known to be an accepted index, however it is printed."""
+        """Return the SHA-256 of every file known to be the accepted index, however it is formatted."""
         return {file_digest(held), *(one.file for one in self._answers.values() if one.digest == held.digest)}
 
     def _remember_answers(self, current: Accepted, offers: Sequence[_Offer]) -> None:
-        """Keep what mirrors call the file of the index that is accepted now."""
+        """Keep what mirrors said of the file of the index that is accepted now."""
         digest = current.digest
         agreeing = {one.source for one in offers if one.accepted is not None and one.accepted.digest == digest}
         known = {place: one for place, one in self._answers.items() if one.digest == digest}
@@ -304,11 +305,11 @@ class _Updating:
             file = None if file == file_digest(current) else file
             if one.mirror in agreeing and (one.said or file is not None):
                 known[one.mirror] = Answered(digest, file, one.said.etag, one.said.modified)
-        with contextlib.suppress(DiskError):  # the next update asks for all of it
+        with contextlib.suppress(DiskError):  # the next update fetches it whole
             self._store.write_answers(self._publisher.publisher, known)
 
     async def _contained(self, source: Coroutine[None, None, None]) -> None:
-        """Ask a source; whatever goes wrong is that source's alone."""
+        """Ask a source and signal its end; whatever goes wrong concerns that source alone."""
         try:
             await source
         finally:
@@ -366,7 +367,7 @@ class _Updating:
         )
 
     async def _offer(self, source: str, data: IndexSource) -> None:
-        """Judge what a source gave, which takes seconds for a large index, and put it where it is taken from."""
+        """Judge what a source gave, which takes seconds for a large index, and queue the result."""
         small = isinstance(data, bytes) and len(data) < _SMALL
         digest = digest_of(data) if small else await run_aside(lambda: digest_of(data), leave=0)
         self._files[source] = digest
@@ -392,7 +393,7 @@ class _Updating:
         return replace(offer, accepted=accepted)
 
     def _add_unfinished(self, seconds: float) -> None:
-        """Add those who gave nothing in time, and put all of them in the order in which they are named."""
+        """Add the sources that gave nothing in time, and sort all offers into the order of the mirrors."""
         order = {mirror: number for number, mirror in enumerate(self._publisher.mirrors)}
         heard = {offer.source for offer in self._offers}
         pointers = self._route.unfinished if self._route is not None else []
@@ -404,7 +405,7 @@ class _Updating:
         self._offers.sort(key=lambda offer: order.get(offer.source, len(order)))
 
     def _finish(self) -> Updated:
-        """Keep evidence, say what each source was worth, and read what is trusted now."""
+        """Keep evidence, report how each source did, and read what is trusted now."""
         store, publisher, report, best = self._store, self._publisher, self._report, self._best
         before = None if self._replaced is None else self._replaced.source()
         offers = self._judged()
@@ -433,9 +434,9 @@ class _Updating:
 
 
 def _refuse_contradictions(offers: list[_Offer], in_use: Sha256 | None) -> list[_Offer]:
-    """Refuse every two valid offers that name another root or index at one place in the publisher's history.
+    """Refuse any two valid offers with different roots or indexes at one place in the publisher's history.
 
-    The index that is in use stays so; the offer that contradicts it is refused all the same.
+    The index in use stays in use; an offer that contradicts it is still refused.
     """
     lying: dict[Sha256, EquivocationError] = {}
     distinct = {one.accepted.digest: one.accepted for one in offers if one.accepted is not None}
@@ -496,7 +497,7 @@ def _judge(offer: _Offer, best: Accepted | None) -> SourceResult:
 
 
 def _tell_new_roots(before: TrustedPublisher, now: TrustedPublisher, report: Report) -> None:
-    """Say who may sign from now on: the publisher's keys agreed to it, and their readers should know."""
+    """Report who may sign from now on: the publisher's keys agreed to it, and readers should know."""
     roots = [signed.root for signed in now.state.roots]
     known = before.root.version if before.root is not None else len(roots)
     for old, new in itertools.pairwise(roots):
@@ -507,9 +508,9 @@ def _tell_new_roots(before: TrustedPublisher, now: TrustedPublisher, report: Rep
 
 
 def _tell_withdrawn(before: TrustedPublisher, now: TrustedPublisher, report: Report) -> None:
-    """Say what the publisher no longer stands by: nothing is deleted for it, and who holds it may want to know why."""
+    """Report new withdrawals: nothing is deleted for them, and holders may want to know why."""
     if before.accepted is None or now.document is None:
-        return  # who meets a publisher now has nothing of theirs yet
+        return  # nothing of this publisher was here before
     known = {one.id for one in before.accepted.document.withdrawn}
     fresh = [one for one in now.document.withdrawn if one.id not in known]
     for one in fresh[:MAX_TOLD]:

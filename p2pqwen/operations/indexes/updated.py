@@ -1,4 +1,4 @@
-"""What came of asking for newer indexes."""
+"""The outcome of asking for newer indexes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SourceState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceResult:
-    """One mirror and what came of asking it; `step` is the rule of acceptance that refused it."""
+    """The outcome of asking one mirror; `step` is the rule of acceptance that refused it."""
 
     source: str
     state: SourceState
@@ -30,7 +30,7 @@ class SourceResult:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """The outcome for one publisher: what is trusted now, whether that is new, and every mirror's part in it."""
+    """The outcome for one publisher: what is trusted now, whether that is new, and how every mirror did."""
 
     publisher: TrustedPublisher
     changed: bool

@@ -1,7 +1,7 @@
-"""Whom this home trusts at this moment, as `index.standing.judge` takes it: its own publisher and those it pinned.
+"""Whom this home trusts now, in the form that `index.standing.judge` takes: its own publisher and those it pinned.
 
-Asked at every question, so that who is trusted no longer vouches no longer; read again only when a file changed,
-because an index may hold a hundred thousand entries.
+Every question looks again, so a publisher that is no longer trusted stops vouching at once. Files are read again only
+when one changed, because an index may hold 100,000 entries.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Known:
 
 
 class Vouchers:
-    """The publishers that vouch for snapshots here; for several threads."""
+    """The publishers that vouch for snapshots here; thread-safe."""
 
     def __init__(self, trust: TrustStore, keys: KeyStore) -> None:
         self._trust, self._keys = trust, keys
@@ -43,7 +43,7 @@ class Vouchers:
         self._known: tuple[_Look, tuple[TrustedPublisher, ...], tuple[Voice, ...]] | None = None
 
     def publishers(self, report: Report = ignore) -> tuple[TrustedPublisher, ...]:
-        """Return the trusted publishers as they were accepted last; damage is reported when it is first met."""
+        """Return the trusted publishers as last accepted; damage is reported when it is first found."""
         return self._read(report)[0]
 
     def voices(self, report: Report = ignore) -> tuple[Voice, ...]:

@@ -1,4 +1,4 @@
-"""The running node: it seeds what the library holds and carries out what is asked of it.
+"""The running node: it seeds what the library holds and carries out requests.
 
 Enters: the library, the user's preferences and limits, fetch requests.
 Leaves: served bytes, job results, the node's state.

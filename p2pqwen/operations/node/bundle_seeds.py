@@ -1,7 +1,7 @@
 """The bundles a node seeds: the newest published sites of its own publisher and of those it follows.
 
-As with snapshots nothing is announced before it was read and found right; of a bundle that is here in part the parts
-that are here are served.
+As with snapshots, nothing is announced before it has been read and found right. A bundle that is held in part is served
+in part.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 
 LOOK_EVERY = 5.0
-"""Seconds between looks for bundles that came, grew or went."""
+"""Seconds between looks for bundles that were added, grew or were removed."""
 
 
 @dataclass(slots=True)
 class _Seeded:
     metainfo: Metainfo
     here: frozenset[RepoPath]
-    torrent: SeededTorrent | None  # None: libtorrent would not have it as it was
+    torrent: SeededTorrent | None  # None: libtorrent refused it
     shared: bool = False
 
 
@@ -73,7 +73,7 @@ class BundleSeeds:
         return news
 
     def hold_all(self, *, paused: bool) -> None:
-        """Serve none of them, or all."""
+        """Pause all bundles, or serve them again."""
         self._paused = paused
         for held, one in self._seeded.items():
             if one.torrent is not None and one.shared:
@@ -89,13 +89,13 @@ class BundleSeeds:
 
     def _follow(self, held: HeldBundle, there: Collection[HeldBundle]) -> None:
         if held not in there or held.files_here(self._seeded[held].metainfo) != self._seeded[held].here:
-            self._drop(held)  # and loaded again, with the files that came
+            self._drop(held)  # it is loaded again, with the new files
 
     def _load(self, swarm: SeedEngine, held: HeldBundle, news: list[Event]) -> None:
         try:
             metainfo = held.metainfo()
         except P2pqwenError:
-            return  # removed in this moment, or damaged: the next index brings another
+            return  # just removed, or damaged: the next index brings another
         one = self._seeded[held] = _Seeded(metainfo, held.files_here(metainfo), None)
         try:
             one.torrent = swarm.add_seed(metainfo, held.save_path)

@@ -1,4 +1,4 @@
-"""A fetch in this process, with no node: under the same limits, and counted like one of a node."""
+"""Fetch in this process, without a node, but under the same limits and counted like a node's fetch."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class CarryOut(Protocol):
         *,
         allowed: Allowance,
     ) -> FetchAnswer:
-        """Return what came of it."""
+        """Return the result."""
 
 
 class _SlowerError(Exception):
-    """Raised inside a fetch by its report: so much of the quota is used up that it goes on at a lower rate."""
+    """Raised inside a fetch by its report: so much of the quota is used up that a lower rate applies."""
 
 
 def counted_fetch(carry_out: CarryOut, request: FetchRequest, choices: Choices, report: Report) -> FetchAnswer:
@@ -47,7 +47,7 @@ def counted_fetch(carry_out: CarryOut, request: FetchRequest, choices: Choices, 
         )
     while True:
         with suppress(_SlowerError):
-            return _counted(carry_out, request, choices, replace(limits, hours=()), report)  # none ends midway
+            return _counted(carry_out, request, choices, replace(limits, hours=()), report)  # hours end no fetch midway
 
 
 def _counted(

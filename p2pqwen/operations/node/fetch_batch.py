@@ -22,7 +22,7 @@ _STUCK = frozenset({JobState.WAITING, JobState.PAUSED})
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What became of one snapshot; `error` None: it is here and verified."""
+    """The outcome for one snapshot; if `error` is None, it is here and verified."""
 
     snapshot: SnapshotId
     error: P2pqwenError | None = None
@@ -35,7 +35,7 @@ FetchHere = Callable[[FetchRequest, Report], FetchAnswer]
 def fetch_batch_here(
     snapshots: Sequence[SnapshotId], request: Request, fetch: FetchHere, report: Report = ignore
 ) -> list[Brought]:
-    """Fetch them one after the other in this process."""
+    """Fetch the snapshots one after another in this process."""
     done: list[Brought] = []
 
     def bring(snapshot: SnapshotId) -> None:
@@ -57,9 +57,9 @@ def bring_by_node(
     node: ControlClient,
     report: Report = ignore,
 ) -> list[Brought]:
-    """Hand them to the running node and wait until it has fetched each, or cannot for now: it tries those again.
+    """Hand the snapshots to the running node and wait until each fetch has ended or cannot go on for now.
 
-    Raises `NetworkError` when the node ends before.
+    The latter stay with the node. Raises `NetworkError` when the node stops before that.
     """
     numbers: dict[SnapshotId, int] = {}
     refused: list[Brought] = []

@@ -1,4 +1,4 @@
-"""A node's fetches as the control API shows them: each job, and the lines that tell what happens to one."""
+"""A node's fetches as the control API shows them: each job, and the lines of a job's events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from p2pqwen.values.snapshot_id import RepoId
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     DOWNLOADING = "downloading"
@@ -27,15 +27,15 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the job is over."""
         return self in {JobState.DONE, JobState.FAILED, JobState.STOPPED}
 
 
 @dataclass(frozen=True, slots=True)
 class JobAnswer:
-    """One fetch. `repo` and `commit` are None until it is known what the target names; `done` and `total` are bytes.
+    """One fetch. `repo` and `commit` are None until the target is resolved; `done` and `total` are bytes.
 
-    `error` is the newest failure in words, `problem` the same in its parts.
+    `error` is the latest failure in words, `problem` the same in its parts.
     """
 
     id: int
@@ -70,14 +70,14 @@ class ProgressShown:
 
 @dataclass(frozen=True, slots=True)
 class ProgressLine:
-    """How far it is."""
+    """How far the job is."""
 
     progress: ProgressShown
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeLine:
-    """Something worth telling."""
+    """A message for the user."""
 
     notice: Notice
 
@@ -91,7 +91,7 @@ class HappenedLine:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last line of a job that did not fail; `result` is None where it was stopped."""
+    """The last line of a job that did not fail; `result` is None if it was stopped."""
 
     result: FetchAnswer | None
     state: JobState
@@ -99,12 +99,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class StillHere:
-    """Nothing new; written so that the node learns whether somebody still reads. Lines of newer nodes read as this."""
+    """Nothing new: a heartbeat, by which the node learns whether the reader is there. Unknown lines read as this."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """One line of a job's events; `Refusal` is how one that fails ends."""
+    """One line of a job's events; a job that fails ends with a `Refusal`."""
 
     line: ProgressLine | NoticeLine | HappenedLine | Refusal | Ended | StillHere = field(metadata=FLAT)
 

@@ -1,8 +1,7 @@
-"""Fetches that a node carries out: queued, a few at once, stopped and gone on with, remembered across restarts.
+"""Fetches that a node carries out: queued, run a few at once, stopped and resumed, remembered across restarts.
 
-Each runs on a thread with a session of its own. A job that somebody waits for (`follow`) ends with its first failure,
-as a fetch without a node would; one that nobody waits for is tried again, ever more rarely, until it succeeds or is
-stopped.
+Each runs on its own thread with its own session. A job that is being followed (`follow`) ends with its first failure,
+as a fetch without a node would. Any other job is tried again, at growing intervals, until it succeeds or is stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from p2pqwen.server.problem import Problem, Refusal
 from p2pqwen.values.snapshot_id import SnapshotId
 
 MAX_RUNNING = 3
-"""More at once only share the same line and make the disk's head move."""
+"""More would only share the same line and make the disk seek."""
 MAX_JOBS = 10_000
 KEPT_ENDED = 100
 RETRY_FIRST, RETRY_LONGEST = 30.0, 3600.0  # seconds
@@ -37,16 +36,16 @@ _HEARTBEAT = 1.0
 _EVENTS_KEPT = 200
 
 RunFetch = Callable[[FetchRequest, Report, Callable[[SnapshotId], None]], FetchAnswer]
-"""Carry out a request."""
+"""Carries out a request."""
 
 
 class JobStoppedError(Interruption):
-    """Raised inside a fetch by its report, to stop it where it can go on from."""
+    """Raised inside a fetch by its report, to stop it at a point from which it can resume."""
 
 
 @dataclass(slots=True)
 class FetchJob:
-    """One fetch. `progress` is the newest of its download stage; `serial` counts the events ever seen."""
+    """One fetch. `progress` is the latest of its download stage; `serial` counts all events seen."""
 
     id: int
     request: FetchRequest
@@ -57,7 +56,7 @@ class FetchJob:
     error: P2pqwenError | None = None
     followers: int = 0
     stopping: bool = False
-    final: bool = False  # stopped by somebody, not to be gone on with
+    final: bool = False  # stopped for good, not to be resumed
     tries: int = 0
     not_before: float = 0.0
     meter: TransferMeter = field(default_factory=TransferMeter)
@@ -109,13 +108,13 @@ class FetchJobs:
         self._numbers = itertools.count(1)
         self._held_back = ""
         self._closing = False
-        self.ended = 0  # how many ever did
+        self.ended = 0  # how many jobs ever ended
         self._restore()
 
     def submit(self, request: FetchRequest) -> FetchJob:
-        """Take a fetch; one of the same target that is under way is returned instead. Raises `UsageError`.
+        """Add a fetch, or return the same fetch if it is under way already; raises `UsageError`.
 
-        One that the node began by itself, and that somebody else asks for too, is theirs.
+        A fetch that the node began by itself becomes the user's if they request it too.
         """
         with self._news:
             for job in self._jobs.values():
@@ -136,7 +135,7 @@ class FetchJobs:
         return job
 
     def all(self) -> list[FetchJob]:
-        """Return the jobs, those that ended lately included."""
+        """Return the jobs, including those that ended lately."""
         with self._news:
             return list(self._jobs.values())
 
@@ -152,7 +151,7 @@ class FetchJobs:
         return [job for job in self.all() if job.snapshot == snapshot and not job.state.ended]
 
     def hold_back(self, reason: str) -> None:
-        """Stop everything and start nothing while there is a reason; an empty one lets it all go on."""
+        """Stop all jobs and start none while there is a reason; an empty reason lets them go on."""
         with self._news:
             self._held_back = reason
             for job in self._jobs.values():
@@ -161,21 +160,21 @@ class FetchJobs:
             self._news.notify_all()
 
     def restart_running(self) -> None:
-        """Stop what runs and let it go on at once: for new rates."""
+        """Stop the running jobs and let them go on at once, with new rates."""
         with self._news:
             for job in self._jobs.values():
                 if job.thread is not None:
                     job.stopping = True
 
     def disk_is_back(self) -> None:
-        """Let what waits for a disk go on at once; it waits again if it was another one."""
+        """Let jobs that wait for a disk go on at once; those that need another disk wait again."""
         with self._news:
             for job in self._jobs.values():
                 if job.is_away:
                     job.not_before = 0.0
 
     def try_again(self, after: type[P2pqwenError]) -> None:
-        """Let what waits after such an error go on at once: its reason may be gone."""
+        """Let jobs that wait after such an error go on at once: its cause may be gone."""
         with self._news:
             for job in self._jobs.values():
                 if job.state is JobState.WAITING and isinstance(job.error, after):
@@ -189,14 +188,14 @@ class FetchJobs:
                 self._end(job, JobState.STOPPED)
 
     def wait_for(self, job: FetchJob, seconds: float) -> bool:
-        """Wait until a job's thread is gone; tell whether it is."""
+        """Wait up to `seconds` for a job's thread to end; tell whether it has."""
         thread = job.thread
         if thread is not None:
             thread.join(seconds)
         return job.thread is None
 
     def tick(self) -> None:
-        """Start what may start, stop what is paused."""
+        """Start the jobs that may run, stop those that are paused."""
         with self._news:
             for job in self._jobs.values():
                 if job.thread is not None and self._chosen(job.snapshot).paused:
@@ -247,7 +246,7 @@ class FetchJobs:
                 job.followers -= 1
 
     def close(self, seconds: float) -> None:
-        """Stop everything; what had not ended goes on with the next node."""
+        """Stop all jobs; the next node resumes those that had not ended."""
         with self._news:
             self._closing = True
             for job in self._jobs.values():
@@ -279,7 +278,7 @@ class FetchJobs:
             job.result = self._run(job.request, lambda event: self._take(job, event), lambda one: self._named(job, one))
             if job.request.kind == "repair" and job.snapshot is not None:
                 self._repaired(job.snapshot)
-            with self._news:  # until it has ended, somebody may make it theirs
+            with self._news:  # until it has ended, a user may request it too
                 self._fetched(job.request, job.result.snapshot)
                 job.meter.end(job.result.bytes_fetched)
                 self._end(job, JobState.DONE)
@@ -317,7 +316,7 @@ class FetchJobs:
         with self._news:
             job.error = error
             passing = isinstance(error, NetworkError | DiskError | LockHeldError)
-            pulled = isinstance(error, AwayError) and job.progress is not None  # in the middle of it
+            pulled = isinstance(error, AwayError) and job.progress is not None  # in the middle of the fetch
             if not passing or (job.followers and not pulled):
                 self._end(job, JobState.FAILED)
                 return
@@ -351,9 +350,10 @@ class FetchJobs:
 
 
 def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
-    """Tell whether two requests are one fetch: of the same files, laid into the same place, from the same sources.
+    """Tell whether two requests are one fetch: the same files, into the same place, from the same sources.
 
-    The leave to trust it is given to one alone. Named peers, named web seeds and the timeout are those of the first.
+    Requests that differ in `trust_unverified` are not one fetch. Named peers, named web seeds and the timeout may
+    differ; those of the first request count.
     """
     same = attrgetter(
         "target",

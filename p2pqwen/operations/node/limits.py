@@ -1,10 +1,10 @@
 """What a node may transfer at this moment: rates, a monthly upload quota, hours of the day. Pure rules.
 
-The quota counts payload sent to others, by BitTorrent and HTTP, in the calendar month of the machine's own zone. When
-it is used up nothing more is sent until the month turns; outside the hours nothing is transferred at all.
+The quota counts payload sent to others, by BitTorrent and HTTP, in the calendar month of the machine's time zone. When
+it is used up, nothing more is sent until the month ends; outside the hours, nothing is transferred at all.
 
-What was sent is known a second or two late. So while there is a quota, upload is held to a rate at which the rest of it
-lasts for several looks: a fast line slows down at the end instead of running past it.
+The bytes sent are known a second or two late. While there is a quota, upload is therefore held to a rate at which the
+rest lasts for several looks: a fast line slows down at the end instead of overrunning the quota.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from p2pqwen.values.strict_json import JsonObject
 _HOURS = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])-([01]?[0-9]|2[0-4]):([0-5][0-9])", re.ASCII)
 _DAY = 24 * 60
 TRICKLE = 1024
-"""Bytes a second that a download still gives back once the upload quota is used up; 0 would mean no limit."""
+"""Bytes a second that a download may still upload once the quota is used up; 0 would mean no limit."""
 
-_LASTING = 10.0  # seconds for which the rest of a quota lasts at the least, until it gets down to `SLOWEST`
+_LASTING = 10.0  # seconds that the rest of a quota lasts at least, until the rate is down to `SLOWEST`
 SLOWEST = 16_000  # bytes a second, or the last of a quota would last for ever
 _FASTEST = 2**31 - 1  # libtorrent's settings have 32 bits
 _SHARE, _STEP = 4, 4
 
 
 class Priority(enum.StrEnum):
-    """How a snapshot stands against the others: who is fetched first, and how many peers it may serve at once."""
+    """A snapshot's rank among the others: which is fetched first, and how many peers it may serve at once."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -40,12 +40,12 @@ class Priority(enum.StrEnum):
 
     @property
     def order(self) -> int:
-        """Lower comes first."""
+        """A number to sort by; the lowest is fetched first."""
         return list(Priority).index(self)
 
     @property
     def upload_slots(self) -> int:
-        """How many peers are served at once, -1 for no limit of its own."""
+        """How many peers are served at once, -1 for no separate limit."""
         return 2 if self is Priority.LOW else -1
 
     @classmethod
@@ -76,7 +76,7 @@ class Hours:
         return cls(start % _DAY, end)
 
     def holds(self, minute: int) -> bool:
-        """Tell whether a minute of the day is within."""
+        """Tell whether a minute of the day is within these hours."""
         if self.start < self.end:
             return self.start <= minute < self.end
         return minute >= self.start or minute < self.end
@@ -87,7 +87,7 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A user's limits; 0 and no hours are no limit. Rates are bytes a second, the quota bytes a month."""
+    """A user's limits; 0, or no hours, means no limit. Rates are bytes a second, the quota bytes a month."""
 
     upload: int = 0
     download: int = 0
@@ -105,7 +105,7 @@ class Limits:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Self:
-        """Read stored limits; raises `UsageError` for what is none."""
+        """Read stored limits; raises `UsageError` for invalid ones."""
         if value is None:
             return cls()
         try:
@@ -120,7 +120,7 @@ class Limits:
     def changed(
         self, *, upload: str | None, download: str | None, monthly_upload: str | None, hours: str | None
     ) -> Limits:
-        """Return the limits with what was given, as people write it; `hours` may be `always`. Raises `UsageError`."""
+        """Return the limits with changes as users write them; `hours` may be `always`. Raises `UsageError`."""
         chosen = () if hours == "always" else tuple(map(Hours.parse, hours.split(","))) if hours is not None else None
         return Limits(
             self.upload if upload is None else parse_rate(upload),
@@ -130,7 +130,7 @@ class Limits:
         )
 
     def stricter(self, upload: int, download: int) -> Limits:
-        """Return the limits under further rates: of each pair the lower one that is one."""
+        """Return the limits with these rates where they are lower; 0 means no limit."""
         return replace(self, upload=lower_rate(self.upload, upload), download=lower_rate(self.download, download))
 
     def lines(self) -> list[str]:
@@ -145,7 +145,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class LimitsAnswer:
-    """What `limits --json` and the control API say: the limits, what is used of them, and what they allow now."""
+    """What `limits --json` and the control API say: the limits, how much of them is used, and what they allow now."""
 
     upload: int
     download: int
@@ -159,7 +159,7 @@ class LimitsAnswer:
 
     @property
     def limits(self) -> Limits:
-        """The limits alone; raises `UsageError` where the hours are none."""
+        """The limits alone; raises `UsageError` if the hours are invalid."""
         return Limits(self.upload, self.download, self.monthly_upload, tuple(map(Hours.parse, self.hours)))
 
 
@@ -167,8 +167,8 @@ class LimitsAnswer:
 class Allowance:
     """What may be done now. Rates are bytes a second, 0 for no limit; `reason` says what forbids the rest.
 
-    `upload` is for a session whose rate can follow every second, `upload_of_fetches` for one that fetches, which must
-    begin again for another rate.
+    `upload` is for a session whose rate can change every second, `upload_of_fetches` for one that fetches, which must
+    restart to change its rate.
     """
 
     upload: int = 0
@@ -183,7 +183,7 @@ NO_LIMITS = Allowance()
 
 
 def allowance(limits: Limits, *, now: datetime, uploaded_this_month: int) -> Allowance:
-    """Decide for a moment; `now` is local time, since hours and months are those of the user's day."""
+    """Decide what is allowed at `now`, which is local time, because hours and months are the user's."""
     minute = now.hour * 60 + now.minute
     if limits.hours and not any(one.holds(minute) for one in limits.hours):
         hours = ", ".join(map(str, limits.hours))
@@ -202,16 +202,16 @@ def allowance(limits: Limits, *, now: datetime, uploaded_this_month: int) -> All
 
 
 def share_upload(limit: int, *, peers: int, web: int) -> tuple[int, int]:
-    """Divide an upload limit between peers and HTTP, by the rates at which they were last seen to send.
+    """Divide an upload limit between peers and HTTP, by the rates at which they last sent.
 
-    What one leaves the other may have; where both want more than half, each gets half. 0 is no limit, for both.
+    Either may use what the other leaves; if both want more than half, each gets half. 0 means no limit for both.
     """
     half = max(limit // 2, 1)
     return (max(half, limit - web), max(half, limit - peers)) if limit else (0, 0)
 
 
 def month_of(now: datetime) -> str:
-    """Return the month a moment is counted in, `2026-11`."""
+    """Return the month in which a moment is counted, such as `2026-11`."""
     return f"{now.year:04}-{now.month:02}"
 
 
@@ -227,12 +227,12 @@ def _nothing_sent(limits: Limits, reason: str, *, may_transfer: bool) -> Allowan
 
 
 def _lasting_rate(rest: int) -> int:
-    """Return the rate at which what remains of a quota lasts."""
+    """Return the rate at which the rest of a quota lasts `_LASTING` seconds."""
     return int(min(max(rest / _LASTING, SLOWEST), _FASTEST))
 
 
 def _stepped_rate(rest: int) -> int:
-    """Return the rate of each of a few fetches beside the seeds: a power of `_STEP`, so that it seldom changes."""
+    """Return the rate of each fetch beside the seeds: `SLOWEST` times a power of `_STEP`, so that it seldom changes."""
     rate, wanted = SLOWEST, _lasting_rate(rest) // _SHARE
     while rate * _STEP <= wanted:
         rate *= _STEP
@@ -240,5 +240,5 @@ def _stepped_rate(rest: int) -> int:
 
 
 def lower_rate(one: int, other: int) -> int:
-    """Return the lower of two rates, of which 0 is no limit."""
+    """Return the lower of two rates, where 0 means no limit."""
     return min(one, other) if one and other else one or other

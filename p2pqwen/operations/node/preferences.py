@@ -2,10 +2,10 @@
 
     limits                     rates, quota, hours
     choice/<snapshot>          paused, priority, pinned
-    transfer/<snapshot>        bytes uploaded and downloaded since ever, for the ratio
+    transfer/<snapshot>        all bytes ever uploaded and downloaded, for the ratio
     month/<yyyy-mm>            bytes uploaded and downloaded in that month, for the quota
 
-A choice that is changed is written here, node or no node; a running node looks every second.
+A changed choice is written here whether or not a node runs; a running node looks every second.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Transfer:
     downloaded: int = 0
 
     def plus(self, uploaded: int, downloaded: int = 0) -> Transfer:
-        """Return the two together."""
+        """Return the sum."""
         return Transfer(self.uploaded + uploaded, self.downloaded + downloaded)
 
 
@@ -68,11 +68,11 @@ class Choices:
         self._transfers = Followed(store, self._read_transfers)
 
     def limits(self) -> Limits:
-        """Return the limits; stored ones that make no sense are none."""
+        """Return the limits; invalid stored ones count as none."""
         return _limits(self._store.get("limits"))
 
     def change_limits(self, change: Callable[[Limits], Limits]) -> Limits:
-        """Replace the limits by what `change` makes of them, whatever another process changes meanwhile."""
+        """Replace the limits by what `change` makes of them, in one transaction."""
         return _limits(self._store.update("limits", lambda before: change(_limits(before)).to_json()))
 
     def of(self, snapshot: SnapshotId) -> Choice:
@@ -84,11 +84,11 @@ class Choices:
         return self._all.now()
 
     def pause(self, snapshot: SnapshotId, *, paused: bool) -> Choice:
-        """Pause a snapshot, or let it go on."""
+        """Pause or resume a snapshot."""
         return self._change(snapshot, lambda choice: replace(choice, paused=paused))
 
     def pin(self, snapshot: SnapshotId, *, pinned: bool) -> Choice:
-        """Keep a snapshot whatever happens, or no longer."""
+        """Pin or unpin a snapshot."""
         return self._change(snapshot, lambda choice: replace(choice, pinned=pinned))
 
     def prioritise(self, snapshot: SnapshotId, priority: Priority) -> Choice:
@@ -96,12 +96,12 @@ class Choices:
         return self._change(snapshot, lambda choice: replace(choice, priority=priority))
 
     def forget(self, snapshot: SnapshotId) -> None:
-        """Forget a snapshot that was removed; its months stay counted."""
+        """Forget a snapshot that was removed; the months keep counting its transfers."""
         for kind in ("choice", "transfer", "scrub", "torrent", "unverified"):
             self._store.delete(f"{kind}/{snapshot}")
 
     def count(self, moved: Mapping[SnapshotId, Transfer], now: datetime, *, besides: int = 0) -> None:
-        """Add what was moved since the last call, `besides` bytes sent of no snapshot; `now` is local time."""
+        """Add the transfers since the last call, and `besides` bytes sent of no snapshot; `now` is local time."""
         uploaded = sum(one.uploaded for one in moved.values()) + besides
         total = Transfer(uploaded, sum(one.downloaded for one in moved.values()))
         for snapshot, one in moved.items():
@@ -113,7 +113,7 @@ class Choices:
         return _transfer(self._store.get(f"month/{month_of(now)}"))
 
     def transfers(self) -> Mapping[str, Transfer]:
-        """Return what was ever transferred, by `org/model@commit`."""
+        """Return all that was ever transferred, by `org/model@commit`."""
         return self._transfers.now()
 
     def _read_all(self) -> Mapping[str, Choice]:

@@ -1,12 +1,12 @@
-"""What a node does for publishers, its own and those it follows, so that they outlive their hosts and themselves.
+"""Keep the indexes and bundles of publishers available, even after their hosts or the publishers are gone.
 
-Every hour, for each: 1. mirrors, the DHT and peers are asked for a newer index, and the stored one is verified anew if
-that was last done a month ago; 2. the whole bundle of the accepted one is brought, which the node then seeds; 3. the
-signed pointers are put into the DHT again, before its nodes drop them, and the bundle is announced there: libtorrent
-comes to a torrent's first announcement late where a node has many. None of it needs the publisher's keys, and no step
-that fails keeps another from being done. Publishers are looked after side by side, and a bundle that does not come in
-`BUNDLE_SECONDS` is gone on with in the next round: one whose bundle never ends does not keep another's pointers from
-being put again in time.
+Every hour, for the node's own publisher and each that it follows: 1. mirrors, the DHT and peers are asked for a newer
+index, and the stored one is verified again if that was last done a month ago; 2. the whole bundle of the accepted index
+is fetched, and the node then seeds it; 3. the signed pointers are put into the DHT again, before its nodes drop them,
+and the bundle is announced there, because libtorrent makes a torrent's first announcement late if a node has many. None
+of this needs the publisher's keys, and a failed step stops no other. Publishers are handled concurrently. A bundle that
+does not arrive within `BUNDLE_SECONDS` is resumed in the next round, so that it does not delay another publisher's
+pointers.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from p2pqwen.values.digest import Sha256
 REFRESH_SECONDS = 3600
 """BEP 44: nodes keep an item for two hours, and items are put again every hour."""
 FIRST_SECONDS = 3.0
-"""After the start; the session's DHT has found its first nodes by then."""
+"""Delay after the start, in which the session's DHT finds its first nodes."""
 RETRY_SECONDS = 60.0
-"""After a round in which nothing stood in the DHT at its end; doubled until it is an hour."""
+"""Delay after a round that left something out of the DHT; doubled until it is an hour."""
 MAX_BUNDLE = 1 << 30
-"""Bytes of a bundle that is brought whole."""
+"""Size of the largest bundle, in bytes, that is fetched whole."""
 BUNDLE_SECONDS = 900.0
-"""For a publisher's bundle in one round; what came is kept."""
+"""For a publisher's bundle in one round; what has arrived is kept."""
 _AT_ONCE = 6
 
 Result = TypeVar("Result")
@@ -52,7 +52,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of looking after one publisher: whether there was an index, and whether its pointers stand now."""
+    """The outcome for one publisher: whether there was an index, and whether its pointers are in the DHT now."""
 
     had_index: bool = True
     stands: bool = True
@@ -62,8 +62,8 @@ class Done:
 class PublisherSync:
     """A thread that looks after publishers while a node runs.
 
-    `own` is the index this home published last, None if it is no publisher's. `routes` opens a way to bundles and is
-    told whether to stop; `every` is in seconds. `port` is where the node accepts peers.
+    `own` returns the index that this home published last, None if it publishes nothing. `routes` opens a route to
+    bundles, given a function that tells whether to stop; `every` is in seconds. `port` is where the node accepts peers.
     """
 
     trust: TrustStore
@@ -83,20 +83,20 @@ class PublisherSync:
         self._background = BackgroundThread("publishers", self._run, idle=False, report=self.report)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._background.start()
 
     def stop(self) -> None:
-        """End, without waiting for those who do not answer."""
+        """Stop, without waiting for hosts that do not answer."""
         self._background.stop()
 
     @property
     def busy(self) -> bool:
-        """Whether it still waits for somebody after `stop`."""
+        """Whether it still waits for an answer after `stop`."""
         return self._background.busy
 
     def soon(self) -> None:
-        """Begin the next round now: there is a bundle that nobody can have found yet."""
+        """Begin the next round now, because a bundle is not announced yet."""
         self._background.wake()
 
     def know(self, nodes: tuple[Endpoint, ...], port: int | None) -> None:
@@ -104,7 +104,7 @@ class PublisherSync:
         self.nodes, self.port = nodes, port
 
     def look_after_all(self) -> bool:
-        """Do one round; tell whether whatever there is to put stands in the DHT now."""
+        """Do one round; tell whether everything to be put is in the DHT now."""
         own = self._try("own publisher", self.own)
         followed = self.trust.ids()
         calls = [partial(self._follow, one, own) for one in followed]
@@ -124,7 +124,7 @@ class PublisherSync:
                 wait, retry = retry, min(2 * retry, self.every)
 
     def _follow(self, publisher: Sha256, own: Accepted | None) -> Done:
-        """Bring a followed publisher's newest index and its bundle, and put its pointers again."""
+        """Fetch a followed publisher's newest index and its bundle, and put its pointers again."""
         now = datetime.now(UTC)
         held = self.trust.get(publisher, now=now, report=self.report)
         updated = self._try(
@@ -141,7 +141,7 @@ class PublisherSync:
         if updated is not None and updated.changed:
             self.report(Happened("index", _facts(latest.accepted)))
         self._bring_bundle(latest)
-        # What this home published last counts, where it follows itself.
+        # If this home follows itself, the index that it published last counts.
         return self._refresh(own if own is not None and own.publisher == publisher else latest.accepted)
 
     def _bring_bundle(self, publisher: TrustedPublisher) -> None:
@@ -178,7 +178,7 @@ class PublisherSync:
         return Done(stands=done.items > 0)
 
     def _meet_nodes(self) -> None:
-        """Keep knowing nodes of the DHT, for the day on which every bootstrap host is gone."""
+        """Keep the list of known DHT nodes fresh, in case every bootstrap host disappears."""
         access = self._access()
         if access is None:
             return
@@ -198,18 +198,18 @@ class PublisherSync:
         return route
 
     def _try(self, what: str, call: Callable[[], Result]) -> Result | None:
-        """Do something, or tell what went wrong and go on."""
+        """Return what `call` returns, or report its failure and go on."""
         try:
             return call()
         except P2pqwenError as error:
             self.report(Notice("info", f"{what}: {error.message}"))
-        except Exception as error:  # noqa: BLE001 - it is this publisher's alone
+        except Exception as error:  # noqa: BLE001 - it concerns this publisher alone
             self.report(Notice("warning", f"{what}: {type(error).__name__}: {error}"))
         return None
 
 
 def _side_by_side(calls: Sequence[Callable[[], Done | None]]) -> list[Done | None]:
-    """Do all of it, a few at once, on threads that end with the program."""
+    """Make all calls, a few at once, on threads that end with the program."""
     done: list[Done | None] = [None] * len(calls)
     numbers = iter(range(len(calls)))
 

@@ -1,11 +1,11 @@
 """Seed the library: a node in the foreground that serves every complete snapshot and writes to none of them.
 
-Nothing is announced before it was verified: a snapshot whose files look as they did when they were last verified is
-served at once, and each piece is checked again when it is first asked for; any other is read whole first. A damaged
-one is reported, and its good pieces are served as what they are, a part: they may be the last there are.
+Nothing is announced before it is verified. A snapshot whose files look as they did when last verified is served at
+once, and each piece is checked again when it is first requested; any other snapshot is read whole first. A damaged one
+is reported, and its good pieces are served as a partial copy: they may be the last copies.
 
-Two repositories may have one commit, and then their snapshots are one torrent, which a session has once: the first of
-them to be loaded serves it for the others too, its twins.
+If repositories share a commit, their snapshots are one torrent, which a session holds only once. The first snapshot to
+be loaded serves it for the others too, its twins.
 """
 
 from __future__ import annotations
@@ -47,24 +47,24 @@ from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 
 PUMP = 0.25  # seconds
-LIBRARY_EVERY = 1.0  # seconds between looks for snapshots that came or went, with hundreds of them more
-LOOKED_THROUGH = 250  # snapshots, of those whose folders are asked for a change, for each second between two looks
+LIBRARY_EVERY = 1.0  # seconds between looks for added and removed snapshots; more with hundreds of them
+LOOKED_THROUGH = 250  # snapshots for each second between two looks at their folders
 STATE_EVERY = 1.0
 STATS_EVERY = 10.0
-FEW = 200  # snapshots, for which the state is written with every event
+FEW = 200  # with fewer snapshots, the state is written with every event
 LOADING = 0.2  # seconds at a time
 DHT_NODES_EVERY = 2.0
 SHARE_EVERY = 1.0
-LOOKS_EVERY = 60.0  # seconds between looks at every file, with thousands of snapshots more: nothing is read
+LOOKS_EVERY = 60.0  # seconds between looks at every file, without reading it; more with thousands of snapshots
 LOOKING = 0.05  # seconds at a time
-ANNOUNCED_AT_ONCE = 10  # snapshots in a turn, after the network has changed: trackers have others to answer
-MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
+ANNOUNCED_AT_ONCE = 10  # snapshots in a turn after the network has changed, to spare trackers
+MAX_CHECKING = 2  # snapshots read at once: more would only make the disk seek
 
-_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a session that listens everywhere answers us
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach a session that listens everywhere
 
 
 class SeedState(enum.StrEnum):
-    """How a snapshot stands in the node."""
+    """A snapshot's state in the node."""
 
     CHECKING = "checking"
     SEEDING = "seeding"
@@ -73,7 +73,7 @@ class SeedState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Publishers:
-    """What a node does for publishers: their bundles are seeded, and they are looked after."""
+    """What a node does for publishers: it seeds their bundles and keeps them in sync."""
 
     bundles: BundleSeeds
     sync: PublisherSync
@@ -81,7 +81,7 @@ class Publishers:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What works beside a node.
+    """What runs beside a node.
 
     `supervisor` looks after limits, fetches and bit rot, `publishers` after indexes, bundles and DHT pointers.
     """
@@ -92,7 +92,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class _Twin:
-    """A snapshot whose torrent another serves. `verified`: its files look as they did then; `look`: when loaded."""
+    """A snapshot whose torrent another serves. `verified`: its files look as when verified; `look`: as when loaded."""
 
     held: HeldSnapshot
     verified: bool
@@ -104,15 +104,15 @@ class _Twin:
 class _Seed:
     """One snapshot in the session.
 
-    `files` are those to have: all, or of a partial snapshot those that were chosen. `pieces` and `held_bytes` are
-    theirs, counted once: every turn of the node asks. `twins` are the other snapshots of the same torrent.
+    `files` are the wanted ones: all, or the chosen ones of a partial snapshot. `pieces` and `held_bytes` are theirs,
+    counted once because every turn of the node needs them. `twins` are the other snapshots of the same torrent.
     """
 
     held: HeldSnapshot
     metainfo: Metainfo
     torrent: SeededTorrent
     state: SeedState
-    web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
+    web_before: int = 0  # bytes sent over HTTP before it was loaded
     damaged_look: tuple[int, ...] = ()
     twins: dict[SnapshotId, _Twin] = field(default_factory=dict)
     files: Sequence[RepoPath] = field(init=False)
@@ -127,12 +127,12 @@ class _Seed:
 
     @property
     def bad_pieces(self) -> int:
-        """How many of them are missing or wrong; no piece of another file is ever there."""
+        """How many wanted pieces are missing or wrong; pieces of other files are never held."""
         return self.pieces - self.here
 
     @property
     def here(self) -> int:
-        """How many pieces are here, counted by those that are not: of what is nearly whole that is far quicker."""
+        """How many pieces are here, found by counting the missing ones: far quicker for a nearly complete snapshot."""
         have = self.torrent.have
         return len(have) - have.count(0)
 
@@ -153,14 +153,14 @@ def seed(
     report: Report,
     stopping: Callable[[], bool],
 ) -> None:
-    """Serve the library until `stopping` says so; with `web` over HTTP too, as a web seed.
+    """Serve the library until `stopping` returns True; with `web`, over HTTP too, as a web seed.
 
     `control` is open while the node runs, within its lock.
     Raises `LockHeldError` when another node of this home runs, `P2pqwenError` when it cannot listen.
     """
     alone = durable.lock(home.locks / "node.lock", hint="each home has one node, and `p2pqwen status` shows it")
     with alone, Swarm(settings, report=report) as swarm, web or nullcontext():
-        durable.remove(home.node_state)  # a node that was killed left it: it is not what this one says
+        durable.remove(home.node_state)  # left by a node that was killed
         try:
             SeedLoop(library, home, settings, swarm, web, services, report).run(stopping, control or nullcontext())
         finally:
@@ -169,7 +169,7 @@ def seed(
 
 
 class SeedLoop:
-    """A node's own thread: its turns, from the start to `stopping`. `swarm` is its own, and already running."""
+    """The turns of a node's own thread, from the start to `stopping`. `swarm` belongs to it and is already running."""
 
     def __init__(
         self,
@@ -196,6 +196,7 @@ class SeedLoop:
         self._slots: dict[SnapshotId, int] = {}
         self._all_held = False
         self._to_load: deque[HeldSnapshot] = deque()
+        self._is_loaded = False
         self._to_look_at: deque[SnapshotId] = deque()
         self._to_announce: deque[SnapshotId] = deque()
         self._followed: list[HeldSnapshot] | None = None
@@ -209,7 +210,7 @@ class SeedLoop:
         self._web_sent = (0, self._clock.monotonic())
 
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
-        """Take turns until `stopping` says so; `control` is open meanwhile."""
+        """Take turns until `stopping` returns True; `control` is open meanwhile."""
         if (proxy := self._settings.proxy) is not None:
             self._report(Happened("proxied", {"proxy": proxy.address, "pid": os.getpid()}))
         if self._web is not None:
@@ -231,7 +232,7 @@ class SeedLoop:
                 try:
                     self._loop(stopping)
                 finally:
-                    self._supervisor.stop()  # what must be saved comes before what only has to end
+                    self._supervisor.stop()  # save first what must be saved, before the rest ends
         finally:
             self._supervisor.stop()
 
@@ -243,6 +244,7 @@ class SeedLoop:
             if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / LOOKED_THROUGH)):
                 self._follow_library()
             more_to_load = self._load_some()
+            self._tell_loaded()
             self._swarm.pump(0.0 if more_to_load else PUMP)
             if self._due("steps", len(self._seeds) / 1000):
                 each(list(self._seeds.values()), self._step, failed=self._give_up)
@@ -258,12 +260,12 @@ class SeedLoop:
                 self._tell_stats()
 
     def set_rates(self, *, upload: int, download: int) -> None:
-        """Hold the node to these rates, 0 for no limit; peers and HTTP share that of upload."""
+        """Hold the node to these rates, 0 for no limit; peers and HTTP share the upload rate."""
         self._upload, self._download = upload, download
         self._apply_rates()
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
-        """Serve this snapshot to nobody, or to at most `upload_slots` peers at once (-1: no limit of its own)."""
+        """Pause this snapshot, or serve it to at most `upload_slots` peers at once (-1: no limit of its own)."""
         changed = paused != (snapshot in self._held)
         self._slots[snapshot] = upload_slots
         (self._held.add if paused else self._held.discard)(snapshot)
@@ -273,7 +275,7 @@ class SeedLoop:
                 self._tell_seeding(one, snapshot)
 
     def hold_all(self, *, paused: bool) -> None:
-        """Serve nothing at all, or what is not held otherwise."""
+        """Pause everything, or serve all that is not paused otherwise."""
         if paused != self._all_held:
             self._all_held = paused
             each(list(self._seeds.values()), self._serve_or_hold, failed=self._give_up)
@@ -281,7 +283,7 @@ class SeedLoop:
                 self._publishers.bundles.hold_all(paused=paused)
 
     def read_again(self, snapshot: SnapshotId) -> None:
-        """Stop believing this snapshot's pieces, and read them: it is loaded anew."""
+        """Distrust this snapshot's pieces and read them again: it is reloaded."""
         if (one := self._seeds.get(snapshot)) is not None:
             self._drop(one, "rotten")
 
@@ -297,7 +299,7 @@ class SeedLoop:
         self._timers.pop("library", None)
 
     def announce_again(self) -> None:
-        """Tell trackers and the DHT of everything served, a few at a time: this node is somewhere else now."""
+        """Announce everything served to trackers and the DHT again, a few at a time: the node's address has changed."""
         self._to_announce = deque(self._seeds)
         if self._publishers is not None:
             self._publishers.sync.soon()
@@ -313,7 +315,7 @@ class SeedLoop:
         self._swarm.wake()
 
     def rows(self) -> Sequence[SnapshotState]:
-        """Return how every snapshot stands; the same object while nothing moves."""
+        """Return the state of every snapshot; the same object while nothing changes."""
         served = self._rows.look([_Moment.of(one, self._sent_over_http(one)) for one in self._seeds.values()], _row)
         twins = [
             _twin_row(one, twin, self._sent_for(twin)) for one in self._seeds.values() for twin in one.twins.values()
@@ -324,7 +326,7 @@ class SeedLoop:
 
     @property
     def uploaded_besides(self) -> int:
-        """Payload bytes sent of what is no snapshot: bundles."""
+        """Payload bytes sent of bundles, which are no snapshots."""
         return self._publishers.bundles.uploaded if self._publishers is not None else 0
 
     @property
@@ -351,7 +353,7 @@ class SeedLoop:
 
     @property
     def reach(self) -> Reach:
-        """What is known of how the world reaches it."""
+        """What is known of how others reach it."""
         return self._swarm.reach
 
     def _share_upload(self, web: WebServer) -> None:
@@ -385,7 +387,7 @@ class SeedLoop:
         return next((one for one in self._seeds.values() if snapshot in one.twins), None)
 
     def _serve_or_hold(self, one: _Seed) -> None:
-        """Let a judged snapshot be served, or not, as the user and the limits have it."""
+        """Serve or pause a judged snapshot, as the user's choices and limits require."""
         if one.state is SeedState.CHECKING:
             return
         served = [] if self._all_held else [name for name in one.names if name not in self._held]
@@ -421,7 +423,7 @@ class SeedLoop:
         if held != self._followed:
             self._followed = held
             self._library.remember(held)
-            # What is verified is served: of a partial snapshot the files that were chosen.
+            # Verified files are served: those chosen, if the snapshot is partial.
             self._complete = {one.id: one for one in held if one.state in {State.COMPLETE, State.PARTIAL}}
             why = {one.id: "changed" for one in held} | {one.id: "away" for one in self._away}
             each(
@@ -445,7 +447,7 @@ class SeedLoop:
             self._to_load = deque(sorted(fresh, key=lambda one: one.id))
 
     def _follow_twins(self) -> None:
-        """Let go of twins that the library has no longer as they were; what is there still is looked at again."""
+        """Drop twins that the library no longer has as they were; those that are still there are loaded again."""
 
         def follow(one: _Seed) -> None:
             for twin in list(one.twins.values()):
@@ -458,7 +460,7 @@ class SeedLoop:
         each([one for one in self._seeds.values() if one.twins], follow, failed=self._give_up)
 
     def _look_at_files(self) -> None:
-        """Load anew what somebody changed under us: it is read before anything of it is served again."""
+        """Reload snapshots whose files have changed: they are read before they are served again."""
         if self._due("looks", max(LOOKS_EVERY, len(self._seeds) / 20)):
             self._to_look_at = deque(self._seeds)
         until = time.monotonic() + LOOKING
@@ -471,7 +473,7 @@ class SeedLoop:
                 self._drop(one, "changed")
 
     def _load_some(self) -> bool:
-        """Load what is due, for a moment: peers and commands go on meanwhile. Tell whether more may be loaded now."""
+        """Load due snapshots for `LOADING` seconds, so that peers and commands go on; tell whether more are due."""
         if not self._to_load:
             return False
         checking = sum(one.state is SeedState.CHECKING for one in self._seeds.values())
@@ -479,19 +481,24 @@ class SeedLoop:
         while self._to_load and self._clock.monotonic() < until:
             held = self._to_load.popleft()
             if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
-                continue  # it would have to be read: it comes again with the next look, and holds up nobody
+                continue  # it would have to be read: the next look finds it again, and it delays no other
             loaded = each([held], self._load, failed=self._not_loaded)
             checking += any(one is not None and one.state is SeedState.CHECKING for one in loaded)
         return bool(self._to_load)
 
+    def _tell_loaded(self) -> None:
+        if self._web is not None and not self._is_loaded and not self.loading:
+            self._web.offers_complete()
+            self._is_loaded = True
+
     def _load(self, held: HeldSnapshot) -> _Seed | None:
-        """Load a snapshot; None where another one serves its torrent already."""
+        """Load a snapshot; return None if another one serves its torrent already."""
         metainfo = held.metainfo()
         files = [file.path for file in metainfo.files if held.wants(file.path)]
         trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
         serves = self._seeds.get(self._served_by.get(metainfo.infohash, held.id))
         if serves is not None and set(serves.files) < set(files):
-            self._drop(serves, "changed")  # it has less of it: it becomes the twin, with the next look
+            self._drop(serves, "changed")  # it has fewer files: it becomes the twin with the next look
         elif serves is not None:
             self._load_twin(serves, held, files, verified=trusted)
             return None
@@ -531,7 +538,7 @@ class SeedLoop:
         self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
 
     def _give_up(self, one: _Seed, error: P2pqwenError) -> None:
-        """Seed a snapshot no longer that a step failed for; it is loaded again when somebody has mended it."""
+        """Stop seeding a snapshot for which a step failed; it is loaded again once it is mended."""
         each([one], lambda one: self._leave_out(one, error.message), failed=warn(self._report, lambda one: one.held.id))
         self._seeds.pop(one.held.id, None)
 
@@ -548,7 +555,7 @@ class SeedLoop:
             if one.torrent.checked:
                 self._judge(one)
         elif one.state is SeedState.SEEDING and one.bad_pieces and not _is_checking(one):
-            # A piece that was asked for is not what was verified: libtorrent has read everything again, or is about to.
+            # A requested piece is not what was verified: libtorrent has read everything again, or is about to.
             one.torrent.sync_pieces()
             if one.bad_pieces:
                 self._damaged(one)
@@ -565,7 +572,7 @@ class SeedLoop:
         try:
             self._verified.record(one.held.id, one.metainfo.infohash.v2, one.held.folder, one.files)
         except P2pqwenError as error:
-            self._leave_out(one, error.message)  # an empty file, which no piece holds, is missing
+            self._leave_out(one, error.message)  # an empty file, which is in no piece, is missing
             return
         self._share(one)
 
@@ -586,13 +593,13 @@ class SeedLoop:
         )
 
     def _standing(self, snapshot: SnapshotId) -> dict[str, str]:
-        """Return a snapshot's standing for an event, as far as it is known by now."""
+        """Return a snapshot's standing for an event, if it is known yet."""
         stood = None if self._supervisor is None else self._supervisor.watch.of([snapshot]).get(snapshot)
         return {} if stood is None else {"standing": str(stood.standing)}
 
     def _damaged(self, one: _Seed) -> None:
         one.state = SeedState.DAMAGED
-        self._withdraw(one)  # over HTTP nobody can be told which pieces are good
+        self._withdraw(one)  # HTTP cannot tell which pieces are good
         self._verified.forget(one.held.id)
         one.damaged_look = self._look(one.held)
         bad, pieces = one.bad_pieces, one.pieces
@@ -630,13 +637,13 @@ class SeedLoop:
         self._news.append(Happened(event, {**known, **facts}))
 
     def _tell_news(self) -> None:
-        """Report what happened; by then `status` shows it too."""
+        """Report what happened; `status` already shows it."""
         news, self._news = self._news, []
         for event in news:
             self._report(event)
 
     def _look(self, held: HeldSnapshot) -> tuple[int, ...]:
-        """Return what changes when somebody mends a snapshot that was left out."""
+        """Return a value that changes when a snapshot that was left out is mended."""
         try:
             return held.torrent_path.stat().st_mtime_ns, self._verified.stamp(held.id)
         except OSError:
@@ -646,7 +653,7 @@ class SeedLoop:
         rows = self.rows() if self._supervisor is None else self._supervisor.shown(self.rows())
         address, before = NodeAddress(os.getpid(), self.listening), self._written
         if before is not None and before[0] == address and before[1] is rows:
-            return  # what stands there is as it was
+            return  # the file is up to date
         write_state(self._home.node_state, NodeState(address, tuple(rows)))
         self._written = address, rows
 
@@ -677,7 +684,7 @@ def _is_checking(one: _Seed) -> bool:
 
 
 class _Moment(NamedTuple):
-    """A seed, and what of it moves: the rest of its row is of when it was loaded."""
+    """A seed, and the parts of its row that change; the rest is fixed when it is loaded."""
 
     seed: _Seed
     state: SeedState
@@ -713,7 +720,7 @@ def _row(moment: _Moment) -> SnapshotState:
 
 
 def _twin_row(one: _Seed, twin: _Twin, over_http: int) -> SnapshotState:
-    """Return the row of a snapshot whose torrent another serves: peers are the swarm's, traffic is the other's."""
+    """Return a twin's row: its peers are the swarm's; their traffic counts for the snapshot that serves it."""
     served = _row(_Moment.of(one, 0))
     return replace(
         served,

@@ -1,7 +1,7 @@
 """A node that starts with the machine: a systemd user unit (systemd.unit(5), systemd.service(5)).
 
-Without systemd, or without a session of the user's manager, the unit is written all the same, and what could not be
-done is said: the file is what counts, and `systemctl --user enable --now` does the rest later.
+Without systemd, or without a running user manager, the unit is still written and what could not be done is reported:
+`systemctl --user enable --now` does the rest later.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from p2pqwen.library import durable
 from p2pqwen.values.proxy import VARIABLES as PROXY_VARIABLES
 
 STOP_SECONDS = 15
-"""A node saves and stops within ten; then systemd kills it."""
-# Never HF_TOKEN: `systemctl show` prints them. What leads to the network and whom to trust there the node needs.
+"""A node saves and stops within 10 seconds; after this time systemd kills it."""
+# Never HF_TOKEN: `systemctl show` prints these. The node needs what leads to the network and whom to trust there.
 _KEPT = (
     "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "P2PQWEN_DHT_BOOTSTRAP", "SSL_CERT_FILE", "SSL_CERT_DIR",
     *PROXY_VARIABLES,
 )  # fmt: skip
 _SYSTEMCTL_SECONDS = 30.0
 _NO_MANAGER = ("connect to bus", "user scope bus", "not been booted with systemd")
-"""How systemctl says, in versions from 2015 on, that nothing of the kind runs: in a container, by `su`, without PAM."""
+"""How systemctl, since 2015, says that no manager runs: in a container, under `su`, without PAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Service:
 
     @property
     def name(self) -> str:
-        """The unit's name; a home of its own has a unit of its own."""
+        """The unit's name; every home but the default has its own unit."""
         if self.home == self.default_home:
             return "p2pqwen.service"
         return f"p2pqwen-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}.service"
@@ -53,12 +53,12 @@ class Service:
         return self.config_folder / "systemd" / "user" / self.name
 
     def cron_line(self, options: Sequence[str] = ()) -> str:
-        """Return the line of crontab(5) that starts the node with the machine; `%` is a line's end there."""
+        """Return the crontab(5) line that starts the node with the machine; `%` means a newline there."""
         words = ["env", f"P2PQWEN_HOME={self.home}", *self.program, "seed", *options, "--daemon", "--quiet"]
         return f"@reboot {shlex.join(words)}".replace("%", "\\%")
 
     def unit(self, options: Sequence[str] = ()) -> str:
-        """Return the unit's text, for `seed` with these options; raises `P2pqwenError` for what no unit can hold."""
+        """Return the unit's text, for `seed` with these options; raises `P2pqwenError` for what a unit cannot hold."""
         kept = {"P2PQWEN_HOME": str(self.home)}
         kept |= {name: self.environment[name] for name in _KEPT if self.environment.get(name)}
         command = " ".join(_argument(one) for one in (*self.program, "seed", *options))
@@ -90,7 +90,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """How the service stands. `active` and `enabled` are None where systemd does not say; `notes` what to do."""
+    """The service's state. `active` and `enabled` are None if systemd does not say; `notes` say what to do."""
 
     service: Service
     installed: bool
@@ -115,7 +115,7 @@ class UnitState:
 
 @dataclass(frozen=True, slots=True)
 class ServiceAnswer:
-    """The unit of a home. `enabled` and `active` are None where systemd does not say."""
+    """The unit of a home. `enabled` and `active` are None if systemd does not say."""
 
     unit: str
     path: Path
@@ -127,8 +127,8 @@ class ServiceAnswer:
 
 
 def install(service: Service, options: Sequence[str], *, start: bool) -> UnitState:
-    """Write the unit and have it started now and with the machine; raises `DiskError`, `P2pqwenError`."""
-    # A proxy's password may be in it, so it is the user's alone.
+    """Write the unit, enable it, and start it now if `start`; raises `DiskError`, `P2pqwenError`."""
+    # It may hold a proxy's password, so only the user may read it.
     durable.write(service.path, service.unit(options).encode())
     failed = _systemctl("daemon-reload")
     if failed is None:
@@ -142,7 +142,7 @@ def install(service: Service, options: Sequence[str], *, start: bool) -> UnitSta
 
 
 def uninstall(service: Service) -> UnitState:
-    """Stop it and take the unit away; raises `NotFoundError` when there is none, `DiskError`."""
+    """Stop the service and remove its unit; raises `NotFoundError` when there is none, `DiskError`."""
     if not service.path.exists():
         raise NotFoundError(f"no service of {service.home} is installed", got=f"no {service.path}")
     failed = _systemctl("disable", "--now", service.name)
@@ -153,7 +153,7 @@ def uninstall(service: Service) -> UnitState:
 
 
 def unit_state(service: Service, notes: Sequence[str] = ()) -> UnitState:
-    """Return how the service stands."""
+    """Return the service's state."""
     missing = _systemctl("list-units", "--no-legend", service.name)
     systemd = missing is None
     said = list(notes)
@@ -170,7 +170,7 @@ def unit_state(service: Service, notes: Sequence[str] = ()) -> UnitState:
 
 
 def _systemctl(*arguments: str) -> str | None:
-    """Ask the user's systemd for something; return why it did not do it, None when it did."""
+    """Run `systemctl --user`; return why it failed, None if it did not."""
     program = shutil.which("systemctl")
     if program is None:
         return "systemd is not on this machine"
@@ -194,7 +194,7 @@ def _systemctl(*arguments: str) -> str | None:
 
 
 def _lingers() -> bool:
-    """Tell whether the user's services run while they are logged out; yes where nobody says."""
+    """Tell whether the user's services run while they are logged out; True if unknown."""
     program = shutil.which("loginctl")
     if program is None:
         return True
@@ -221,7 +221,7 @@ def _quoted(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Let systemd's specifiers (`%h`) stand for themselves."""
+    """Escape systemd's specifiers (`%h`); raises `P2pqwenError` for control characters."""
     if not text.isprintable():
         raise P2pqwenError("a systemd unit cannot hold control characters", got=repr(text))
     return text.replace("%", "%%")

@@ -1,8 +1,8 @@
-"""The standing of what a node holds, kept up while it runs: who is trusted changes, torrents change, snapshots rise.
+"""The standing of held snapshots, kept current while a node runs: trust changes, torrents change, snapshots rise.
 
-Every look: 1. each held snapshot is judged by what is known of its torrent and whom this home trusts now; 2. where a
+At every look: 1. each held snapshot is judged by what is known of its torrent and whom this home trusts now; 2. if a
 trusted index claims a proof that is not here, its signed torrent is sought: in bundles and folders at every look, at
-mirrors on the web more rarely; 3. what became better or worse is told, and what was withdrawn.
+mirrors on the web less often; 3. changed standings and new withdrawals are reported.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from p2pqwen.values.snapshot_id import SnapshotId
 LOOK_EVERY = 1.0
 """Seconds between two looks; more with thousands of snapshots."""
 WEB_EVERY = 600.0
-"""Seconds between two questions to mirrors on the web for one snapshot, unless who is trusted changes."""
-FEW = 50  # snapshots, which are judged before the node begins to answer
+"""Seconds between two queries to mirrors on the web for one snapshot, unless trust changes."""
+FEW = 50  # up to this many snapshots are judged before the node begins to answer
 _PAUSE = 0.02  # seconds between two torrents that are read for the first time
-_AT_ONCE = 0.1  # seconds that a question may take for snapshots that came since the last look
+_AT_ONCE = 0.1  # seconds that `of` may spend on snapshots added since the last look
 
 
 @dataclass(slots=True)
@@ -71,9 +71,9 @@ class StandingWatch:
         return self._background.busy
 
     def of(self, snapshots: list[SnapshotId]) -> Mapping[SnapshotId, Stood]:
-        """Return what is known of these; what came since the last look is judged at once, for a moment.
+        """Return what is known of these; those added since the last look are judged now, for `_AT_ONCE` seconds.
 
-        It is another object where something has changed. Not to be changed, nor the list that is given.
+        The mapping is a different object once something has changed. Change neither it nor the list that is passed.
         """
         if self._answered[0] is snapshots and self._answered[1] is self._known:
             return self._known
@@ -108,7 +108,7 @@ class StandingWatch:
             self.report(Notice("warning", f"standing: {error.message}"))
             return
         known = {**away, **found}
-        if known != self._known:  # whoever made rows of them need not make them again
+        if known != self._known:  # the same object spares callers from making their rows again
             self._known = known
         for snapshot, stood in found.items():
             before = self._told.get(snapshot)

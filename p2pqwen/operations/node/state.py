@@ -1,6 +1,6 @@
-"""What a running node says of itself, in a small file that it writes anew every second, and reading it for `status`.
+"""What a running node says of itself, in a small file that it rewrites every second and that `status` reads.
 
-Whether the node runs is not the file's to say: its lock is, which the system frees whatever becomes of the node.
+The node's lock, not the file, tells whether it runs: the system frees the lock however the node ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SERVED = frozenset({"seeding", "damaged", "complete", "partial", "paused"})
 class SnapshotState:
     """One snapshot's row: `progress` from 0 to 1, rates in bytes a second.
 
-    Of the peers, `utp_peers` are met by uTP and `webrtc_peers` by WebRTC; the others by TCP.
+    Of the peers, `utp_peers` are connected by uTP and `webrtc_peers` by WebRTC, the others by TCP.
     """
 
     id: SnapshotId = field(metadata=FLAT)
@@ -49,21 +49,21 @@ class SnapshotState:
     upload_rate: int = 0
     uploaded: int = 0  # since the node started
     size: int = 0
-    held_bytes: int = 0  # of the files to have: `size`, or of a partial snapshot less
+    held_bytes: int = 0  # of the wanted files: `size`, or less for a partial snapshot
     uploaded_ever: int = 0
     priority: str = "normal"
-    last_scrub: str | None = None  # when the last whole reading for bit rot ended
+    last_scrub: str | None = None  # when the last complete scrub ended
     damaged_files: int = 0  # that it found
-    standing: str = Standing.UNVOUCHED.value  # nothing is known of one that has no torrent yet
+    standing: str = Standing.UNVOUCHED.value  # until it has a torrent
     trusted_unverified: bool = False
     utp_peers: int = 0
     webrtc_peers: int = 0
     pinned: bool = False
-    withdrawn: tuple[WithdrawnAnswer, ...] = ()  # by whom of those that are trusted, and why
+    withdrawn: tuple[WithdrawnAnswer, ...] = ()  # by which trusted publishers, and why
 
     @property
     def is_whole(self) -> bool:
-        """Whether every file of the snapshot is to be had, not only some that were chosen."""
+        """Whether every file of the snapshot is wanted, not only chosen ones."""
         return self.held_bytes in {0, self.size}
 
     @property
@@ -83,7 +83,7 @@ class SnapshotState:
         return "good" if self.progress == 1.0 else "unfinished"
 
     def with_memory(self, choice: Choice, sent: Transfer, scrub: ScrubRecord, *, unbooked: int = 0) -> SnapshotState:
-        """Return the row with what is remembered of the snapshot; `unbooked` bytes were sent and not yet counted."""
+        """Return the row with what is remembered of the snapshot; `unbooked` bytes were sent but not yet counted."""
         return replace(
             self,
             state="paused" if choice.paused and self.state in _SERVED else self.state,
@@ -95,7 +95,7 @@ class SnapshotState:
         )
 
     def with_withdrawals(self, said: Sequence[Withdrawn], *, seeded: bool) -> SnapshotState:
-        """Return the row with who withdrew the snapshot; where it is not `seeded` for that, its state says so."""
+        """Return the row with who withdrew the snapshot; if it is not `seeded` for that reason, its state says so."""
         state = self.state if seeded or self.state not in _SERVED else "withdrawn"
         return replace(self, state=state, withdrawn=tuple(one.answer for one in said)) if said else self
 
@@ -109,7 +109,7 @@ class SnapshotState:
 
     @property
     def ratio(self) -> float:
-        """How many times over the snapshot was given away."""
+        """How many times over the snapshot was uploaded."""
         return round(self.uploaded_ever / (self.held_bytes or self.size), 3) if self.size else 0.0
 
     @property
@@ -120,7 +120,7 @@ class SnapshotState:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
-    """A snapshot's state with what follows from it."""
+    """A snapshot's state with what is derived from it."""
 
     state: SnapshotState = field(metadata=FLAT)
     ratio: float
@@ -145,14 +145,14 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """The file."""
+    """The content of the file."""
 
     node: NodeAddress = field(metadata=FLAT)
     snapshots: tuple[SnapshotRow, ...]
 
 
 def write_state(path: Path, state: NodeState) -> None:
-    """Replace the file, so that a reader sees one whole state; raises `DiskError`. Not synced: it is of this moment."""
+    """Replace the file, so that a reader sees one whole state; raises `DiskError`. Not synced: it is soon outdated."""
     document = _Document(state.node, tuple(row.row for row in state.snapshots))
     durable.write(path, json.dumps(object_json(document)).encode(), sync=False)
 
@@ -162,7 +162,7 @@ def node_status(
 ) -> tuple[NodeState | None, list[SnapshotState]]:
     """Return the running node, None if none runs, and a row for every snapshot of the library.
 
-    `node` is what it said of itself just now; else what it wrote last.
+    `node` is what it just said of itself; if None, what it wrote last is read.
     """
     if node is None and durable.is_locked(home.locks / "node.lock"):
         node = _read_state(home.node_state)

@@ -1,7 +1,7 @@
-"""What keeps a node in order while it seeds: the user's choices, limits, fetches, scrubbing, repair, counters.
+"""Supervise a node while it seeds: the user's choices, limits, fetches, scrubbing, repair, counters.
 
-The node's own thread owns the libtorrent session. It calls `tick` several times a second; whatever other threads (the
-control API) want done there waits in a queue for it.
+The node's own thread owns the libtorrent session. It calls `tick` several times a second; calls from other threads (the
+control API) wait for it in a queue.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ CHOICES_EVERY = 1.0
 DISKS_EVERY = 1.0
 SURROUNDINGS_EVERY = 5.0
 COUNT_EVERY = 10.0
-MEND_EVERY = 1.0  # between looks for what another program found damaged, with thousands of snapshots more
+MEND_EVERY = 1.0  # between looks for damage that another program found; more with thousands of snapshots
 SCRUB_LOOK_EVERY = 300.0
 _CALL_SECONDS = 30.0
-_FEW = 1000  # snapshots, whose counters can be read every second
+_FEW = 1000  # snapshots whose counters can be read every second
 _JOB_STATES = {JobState.QUEUED: "queued", JobState.WAITING: "waiting", JobState.PAUSED: "paused"}
 
 Answer = TypeVar("Answer")
@@ -58,13 +58,13 @@ class SeedingNode(Protocol):
         """Hold the node to these rates, 0 for no limit."""
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
-        """Serve this snapshot to nobody, or to at most `upload_slots` peers at once (-1: no limit of its own)."""
+        """Pause this snapshot, or serve it to at most `upload_slots` peers at once (-1: no limit of its own)."""
 
     def hold_all(self, *, paused: bool) -> None:
-        """Serve nothing at all."""
+        """Pause everything, or serve all that is not paused otherwise."""
 
     def read_again(self, snapshot: SnapshotId) -> None:
-        """Stop believing this snapshot's pieces, and read them."""
+        """Distrust this snapshot's pieces and read them again."""
 
     def let_go(self, snapshot: SnapshotId) -> None:
         """Take a snapshot out of the session; it comes back when the library shows it."""
@@ -73,17 +73,17 @@ class SeedingNode(Protocol):
         """Look at the library in this turn."""
 
     def announce_again(self) -> None:
-        """Tell trackers and the DHT of everything served, a few at a time: this node is somewhere else now."""
+        """Announce everything served to trackers and the DHT again, a few at a time: the node's address has changed."""
 
     def wake(self) -> None:
         """Take the next turn, and call `tick`, at once; from any thread."""
 
     def rows(self) -> Sequence[SnapshotState]:
-        """Return how every snapshot stands; the same object where nothing has moved."""
+        """Return the state of every snapshot; the same object while nothing changes."""
 
     @property
     def uploaded_besides(self) -> int:
-        """Payload bytes sent of what is no snapshot, since the start."""
+        """Payload bytes sent since the start that belong to no snapshot."""
 
     @property
     def loading(self) -> bool:
@@ -95,12 +95,12 @@ class SeedingNode(Protocol):
 
     @property
     def reach(self) -> Reach:
-        """What is known of how the world reaches it."""
+        """What is known of how others reach it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFigures:
-    """A moment of the node, for `status` and metrics."""
+    """The node's figures at one moment, for `status` and metrics."""
 
     rows: tuple[SnapshotState, ...] = ()
     allowance: Allowance = NO_LIMITS
@@ -131,7 +131,7 @@ class Supervisor:
     now: Callable[[], datetime] = lambda: datetime.now().astimezone()
     clock: Clock = time
     surroundings: Surroundings | None = None
-    on_change: list[Callable[[], object]] = field(default_factory=list)  # called where the machine or its room changed
+    on_change: list[Callable[[], object]] = field(default_factory=list)  # called when the machine or its room changed
     figures: NodeFigures = NodeFigures()
     _calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=queue.SimpleQueue)
     _node: SeedingNode | None = None
@@ -196,7 +196,7 @@ class Supervisor:
                     answer.set_exception(error)
 
     def stop(self) -> None:
-        """End everything and save, within `STOP_SECONDS`; on the node's thread. Once more is fine."""
+        """Stop everything and save, within `STOP_SECONDS`; on the node's thread. A second call does nothing."""
         if self._scrubbing.is_stopping():
             return
         self._scrubbing.tell()
@@ -210,12 +210,12 @@ class Supervisor:
 
     @property
     def busy(self) -> bool:
-        """Whether a fetch or a scrub that was told to stop is still in the middle of something."""
+        """Whether a fetch or a scrub that was told to stop is still running."""
         fetches = (job.thread for job in self.jobs.all())
         return self._scrubbing.busy or any(thread is not None and thread.is_alive() for thread in fetches)
 
     def on_node(self, call: Callable[[], Answer]) -> Answer:
-        """Run something on the node's thread and return what it gives; for every other thread."""
+        """Run `call` on the node's thread and return its result; for use on other threads."""
         if self._scrubbing.is_stopping():
             raise _stopping()
         answer: Future[Answer] = Future()
@@ -243,13 +243,13 @@ class Supervisor:
         return left
 
     def submit(self, request: FetchRequest) -> FetchJob:
-        """Take a fetch, which begins at once if it may; raises `UsageError`, `DiskError`."""
+        """Add a fetch, which begins at once if it may; raises `UsageError`, `DiskError`."""
         job = self.jobs.submit(request)
         self._live.wake()
         return job
 
     def count_now(self) -> None:
-        """Write down what was transferred until now; for every other thread."""
+        """Record what has been transferred so far; for use on other threads."""
         self.on_node(self._count)
 
     def scrub_soon(self) -> None:
@@ -263,24 +263,24 @@ class Supervisor:
 
     @property
     def reach(self) -> Reach:
-        """What is known of how the world reaches the node."""
+        """What is known of how others reach the node."""
         return self._live.reach
 
     @property
     def loading(self) -> bool:
-        """Whether the node still loads what needs no reading first; from any thread."""
+        """Whether snapshots that need no reading first still wait to be loaded; from any thread."""
         return self._node is None or self._node.loading
 
     def look(self) -> tuple[SnapshotState, ...]:
-        """Return how everything stands, the same object where nothing has moved; on the node's thread."""
+        """Return the state of every snapshot, the same object while nothing changes; on the node's thread."""
         return self.shown(self._live.rows())
 
     def look_now(self) -> tuple[tuple[SnapshotState, ...], Transfer]:
-        """Return how everything stands, and what this month transferred until now; for every other thread."""
+        """Return the state of every snapshot, and this month's transfers so far; for use on other threads."""
         return self.on_node(lambda: (self.look(), self._this_month()))
 
     def figures_now(self) -> NodeFigures:
-        """Return the figures of this moment; for every other thread."""
+        """Return the current figures; for use on other threads."""
         self.on_node(self.look)
         return replace(self.figures, reach=self.reach, rooms=self.rooms())
 
@@ -294,7 +294,7 @@ class Supervisor:
         return self.scrubber.faults.all()
 
     def disk_failed(self, held: HeldSnapshot, error: DiskError) -> None:
-        """Take note of an error that was met while a snapshot was served; from any thread."""
+        """Note a disk error that occurred while a snapshot was served; from any thread."""
         each(
             [held],
             lambda one: self.scrubber.faults.note(one.folder, error),
@@ -302,13 +302,13 @@ class Supervisor:
         )
 
     def choice_of(self, snapshot: SnapshotId | None) -> Choice:
-        """Return what the user chose, as last read; nothing for a fetch that does not know its snapshot yet."""
+        """Return what the user chose, as last read; the default for a fetch that does not know its snapshot yet."""
         return _NO_CHOICE if snapshot is None else self._choices.get(str(snapshot), _NO_CHOICE)
 
     def shown(self, rows: Sequence[SnapshotState]) -> tuple[SnapshotState, ...]:
         """Return the node's rows with what the supervisor knows: fetches, pauses, ratios, the last scrub.
 
-        A row that is as before, as nearly all are, is not put together again.
+        Rows that have not changed, which is nearly all, are not built again.
         """
         self._book_transfers(rows)
         fetched = [job for job in self.jobs.all() if job.snapshot is not None and not job.state.ended]
@@ -375,7 +375,7 @@ class Supervisor:
             self._allowed.download,
         )
         if allowed.reason != self._allowed.reason:
-            self._count()  # so that everybody who asks is told the same
+            self._count()  # so that all who ask are told the same
             self.report(Happened("limits", {"may_upload": allowed.may_upload, "reason": allowed.reason or None}))
         self._allowed = allowed
         self._live.set_rates(upload=allowed.upload, download=allowed.download)
@@ -399,7 +399,7 @@ class Supervisor:
         self._unbooked[snapshot] = self._unbooked.get(snapshot, Transfer()).plus(up, down)
 
     def _look_at_transfers(self) -> None:
-        """Book what seeds and fetches have moved until now."""
+        """Book what seeds and fetches have transferred so far."""
         self._book_transfers(self._live.rows())
 
     def _book_transfers(self, rows: Sequence[SnapshotState]) -> None:
@@ -413,7 +413,7 @@ class Supervisor:
         self._unbooked_besides += self._sent_besides - before
 
     def _this_month(self) -> Transfer:
-        """Return what this month transferred, as far as it is booked; raises `DiskError`."""
+        """Return this month's transfers, as far as they are booked; raises `DiskError`."""
         moved = self._unbooked.values()
         more = sum(one.uploaded for one in moved) + self._unbooked_besides, sum(one.downloaded for one in moved)
         return self.choices.month(self.now()).plus(*more)
@@ -429,7 +429,7 @@ class Supervisor:
             self.report(Notice("warning", error.message))
 
     def _decorated(self, row: SnapshotState, unbooked: Transfer | None, stood: Stood | None) -> SnapshotState:
-        """Return a row with all that is known of its snapshot besides."""
+        """Return a row with all else that is known of its snapshot."""
         name, withdrawals = str(row.id), self.watch.withdrawals
         shown = row.with_memory(
             self._choices.get(name, _NO_CHOICE),
@@ -441,7 +441,7 @@ class Supervisor:
         return shown.with_withdrawals(withdrawals.of(row.id), seeded=seeded).with_standing(stood)
 
     def _scrub(self) -> None:
-        """Scrub what is due, for as long as the node runs; on a thread of its own."""
+        """Scrub what is due for as long as the node runs; on its own thread."""
         while not self._scrubbing.is_stopping():
             try:
                 each(self.scrubber.due(), self._scrub_one, failed=warn(self.report, lambda held: f"scrub: {held.id}"))
@@ -463,12 +463,12 @@ class Supervisor:
             self.on_node(self._mend_damaged)
 
     def mended(self, snapshot: SnapshotId) -> None:
-        """Note that a repair has ended well; from any thread."""
+        """Note that a repair has succeeded; from any thread."""
         self.scrubber.mended(snapshot)
         self.report(Happened("mended", {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}))
 
     def _mend_damaged(self) -> None:
-        """Believe no piece any more of what a pass found damaged, ours or another program's, and have it repaired."""
+        """Distrust and repair what a scrub, this node's or another program's, found damaged."""
         try:
             self._scrubs = self.scrubber.records()
         except DiskError as error:
@@ -485,7 +485,7 @@ class Supervisor:
         self.jobs.submit(self.repair_request(held.id))
 
     def _follow_surroundings(self) -> None:
-        """Go on as the machine does: after sleep, in another network, where a disk has room again."""
+        """React to what happens to the machine: it slept, its network changed, a disk has room again."""
         around = self.surroundings
         assert around is not None  # noqa: S101 - see `__post_init__`
         for change in chain.from_iterable(each([around], lambda one: list(one.look()), failed=warn(self.report, str))):
@@ -502,7 +502,7 @@ class Supervisor:
 
     def _follow_disks(self) -> None:
         before, self._missing = self._missing, len(self.library.missing_folders)
-        if self._missing < before or not self._missing:  # or it was gone for less than a look
+        if self._missing < before or not self._missing:  # or one was gone for less than a look
             self.jobs.disk_is_back()
 
 

@@ -1,4 +1,4 @@
-"""What happens around a node that runs for months: the machine sleeps, the network is another one, a disk fills up."""
+"""What happens around a node that runs for months: the machine sleeps, the network changes, a disk fills up."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from p2pqwen.net.route import own_addresses
 from p2pqwen.portable.sleep import seconds_asleep
 
 SLEPT = 10.0
-"""Seconds of sleep that count; less is what two clocks differ by."""
+"""Seconds of sleep that count; two clocks may differ by less."""
 MORE_ROOM = 64 * 1024 * 1024
-"""Bytes that came free, after which what found no room is tried again."""
+"""Bytes freed, after which fetches that found no room are tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What was noticed. `elsewhere`: peers and trackers have to be told anew where we are; `room`: there is more."""
+    """A change. `elsewhere`: peers and trackers must be told again where we are; `room`: a disk has more room."""
 
     event: Happened | None = None
     elsewhere: bool = False
@@ -26,9 +26,9 @@ class Change:
 
 @dataclass(slots=True)
 class Surroundings:
-    """Compares with the last look. `rooms` names the bytes that each library folder may take, None: its disk is away.
+    """Compares with the last look. `rooms` gives the bytes that each library folder may take, None if its disk is away.
 
-    `asleep`: seconds that the machine has slept so far; `addresses`: by which it reaches the world.
+    `asleep` gives the seconds that the machine has slept so far, `addresses` those by which it reaches others.
     """
 
     rooms: Callable[[], Mapping[str, int | None]]

@@ -1,7 +1,7 @@
-"""What a fetch moved, told by its own events: every byte once, whichever events came last and however often it began.
+"""Count what a fetch transferred by its events: every byte once, whichever event was last and however often it began.
 
 `Progress` events carry the counters of a session every quarter of a second, and not at its end. What came after the
-last of them is known from the result, which says how much the fetch brought in.
+last one is known from the result, which says how much the fetch downloaded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TransferMeter:
         self._last = now
 
     def end(self, came: int) -> None:
-        """Add what the result shows to have come after the last counters of this try: `came` bytes in all."""
+        """Add what came after the last counters of this try: the result says that it was `came` bytes in all."""
         self._add(0, max(0, came - self._try.downloaded))
 
     @property
@@ -50,5 +50,5 @@ class TransferMeter:
 
 
 def gone_on(now: int, before: int) -> int:
-    """Return how far a counter went; one that fell began anew, as when a torrent is loaded once more."""
+    """Return how far a counter has advanced; one that fell began again at 0, as when a torrent is reloaded."""
     return now - before if now >= before else now

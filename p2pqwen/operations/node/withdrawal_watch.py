@@ -1,4 +1,4 @@
-"""What publishers have withdrawn of what a node holds: its owner is told, and its rule says what is still seeded."""
+"""Withdrawals of what a node holds: its owner is told, and its rule says what is still seeded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(slots=True)
 class WithdrawalWatch:
-    """The withdrawals that matter to one node. One thread looks; any may ask."""
+    """The withdrawals that matter to one node. One thread calls `look`; any thread may read."""
 
     voices: Callable[[], Sequence[Voice]] = tuple
     rule: SeedWithdrawn = SeedWithdrawn.OTHERS
@@ -26,7 +26,7 @@ class WithdrawalWatch:
     _told: dict[SnapshotId, tuple[Withdrawn, ...]] = field(default_factory=dict)
 
     def look(self, held: Iterable[HeldSnapshot]) -> None:
-        """Follow what trusted publishers say now, and tell once what they withdrew of `held`."""
+        """Follow what trusted publishers say now, and report once which of `held` they withdrew."""
         voices = self.voices()
         if voices is not self._voices:
             self._voices, self._said = voices, all_withdrawn(voices)
@@ -42,16 +42,16 @@ class WithdrawalWatch:
 
     @property
     def said(self) -> Mapping[SnapshotId, tuple[Withdrawn, ...]]:
-        """Return all that is withdrawn, by whom; another object where that has changed."""
+        """All withdrawals, by snapshot; a different object once they have changed."""
         return self._said
 
     def of(self, snapshot: SnapshotId) -> tuple[Withdrawn, ...]:
-        """Return who withdrew a snapshot."""
+        """Return the withdrawals of a snapshot."""
         return self._said.get(snapshot, ())
 
     @property
     def held_back(self) -> frozenset[SnapshotId]:
-        """What is not to be seeded, held or not."""
+        """The snapshots that must not be seeded, held or not."""
         return self._held_back
 
     def _tell(self, one: Withdrawn) -> None:

@@ -1,7 +1,7 @@
-"""From files on disk with what is expected of them to a manifest, a torrent and a place in the library.
+"""Turn files on disk, and what is expected of them, into a manifest, a torrent and a snapshot in the library.
 
-Shared by `preserve` from an origin and from a folder: both bring files into a staging folder, hash each once, and come
-here with the digests.
+Shared by `preserve` from an origin and from a folder: both put files into a staging folder, hash each once, and pass
+the digests here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
 from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
-from p2pqwen.manifest.provenance import Provenance, prove  # noqa: TID251 - of what is made here
+from p2pqwen.manifest.provenance import Provenance, prove  # noqa: TID251 - the manifest is made here
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import pointer_in_place
 from p2pqwen.operations.verify.made_of_bytes import license_in
@@ -36,16 +36,16 @@ from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
-# Fetches the (path, mode, oid) rows of the commit's tree; asked only when the plain modes do not give its id.
+# Fetches the (path, mode, oid) rows of the commit's tree; called only when the plain modes do not give its id.
 TreeRows = Callable[[], Sequence[tuple[RepoPath, str, GitOid]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """What a source says of a file before anybody read it; None where it does not say.
+    """What a source says of a file before it is read; None if it does not say.
 
-    `git_oid` is the id in the tree: of the content, or of the LFS pointer. `pointer` is the text of that pointer where
-    it may not be the canonical one. `sha256` is the content's where the file is not LFS.
+    `git_oid` is the id in the tree: of the content, or of the LFS pointer. `pointer` is that pointer's text if it may
+    not be the canonical one. `sha256` is the content's if the file is not LFS.
     """
 
     path: RepoPath
@@ -60,7 +60,7 @@ class ExpectedFile:
 
 @dataclass(frozen=True, slots=True)
 class Preserved:
-    """A snapshot in the library and what is worth knowing of it. `unchanged`: it was already there.
+    """A snapshot in the library and the facts about it. `unchanged`: it was already there.
 
     `bytes_downloaded` did not come from this disk. `shown`: whether its own origin shows it (`Listing`).
     """
@@ -94,13 +94,12 @@ class Preserved:
 def row_of(expected: ExpectedFile, digests: FileDigests) -> FileRow:
     """Compare a file's digests with what its source said of it and return its manifest row.
 
-    Raises `VerificationError` that names the file, expected and got; so does an LFS pointer that stands where the
-    content should.
+    Raises `VerificationError` that names the file, expected and got, also for an LFS pointer in place of the content.
     """
     name = expected.path.text
     odd = _odd_pointer(expected, digests)
     pointer = pointer_oid(digests.sha256, digests.size) if odd is None else blob_oid(odd.encode())
-    # Where LFS was only guessed (.gitattributes), a pointer is a file that was never brought.
+    # If LFS was only guessed (.gitattributes), a pointer is a file that was never fetched.
     known = expected.lfs_sha256 == digests.sha256 or expected.git_oid == pointer
     if (wrong := pointer_in_place(digests, lfs=known)) is not None:
         raise VerificationError(
@@ -122,7 +121,7 @@ def row_of(expected: ExpectedFile, digests: FileDigests) -> FileRow:
 
 
 def pointer_texts(blobs: Mapping[GitOid, bytes]) -> dict[GitOid, str]:
-    """Return the blobs that may be LFS pointers as the text that a manifest carries, which is UTF-8."""
+    """Return blobs that may be LFS pointers as text for a manifest; those that are not UTF-8 are left out."""
     texts = {}
     for oid, data in blobs.items():
         with suppress(UnicodeDecodeError):
@@ -131,9 +130,9 @@ def pointer_texts(blobs: Mapping[GitOid, bytes]) -> dict[GitOid, str]:
 
 
 def _odd_pointer(expected: ExpectedFile, digests: FileDigests) -> str | None:
-    """Return the pointer's text where git holds another than the canonical one; raises `VerificationError`.
+    """Return the pointer's text if git holds another than the canonical one; raises `VerificationError`.
 
-    What is no pointer is a plain file's content, as long as it is the content's own blob.
+    A text that is not a pointer is a plain file's content, provided that it is the content's own blob.
     """
     text = expected.pointer
     if text is None or expected.git_oid in {digests.git_blob, pointer_oid(digests.sha256, digests.size)}:
@@ -142,7 +141,7 @@ def _odd_pointer(expected: ExpectedFile, digests: FileDigests) -> str | None:
         return None
     if named != Pointer(str(digests.sha256), digests.size):
         if digests.pointer is not None:
-            return None  # a file that was never brought, which is said next
+            return None  # a file that was never fetched, which is reported next
         raise VerificationError(
             f"{expected.path} is not what its LFS pointer names",
             expected=f"{named.size} bytes with SHA-256 {named.oid}",
@@ -197,7 +196,7 @@ def make_torrent(
 def describe(
     held: HeldSnapshot, manifest: Manifest, torrent: CheckedTorrent, report: Report, *, unchanged: bool
 ) -> Preserved:
-    """Sum up a preserved snapshot and say aloud what its holder must know."""
+    """Sum up a preserved snapshot and warn of what its holder must know."""
     preserved = Preserved(
         held=held,
         manifest=manifest,
@@ -214,7 +213,7 @@ def describe(
 def install(
     library: Library, manifest: Manifest, torrent: CheckedTorrent, digests: Mapping[RepoPath, FileDigests]
 ) -> HeldSnapshot:
-    """Move the staged snapshot into the library with its torrent; its files look as they did when they were read."""
+    """Move the staged snapshot into the library with its torrent, and record how its files looked when read."""
     looks = {path: one.look for path, one in digests.items() if one.look is not None}
     return library.install(manifest.snapshot, torrent, Verified(torrent.infohash.v2, looks))
 

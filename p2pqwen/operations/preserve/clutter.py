@@ -1,13 +1,13 @@
-"""Files that systems and download programs leave in folders by themselves. Few commits hold any of them."""
+"""Files that operating systems and download programs leave in folders. Few commits hold any of them."""
 
 from __future__ import annotations
 
 import re
 from fnmatch import translate
 
-# By a file's or folder's own name, wherever it lies.
+# Names of files and folders, at any depth.
 _NAMES = (
-    # macOS: Finder, AppleDouble companions, Spotlight, FSEvents, the trash, what its zip makes
+    # macOS: Finder, AppleDouble companions, Spotlight, FSEvents, the trash, what its zip tool adds
     ".DS_Store", "._*", ".AppleDouble", ".Spotlight-V100", ".fseventsd", ".Trashes", "__MACOSX", "Icon\r",
     # Windows: Explorer, the recycle bin, NTFS
     "Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information",
@@ -23,5 +23,5 @@ _ANY = re.compile("|".join(map(translate, _NAMES)))
 
 
 def is_clutter(path: str) -> bool:
-    """Tell whether such a name is anywhere in a path with `/` between its parts."""
+    """Tell whether any part of a path, separated by `/`, has such a name."""
     return any(map(_ANY.match, path.split("/")))

@@ -1,4 +1,4 @@
-"""A snapshot's license before anything else of it is taken: shown, and held against what somebody wants."""
+"""Show a snapshot's license, and check it against the wanted ones, before any other file is taken."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def license_of_listing(listing: Listing, origin: Origin, staged: Path, known: Path | None = None) -> str | None:
-    """Return the license that a listed snapshot's README.md names; that file is brought into staging for it.
+    """Return the license that a listed snapshot's README.md names; that file is downloaded into staging.
 
-    Unless `known` is it already. Raises what `Origin.download` does, and `DiskError`.
+    If `known` is that file, nothing is downloaded. Raises what `Origin.download` does, and `DiskError`.
     """
     readme = readme_of(listing)
     if readme is None:
@@ -30,12 +30,12 @@ def license_of_listing(listing: Listing, origin: Origin, staged: Path, known: Pa
         for path in (known, origin.download(listing, readme, staged) if known is None else None):
             if path is not None and _is(readme, data := path.read_bytes()):
                 return license_of_readme(data)
-        (staged / readme.path.text).unlink(missing_ok=True)  # of another try, whoever vouched for it
+        (staged / readme.path.text).unlink(missing_ok=True)  # left by another try, whoever vouched for it
         return license_of_readme(origin.download(listing, readme, staged).read_bytes())
 
 
 def readme_of(listing: Listing) -> ListedFile | None:
-    """Return the README.md of a listed snapshot, None without one that could be a model card."""
+    """Return the README.md of a listed snapshot, None if there is none that could be a model card."""
     readme = next((file for file in listing.files if file.path.text == "README.md"), None)
     return None if readme is None or readme.size > MAX_README_SIZE else readme
 
@@ -47,7 +47,7 @@ def show_license(
     wanted: Sequence[str],
     report: Report,
 ) -> None:
-    """Tell what is about to be taken, and under which license; raises `P2pqwenError` for one that is not `wanted`."""
+    """Report what is about to be taken, and under which license; raises `P2pqwenError` for one that is not `wanted`."""
     named = f"license {license}" if license else "it names no license"
     if wanted and not is_licensed(license, wanted):
         raise P2pqwenError(f"{snapshot} was not taken", expected=f"a license among {', '.join(wanted)}", got=named)

@@ -1,4 +1,4 @@
-"""What a folder holds of a commit: its files and links, without what systems left there, as git has their bytes."""
+"""The files and links of a commit that a folder holds, without clutter, and their bytes as git has them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ TreeRow = tuple[RepoPath, str, GitOid]
 
 @dataclass(frozen=True, slots=True)
 class FolderCommit:
-    """What git tells of the commit: its object and the rows of its tree.
+    """What git says of the commit: its object and the rows of its tree.
 
-    A treeless clone (git-clone(1), `--filter=tree:0`) has the object alone. Its tree is then made of the files.
+    A treeless clone (git-clone(1), `--filter=tree:0`) has only the object; its tree is then built from the files.
     """
 
     raw: bytes | None = None
@@ -53,7 +53,7 @@ def list_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield each file's path in the snapshot and where it is; links are not followed yet."""
 
     def failed(error: OSError) -> None:
-        if not is_clutter(Path(error.filename).relative_to(folder).as_posix()):  # lost+found is the system's alone
+        if not is_clutter(Path(error.filename).relative_to(folder).as_posix()):  # lost+found belongs to the system
             _raise(error)
 
     for parent, folders, files in os.walk(folder, onerror=failed):
@@ -69,7 +69,7 @@ def list_files(folder: Path) -> Iterator[tuple[str, Path]]:
 def payload(
     found: Mapping[str, Path], commit: FolderCommit, held: HeldContent | None, report: Report
 ) -> dict[RepoPath, Path]:
-    """Return what is of the commit: all but what a system or a downloader left there, unless git has it."""
+    """Return the files that belong to the commit: all but clutter, unless git has it."""
     known = {path.text for path, _, _ in commit.rows or ()}
     known |= set() if held is None else {row.path.text for row in held.manifest.files}
     clutter = dict.fromkeys(path for path in found if path not in known and is_clutter(path))
@@ -83,7 +83,7 @@ def payload(
 
 
 def folder_file(path: Path, folder: Path, *, as_link: bool) -> FolderFile:
-    """Return what git has of a path: a link's own text where the commit holds a link, else the content it leads to.
+    """Return what git has for a path: a link's own text if the commit holds a link, else the content it leads to.
 
     In a clone with `core.symlinks=false` a link of the commit is a file that holds the text.
     """
@@ -92,7 +92,7 @@ def folder_file(path: Path, folder: Path, *, as_link: bool) -> FolderFile:
             text = os.fsencode(path.readlink())
             return FolderFile(len(text), text=text)
         found = path.lstat()
-        if stat.S_ISREG(found.st_mode):  # nearly all are, and nothing is to be followed
+        if stat.S_ISREG(found.st_mode):  # as nearly all are: there is no link to follow
             return FolderFile(found.st_size, path)
         content = _content_of(path, folder)
         return FolderFile(content.stat().st_size, content)
@@ -101,7 +101,7 @@ def folder_file(path: Path, folder: Path, *, as_link: bool) -> FolderFile:
 def with_line_ends(
     sources: Mapping[RepoPath, FolderFile], rows: Sequence[TreeRow], report: Report
 ) -> dict[RepoPath, FolderFile]:
-    """Undo `core.autocrlf` (git-config(1)): a text that git checked out with CRLF is what the commit has with LF."""
+    """Undo `core.autocrlf` (git-config(1)): a text that git checked out with CRLF has LF in the commit."""
     oids = {path: oid for path, _, oid in rows}
     mended = {
         path: FolderFile(len(text), text=text)
@@ -116,7 +116,7 @@ def with_line_ends(
 
 
 def _committed_text(source: FolderFile, oid: GitOid) -> bytes | None:
-    """Return a file's text with LF where that, and not what lies there, is the blob of this id."""
+    """Return a file's text with LF if that, and not the file as it is, is the blob of this id."""
     if source.file is None or not 0 < source.size <= _MAX_TEXT:
         return None
     data = durable.read(source.file, max_bytes=_MAX_TEXT)
@@ -127,7 +127,7 @@ def _committed_text(source: FolderFile, oid: GitOid) -> bytes | None:
 
 
 def git_mode(source: FolderFile, commit: FolderCommit) -> str:
-    """Return a file's mode in git: on the disk it counts in a clone alone."""
+    """Return a file's mode in git; the mode on disk counts only in a clone."""
     if commit.raw is None or source.file is None:
         return FILE_MODE
     with durable.disk_errors(f"read {source.file}"):
@@ -140,7 +140,7 @@ def _raise(error: OSError) -> None:
 
 
 def _content_of(path: Path, folder: Path) -> Path:
-    """Follow a link as far as we may: within the folder, or from a Hugging Face cache snapshot to its blobs."""
+    """Follow a link as far as is allowed: within the folder, or from a Hugging Face cache snapshot to its blobs."""
     with durable.disk_errors(f"read {path}"):
         target = path.resolve(strict=True)
         mode = target.stat().st_mode

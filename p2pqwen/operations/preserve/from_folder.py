@@ -1,4 +1,4 @@
-"""Preserve a snapshot that already lies in a folder: a clone, an `hf download` folder, a snapshot of the cache."""
+"""Preserve a snapshot that is already in a folder: a clone, an `hf download` folder, a snapshot of the cache."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ MAX_ATTRIBUTES_SIZE = 1 << 20
 class GitSource:
     """The functions that read one commit from a folder or a URL; see hub/git_commit.py.
 
-    `asked`: the person named the source. One that is merely there (`DIR/.git`) may lack the commit.
+    `asked`: the user named the source. One that is merely there (`DIR/.git`) may lack the commit.
     """
 
     commit_object: Callable[[CommitId], bytes]
@@ -86,13 +86,13 @@ def preserve_folder(
     licenses: Sequence[str] = (),
     report: Report = ignore,
 ) -> Preserved:
-    """Bring the files of `folder` into the library as `snapshot`: reflinks where the file system has them, else copies.
+    """Put the files of `folder` into the library as `snapshot`: reflinks if the file system has them, else copies.
 
     `hard_links`: second names instead of copies. Nothing is written through them, but their link counts rise.
-    `licenses`: globs over the licenses that are wanted, empty for any.
+    `licenses`: globs for the wanted licenses, empty for any.
     With `git`, every file is compared with the commit's tree, and the provenance is proven. Raises `UsageError`,
-    `VerificationError` (a file is not the commit's, missing, too many, an LFS pointer, changing), `FormatError`
-    (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
+    `VerificationError` (a file differs from the commit's, is missing, extra, an LFS pointer, or changing),
+    `FormatError` (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
     """
     if not folder.exists():
         raise UsageError(f"no folder {folder}")
@@ -132,7 +132,7 @@ def preserve_folder(
             blobs = None if git is None or commit.rows is None else partial(git.small_blobs, snapshot.commit)
             return _build(snapshot, expected, staged, commit, library, site, blobs, report)
         except BaseException:
-            library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
+            library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot is of no use
             raise
 
 
@@ -155,7 +155,7 @@ def _check_held(
     commit: FolderCommit,
     report: Report,
 ) -> HeldContent:
-    """Compare what is held with the commit's tree, or, where no git tells, with the folder's own bytes."""
+    """Compare what is held with the commit's tree or, without git, with the folder's own bytes."""
     if commit.rows is not None:
         require_same(content, expected.values(), "git")
         return content
@@ -250,7 +250,7 @@ def _with_pointers(
     blobs: Callable[[Collection[GitOid]], Mapping[GitOid, bytes]],
     report: Report,
 ) -> dict[RepoPath, ExpectedFile]:
-    """Read what git holds of files whose blob is neither their content nor its canonical LFS pointer."""
+    """Read from git the blobs that are neither a file's content nor its canonical LFS pointer."""
     odd = {
         file.git_oid
         for path, file in expected.items()
@@ -259,7 +259,7 @@ def _with_pointers(
     texts: Mapping[GitOid, str] = {}
     try:
         texts = pointer_texts(blobs(odd)) if odd else {}
-    except (NetworkError, NotFoundError) as error:  # what differs is named next, as far as it can be told
+    except (NetworkError, NotFoundError) as error:  # the caller reports what differs, as far as it can tell
         report(Notice("warning", f"no LFS pointers from git: {error.message}"))
     return {
         path: file if file.git_oid is None else replace(file, pointer=texts.get(file.git_oid))
@@ -301,7 +301,7 @@ def _commit(snapshot: SnapshotId, git: GitSource | None, report: Report) -> Fold
 
 
 def _links(paths: Mapping[RepoPath, Path], commit: FolderCommit, held: HeldContent | None) -> set[RepoPath]:
-    """Return what is a symlink in the commit: as git tells, what is held, or a clone without trees."""
+    """Return the commit's symlinks, according to git, the held snapshot, or a clone without trees."""
     if commit.rows is not None:
         return {path for path, mode, _ in commit.rows if mode == LINK_MODE}
     if held is not None:

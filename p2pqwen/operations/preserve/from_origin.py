@@ -54,18 +54,17 @@ from p2pqwen.values.listing import ListedFile, Listing
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import OriginName, RepoId, SnapshotId
 
-# The Hub serves single connections at a fraction of what a line takes; huggingface_hub itself uses eight.
+# The Hub serves a single connection at a fraction of a line's speed; huggingface_hub itself uses eight.
 DOWNLOAD_WORKERS = 8
-_FOLLOW_EVERY = 4 << 20  # bytes of a file between two looks at what has come: it is still in memory then
+_FOLLOW_EVERY = 4 << 20  # bytes of a file between two looks at what has arrived: it is still in memory then
 
 
 @dataclass(frozen=True, slots=True)
 class PreserveOptions:
-    """Choices of the person who preserves. `wanted`: the torrent that must come out, or nothing is kept.
+    """The user's choices. `wanted`: the torrent that must result, or nothing is kept.
 
-    `licenses`: globs over the licenses that are wanted, empty for any. `known_damage`: what was found damaged in
-    snapshots that are held.
-    `hard_links`: what the Hugging Face cache has gets a second name, not a copy, where the disk has no reflinks.
+    `licenses`: globs for the wanted licenses, empty for any. `known_damage`: what was found damaged in held snapshots.
+    `hard_links`: on a disk without reflinks, files of the Hugging Face cache get a second name, not a copy.
     """
 
     allow_gated: bool = False
@@ -85,15 +84,15 @@ def preserve(
     options: PreserveOptions = PreserveOptions(),
     report: Report = ignore,
 ) -> Preserved:
-    """Bring `repo` at `revision` (default: the main branch) into the library, whole and verified.
+    """Put `repo` at `revision` (default: the main branch) into the library, whole and verified.
 
     A snapshot that is there already, with the files that the origin lists, is returned as it is; an unproven one
     becomes proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
-    `VerificationError` where bytes are not what the origin said, `P2pqwenError` for a gated or private repository.
+    `VerificationError` if bytes are not what the origin said, `P2pqwenError` for a gated or private repository.
     """
-    # A torrent that is wanted is of a name; else the origin's own name for the repository is the right one.
+    # A wanted torrent fixes the repository's name; otherwise the origin's own name for it is the right one.
     listing = origin.resolve(repo, revision, renamed=options.wanted is None)
-    if listing.snapshot.repo.at(repo.kind.origin) != repo:  # of another origin the listing's notes tell
+    if listing.snapshot.repo.at(repo.kind.origin) != repo:  # the listing's notes tell of another origin
         where = " on the Hub" if listing.snapshot.repo.kind.origin is OriginName.HUB else ""
         report(Notice("info", f"{repo} is {listing.snapshot.repo}{where}"))
     done = preserve_listing(listing, origin=origin, cache=cache, library=library, options=options, report=report)
@@ -109,7 +108,7 @@ def preserve_listing(
     options: PreserveOptions = PreserveOptions(),
     report: Report = ignore,
 ) -> Preserved:
-    """Do what `preserve` does for a snapshot that the origin has listed before; raises the same."""
+    """Preserve a snapshot that the origin has already listed; raises what `preserve` does."""
     for note in listing.notes:
         report(Notice("info", note))
     _refuse_closed(listing, options)
@@ -127,7 +126,7 @@ def preserve_listing(
 
 
 def begun_elsewhere(file: ListedFile, stages: Iterable[Path]) -> Path | None:
-    """Return a file that may be this one, finished for another commit; its user compares the hash."""
+    """Return a file that may be this one, finished for another commit; the caller compares the hash."""
     if file.lfs_sha256 is None:
         return None
     paths = (stage / file.path.text for stage in stages)
@@ -142,33 +141,33 @@ def check_against_listing(
     library: Library,
     report: Report = ignore,
 ) -> HeldContent:
-    """Return what a held snapshot is if the origin lists the same; raises `VerificationError` that names the files."""
+    """Return a held snapshot's content if the origin lists the same; raises `VerificationError` that names files."""
     content = look_at_held(held, library, options.known_damage, report)
-    # A torrent that a link names may be rebuilt from the link's own host, whose word costs nobody a snapshot.
+    # A link's torrent may be rebuilt from the link's own host, whose word must not cost the user a snapshot.
     require_same(content, map(_expected, listing.files), endpoint, may_drop=options.wanted is None)
     keep_listed_names(held, listing, library, report)
     return content
 
 
 def keep_listed_names(held: HeldSnapshot, listing: Listing, library: Library, report: Report) -> None:
-    """Keep what the Hub calls the files in its Xet storage, and tell of what it calls otherwise than the bytes are.
+    """Keep the Hub's Xet hashes of the files, and warn of those that differ from the hashes of the bytes.
 
-    Nothing is read: what the bytes are was made of them before, if it was. It is no reason to doubt files whose SHA-256
-    is right.
+    No file is read: the bytes were hashed earlier, if at all. A difference is no reason to doubt files whose SHA-256 is
+    right.
     """
     listed = {file.content: file.xet_hash for file in listing.files if file.content and file.xet_hash}
     if not listed:
         return
-    with suppress(DiskError):  # `verify` knows less, then
+    with suppress(DiskError):  # `verify` then knows less
         library.xet_hashes.keep_listed(held.id, listed)
     for words in differing_names(held, library):
         report(Notice("warning", words))
 
 
 def prove_over_git(content: HeldContent, origin: Origin, library: Library, report: Report) -> HeldContent:
-    """Prove an unproven held snapshot, if the origin gives its commit object; call with its lock held.
+    """Prove an unproven held snapshot if the origin gives its commit object; the caller holds the snapshot's lock.
 
-    Raises `VerificationError` where its files are not the commit's, though the origin lists them.
+    Raises `VerificationError` if its files are not the commit's, though the origin lists them.
     """
     if content.provenance is Provenance.PROVEN:
         return content
@@ -191,10 +190,10 @@ def _expected(file: ListedFile, pointer: str | None = None) -> ExpectedFile:
 
 
 def odd_pointers(listing: Listing, origin: Origin) -> dict[GitOid, str]:
-    """Fetch the LFS pointers that are not in the canonical spelling, before anything is downloaded.
+    """Fetch the LFS pointers that are not in canonical form, before anything is downloaded.
 
-    Without their text the tree of the commit cannot be made again, so nothing would be proven of terabytes. Raises
-    `VerificationError` where the origin lists a pointer that is not the file's, or does not show it.
+    Without their text the commit's tree cannot be rebuilt, and terabytes would be downloaded without a proof. Raises
+    `VerificationError` if the origin lists a pointer that is not the file's, or does not show it.
     """
     odd = {
         file.blob_oid: file
@@ -223,7 +222,7 @@ def _commit_object(origin: Origin, snapshot: SnapshotId, report: Report) -> byte
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where a file may stand already. `held`: in another snapshot; `ours`: nobody but p2pqwen has a say in it."""
+    """Where a file may already be. `held`: in another snapshot; `ours`: it belongs to p2pqwen alone."""
 
     path: Path
     held: HeldFile | None = None
@@ -234,7 +233,7 @@ class _Source:
 class _Arrival:
     """A file in staging: taken from this disk (`reused`), or downloaded and perhaps `begun` to be hashed.
 
-    `stood`: it was in staging before, and nobody knows who had put it there.
+    `stood`: it was already in staging, from an unknown source.
     """
 
     reused: bool
@@ -243,7 +242,7 @@ class _Arrival:
 
 
 class _Run:
-    """One preservation: files are hashed while they come, so that little is left to do after the last byte."""
+    """One preservation: files are hashed while they arrive, so that little is left to do after the last byte."""
 
     def __init__(
         self,
@@ -307,7 +306,7 @@ class _Run:
         return replace(described, bytes_downloaded=self._layout.total_size - self._from_disk)
 
     def _show_license(self) -> None:
-        """Say what is about to be taken under which license; nothing is kept of what the user does not want."""
+        """Report what is about to be taken and its license; nothing is kept of what the user does not want."""
         listing = self._listing
         readme = readme_of(listing)
         source = None if readme is None else self._cached.get(readme.path)
@@ -329,9 +328,10 @@ class _Run:
             raise
 
     def _already_on_disk(self) -> dict[RepoPath, _Source]:
-        """Return where files of this snapshot seem to be.
+        """Return where on this disk files of this snapshot seem to be.
 
-        In other snapshots of the library, in the Hugging Face cache, or finished for another commit that was begun.
+        They may be in other snapshots of the library, in the Hugging Face cache, or in the staging folder of another
+        commit.
         """
         snapshot = self._listing.snapshot
         begun = self._library.other_stages(snapshot)
@@ -350,7 +350,7 @@ class _Run:
         return found
 
     def _needed(self, files: Iterable[ListedFile]) -> Callable[[Path], int]:
-        """Say how many bytes files take below a folder, beside what is on its disk and may be shared."""
+        """Return a function that tells how many bytes the files take below a folder, given what its disk can share."""
         found = [(file.size, self._cached.get(file.path)) for file in files]
         ours = bytes_to_write((size, None if one is None else one.path) for size, one in found if not _is_theirs(one))
         theirs = ((size, one.path) for size, one in found if one is not None and _is_theirs(one))
@@ -372,7 +372,7 @@ class _Run:
     def _digest_all(
         self, downloads: ThreadPoolExecutor, hashers: ThreadPoolExecutor
     ) -> dict[RepoPath, tuple[FileRow, FileDigests]]:
-        # The largest first, so that no core is left alone with a long file at the end.
+        # The largest first, so that no core is left with a long file at the end.
         order = sorted(range(len(self._layout.files)), key=lambda index: -self._layout.files[index].size)
         by_path = {file.path: file for file in self._listing.files}
         hashing: list[Future[tuple[FileRow, FileDigests]]] = []
@@ -389,7 +389,7 @@ class _Run:
         return {row.path: (row, digests) for row, digests in results}
 
     def _bring(self, index: int, file: ListedFile, cached: _Source | None) -> _Arrival:
-        """Bring a file into staging, from this disk or from the origin; it is hashed there like any other."""
+        """Put a file into staging, from this disk or from the origin; it is hashed there like any other."""
         target = self._staged / file.path.text
         if cached is not None and not target.exists() and self._place(cached, target):
             self._downloaded.add(file.size)
@@ -404,7 +404,7 @@ class _Run:
         return True
 
     def _download(self, index: int, file: ListedFile) -> _Arrival:
-        """Download a file, hash what has come while more is coming, and have it go to the disk."""
+        """Download a file, and hash and sync it to the disk while it arrives."""
         following = self._followers.begin(self._wanted(index, file))
         partial: Path | None = None
         seen = followed = synced = 0
@@ -440,10 +440,10 @@ class _Run:
         return _Arrival(reused=False, begun=following if begun else None)
 
     def _digest(self, index: int, file: ListedFile, arrival: _Arrival) -> tuple[FileRow, FileDigests]:
-        """Finish a file's digests and compare them; what was wrong only in passing gets a second chance."""
+        """Finish a file's digests and compare them; download a wrong file again if that may help."""
         target = self._staged / file.path.text
         if arrival.begun is not None:
-            with suppress(VerificationError):  # its writer went back over what had been read: hash the finished file
+            with suppress(VerificationError):  # its writer changed what had been read: hash the finished file
                 return self._hash_and_compare(index, file, target, arrival.begun)
         try:
             return self._hash_and_compare(index, file, target)
@@ -495,7 +495,7 @@ class _Counter:
 
 @contextmanager
 def _pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """Open a thread pool that starts nothing still queued once the work fails or is interrupted."""
+    """Open a thread pool that drops queued calls once the block fails or is interrupted."""
     pool = ThreadPoolExecutor(workers, name)
     try:
         yield pool
@@ -525,7 +525,7 @@ def _is_theirs(source: _Source | None) -> bool:
 
 @contextmanager
 def hinting_at_hard_links(*, applies: bool) -> Iterator[None]:
-    """Where there is no room for copies of a user's files, name the flag that shares them, if it `applies`."""
+    """If there is no room for copies of a user's files, name the flag that shares them, provided it `applies`."""
     try:
         yield
     except DiskError as error:

@@ -1,9 +1,9 @@
-"""Is what is held the snapshot that its source lists? Asked before anybody is told that nothing is to do.
+"""Check that a held snapshot is what its source lists, before the user is told that there is nothing to do.
 
-A snapshot may have come from anywhere: a magnet link that claims a repository and its commit, a folder. That it is held
-under a name says nothing of its files. So the rows of its manifest are compared with what the source lists (names,
-sizes, git blob ids, SHA-256 of LFS), and the files are looked at: there, of their size, no LFS pointers, nothing known
-to be damaged. They are read only where they changed since they were verified; what rots in silence is for `verify`.
+A snapshot may have come from anywhere: a magnet link that claims a repository and its commit, a folder. Its name
+therefore says nothing about its files. The rows of its manifest are compared with what the source lists (names, sizes,
+git blob ids, SHA-256 of LFS). The files must exist with their sizes, and must not be LFS pointers or known to be
+damaged. They are read only if they changed since they were verified; `verify` finds silent rot.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from p2pqwen.values.snapshot_id import SnapshotId
 SHOWN = 5
 
 KnownDamage = Callable[[HeldSnapshot], Sequence[str]]
-"""Return the paths of a held snapshot's files that were found damaged and not mended."""
+"""Returns the paths of a held snapshot's files that were found damaged and not mended."""
 
 Differences = dict[RepoPath, Difference]
 
 
 def nothing_known(_: HeldSnapshot) -> Sequence[str]:
-    """Return no damage: nobody has looked."""
+    """Return no damage, because nothing has looked for it."""
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class HeldContent:
-    """A complete held snapshot, and what its torrent says of it."""
+    """A complete held snapshot with its torrent and manifest."""
 
     held: HeldSnapshot
     torrent: CheckedTorrent
@@ -58,7 +58,7 @@ class HeldContent:
 
 
 def complete_snapshot(library: Library, snapshot: SnapshotId) -> HeldSnapshot | None:
-    """Return the snapshot if it is complete in the library; raises `P2pqwenError` where a fetch has begun it."""
+    """Return the snapshot if it is complete in the library; raises `P2pqwenError` if it is there in part."""
     held = library.get(snapshot)
     if held is not None and held.state is not State.COMPLETE:
         raise P2pqwenError(
@@ -71,10 +71,10 @@ def complete_snapshot(library: Library, snapshot: SnapshotId) -> HeldSnapshot | 
 def look_at_held(
     held: HeldSnapshot, library: Library, known_damage: KnownDamage = nothing_known, report: Report = ignore
 ) -> HeldContent:
-    """Read its torrent and look at its files; raises `VerificationError` that names what is not right.
+    """Read a held snapshot's torrent and look at its files; raises `VerificationError` that names what is wrong.
 
-    That is cheap, unless files changed since they were verified. `FormatError` for a torrent that cannot be read,
-    `DiskError`.
+    This is cheap unless files changed since they were verified. Also raises `FormatError` for a torrent that cannot be
+    read, and `DiskError`.
     """
     mend = f"mend it with `p2pqwen verify {held.id} --repair`"
     if (damage := held.torrent_damage()) is not None:
@@ -95,9 +95,9 @@ def look_at_held(
 
 
 def require_unchanged(held: HeldSnapshot, metainfo: Metainfo, library: Library, report: Report = ignore) -> None:
-    """Read a held snapshot again where its files look otherwise than when they were verified.
+    """Read a held snapshot again if its files do not look as they did when they were verified.
 
-    Raises `VerificationError` that names those that are wrong, `DiskError`.
+    Raises `VerificationError` that names the wrong files, `DiskError`.
     """
     if library.state(held, metainfo.infohash.v2, metainfo.layout.total_size) is not State.CHANGED:
         return
@@ -111,9 +111,9 @@ def require_unchanged(held: HeldSnapshot, metainfo: Metainfo, library: Library, 
 
 
 def require_same(content: HeldContent, expected: Iterable[ExpectedFile], source: str, *, may_drop: bool = True) -> None:
-    """Refuse with `VerificationError`, which names the files, where a source lists the snapshot otherwise.
+    """Raise `VerificationError`, which names the files, if a source lists other content for the snapshot.
 
-    `may_drop`: the source is one the user chose, so that its word may be a reason to drop an unproven snapshot.
+    `may_drop`: the user chose the source, so its word may be a reason to drop an unproven snapshot.
     """
     wrong = compare_rows(content.manifest.files, expected)
     if wrong:
@@ -121,7 +121,7 @@ def require_same(content: HeldContent, expected: Iterable[ExpectedFile], source:
 
 
 def differs_from(content: HeldContent, wrong: Differences, source: str, *, may_drop: bool = True) -> VerificationError:
-    """Return the error of a held snapshot that is not what a source says, with the way out."""
+    """Return the error for a held snapshot that is not what a source says, with a way out."""
     snapshot = content.held.id
     hint: str | None = None
     if content.provenance is Provenance.PROVEN:
@@ -138,7 +138,7 @@ def differs_from(content: HeldContent, wrong: Differences, source: str, *, may_d
 
 
 def compare_rows(rows: Iterable[FileRow], expected: Iterable[ExpectedFile]) -> Differences:
-    """Compare a manifest's rows with what a source lists, by everything that it says; nothing is read."""
+    """Compare a manifest's rows with everything that a source lists; no file is read."""
     listed = {file.path: file for file in expected}
     held = {row.path: row for row in rows}
     wrong = {path: Difference("file", "in the list", "not held") for path in listed.keys() - held.keys()}
@@ -152,10 +152,10 @@ def compare_rows(rows: Iterable[FileRow], expected: Iterable[ExpectedFile]) -> D
 def prove_held(
     content: HeldContent, library: Library, commit_object: bytes, tree_rows: TreeRows | None, report: Report
 ) -> HeldContent:
-    """Give an unproven held snapshot its commit object, now that it could be read.
+    """Give an unproven held snapshot its commit object, which proves it.
 
-    Its torrent is written again with the proven manifest, under the same infohash. Signatures over the unproven one go:
-    what is proven needs nobody's word. Raises `VerificationError` where the files are not that commit's, `DiskError`.
+    Its torrent is rewritten with the proven manifest, under the same infohash. Signatures over the unproven manifest
+    are dropped, since a proof needs none. Raises `VerificationError` if the files are not that commit's, `DiskError`.
     """
     held = content.held
     rows = content.manifest.files

@@ -1,12 +1,12 @@
-"""Several origins as one: each repository is asked for where it lies, and what is gone there may be had elsewhere.
+"""Several origins as one: each repository is requested where it lies, and what is gone there may be found elsewhere.
 
-ModelScope has the Hub's repositories under commits of its own. A snapshot is the Hub's wherever its bytes come from, as
-long as they are the Hub's, file by file: then it has the Hub's manifest, infohash and swarm, and what ModelScope adds
-(`configuration.json`) is left out and named. What no commit of the Hub is known to have is a snapshot of ModelScope.
-Which commits the Hub has, `known` manifests tell, and the Hub itself.
+ModelScope has the Hub's repositories under its own commits. A snapshot is the Hub's, wherever its bytes come from, if
+they equal the Hub's file by file. It then has the Hub's manifest, infohash and swarm, and what ModelScope adds
+(`configuration.json`) is left out and named. Files that match no known commit of the Hub are a snapshot of ModelScope.
+The Hub and the `known` manifests tell which commits the Hub has.
 
-With `auto` the Hub is asked first, and ModelScope where the Hub does not show a repository, closes it, does not answer,
-or is slow. The second origin is believed no more than the first: its bytes are held against what is listed.
+With `auto`, the Hub is asked first, and ModelScope if the Hub does not show a repository, restricts it, does not
+answer, or is slow. The second origin is trusted no more than the first: its bytes are checked against the listing.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, SnapshotId
 
 SLOW = 20_000
-"""Bytes a second of one file, over `SLOW_SECONDS`, below which the Hub is too slow while ModelScope has the file."""
+"""Bytes a second of one file, over `SLOW_SECONDS`, below which the Hub is too slow if ModelScope has the file."""
 SLOW_SECONDS = 60.0
 MAX_READ = 64 << 20
-"""Bytes of plain files that are read to compare them, where git does not tell their ids."""
+"""Bytes of plain files that may be downloaded to compare them, if the listings share no kind of hash."""
 _SHOWN = 5
 _MAIN = "main"
 
 KnownManifests = Callable[[RepoId], Iterable[Manifest]]
-"""Return manifests of a repository's commits that the Hub had: by its own word, or that of a trusted publisher."""
+"""Returns manifests of a repository's commits that the Hub had, by its own word or that of a trusted publisher."""
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Another origin's place of a snapshot's files, as a web seed (webseed/bases.py); `reason` where it is none."""
+    """Where another origin has a snapshot's files, as a web seed (webseed/bases.py); `reason`: why it cannot be one."""
 
     url: str
     reason: str | None = None
@@ -62,7 +62,7 @@ class _TooSlowError(Interruption, NetworkError):
 
 @dataclass(frozen=True, slots=True)
 class _Twin:
-    """A snapshot of the Hub, and the listing of ModelScope that has its files; `manifest` where one tells the rest."""
+    """A snapshot of the Hub, and the listing of ModelScope that has its files; `manifest` if one tells the rest."""
 
     listing: Listing
     theirs: Listing
@@ -72,7 +72,7 @@ class _Twin:
 class Origins:
     """The Hub and ModelScope, an `Origin`. Its methods may be called from several threads at once.
 
-    `limited`: whether downloads are held back on purpose just now, so that they say nothing of the Hub's speed.
+    `limited`: whether downloads are throttled on purpose now, so that they say nothing about the Hub's speed.
     """
 
     def __init__(
@@ -90,20 +90,20 @@ class Origins:
         self._known, self._auto, self._limited, self._clock = known, auto, limited, clock
         self._twins: dict[SnapshotId, _Twin] = {}
         self._from_hub: dict[tuple[Path, RepoPath], Listing] = {}  # what came from there, and might come from elsewhere
-        self._without: set[SnapshotId] = set()  # what ModelScope was asked for, and does not have
+        self._without: set[SnapshotId] = set()  # what ModelScope was asked for but does not have
 
     @contextmanager
     def telling_waits(self, listener: Callable[[float], None]) -> Iterator[None]:
-        """Within the block `listener` gets the seconds of every long wait that an origin's limits impose."""
+        """Within the block, pass the seconds of every long wait that an origin's limits impose to `listener`."""
         with ExitStack() as stack:
             for origin in (self._hub, self._modelscope):
                 stack.enter_context(origin.telling_waits(listener))
             yield
 
     def resolve(self, repo: RepoId, revision: str | None = None, *, renamed: bool = False) -> Listing:
-        """List a repository where it lies, or its very files where the user wants them from elsewhere.
+        """List a repository where it lies or, with `auto`, where its files are if the Hub fails.
 
-        `renamed`: what ModelScope has may turn out as the Hub's snapshot, and with `auto` the other way round.
+        `renamed`: a snapshot on ModelScope may turn out to be the Hub's and, with `auto`, the other way round.
         """
         if repo.kind.origin is OriginName.MODELSCOPE:
             theirs = self._modelscope.resolve(repo, revision, renamed=renamed)
@@ -117,7 +117,7 @@ class Origins:
         return self._opened(listing) if self._auto and listing.closed is not None else listing
 
     def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
-        """List the repositories of an owner; with `auto` those too that ModelScope alone has, under its name."""
+        """List the repositories of an owner; with `auto`, also those that only ModelScope has, under its name."""
         if owner.kind.origin is OriginName.MODELSCOPE:
             return self._modelscope.repos(owner)
         if not self._auto:
@@ -139,14 +139,14 @@ class Origins:
         if silent is not None and not there:
             raise silent
         known = {one.repo for one in found}
-        # Where the Hub itself did not answer, its name stands for both: it may be back when each is asked for.
+        # If the Hub itself did not answer, use its name for both: it may be back when each is requested.
         elsewhere = [one for one in there if one.repo.at(OriginName.HUB) not in known]
         if silent is not None:
             elsewhere = [replace(one, repo=one.repo.at(OriginName.HUB)) for one in elsewhere]
         return (*found, *elsewhere)
 
     def serves(self, snapshot: SnapshotId) -> bool:
-        """Tell whether its own origin still shows this commit to everybody."""
+        """Tell whether its own origin still shows this commit to everyone."""
         return self._of(snapshot).serves(snapshot)
 
     def download(
@@ -157,7 +157,7 @@ class Origins:
         on_bytes: Callable[[int], None] = lambda _: None,
         on_notice: Callable[[str], None] = lambda _: None,
     ) -> Path:
-        """Bring one file from where the listing says, with `auto` from ModelScope where the Hub fails."""
+        """Download one file from where the listing says; with `auto`, from ModelScope if the Hub fails."""
         if (twin := self._twins.get(listing.snapshot)) is not None:
             return self._modelscope.download(twin.theirs, file, folder, on_bytes)
         if listing.snapshot.repo.kind.origin is OriginName.MODELSCOPE:
@@ -175,9 +175,9 @@ class Origins:
         return self._modelscope.download(twin.theirs, file, folder, on_bytes)
 
     def other_way(self, folder: Path, file: ListedFile) -> bool:
-        """Note that what came is not the file that is listed; True where there is another way to bring it.
+        """Note that a download is not the file that is listed; return whether there is another way to get it.
 
-        With `auto` ModelScope is one, where it has the files of what came from the Hub.
+        With `auto`, ModelScope is one for a file from the Hub, if it has the snapshot's files.
         """
         if self._hub.other_way(folder, file):
             return True
@@ -185,7 +185,7 @@ class Origins:
         return listing is not None and self._stand_in(listing) is not None
 
     def partial(self, folder: Path, file: ListedFile) -> Path | None:
-        """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
+        """Return the file that a download into `folder` is writing now, if there is one; it may vanish at any time."""
         return self._hub.partial(folder, file) or self._modelscope.partial(folder, file)
 
     def clean_staging(self, folder: Path) -> None:
@@ -216,10 +216,10 @@ class Origins:
         return self._of(snapshot).small_blobs(snapshot, oids)
 
     def elsewhere(self, manifest: Manifest) -> Elsewhere | None:
-        """Return where ModelScope has the files of a snapshot of the Hub, at the revision it is at now.
+        """Return where ModelScope has the files of a snapshot of the Hub, at its current revision.
 
-        None for a snapshot that is ModelScope's own: its web seeds say it all. Raises nothing that only says that it is
-        not there.
+        None for a snapshot of ModelScope, whose web seeds already say so. Files that are not there are a result with a
+        `reason`, not an error.
         """
         if manifest.snapshot.repo.kind.origin is not OriginName.HUB:
             return None
@@ -248,7 +248,7 @@ class Origins:
         return None if twin is None else twin.manifest
 
     def _known_as(self, theirs: Listing) -> Listing:
-        """Return the Hub's listing of what ModelScope lists, or ModelScope's own where no commit of the Hub is that."""
+        """Return the Hub's listing of what ModelScope lists, or ModelScope's own if no commit of the Hub matches."""
         if (twin := self._known_twin(theirs)) is not None:
             return self._take(twin)
         try:
@@ -266,7 +266,7 @@ class Origins:
     def _instead(self, repo: RepoId, revision: str | None, error: P2pqwenError, *, renamed: bool) -> Listing:
         """Return what ModelScope has of a repository that the Hub does not list now; else raise the Hub's `error`.
 
-        A commit of the Hub is found there by its files alone.
+        A commit of the Hub is found there only by its files.
         """
         commit = _commit(revision)
         branch = None if revision is None or commit is not None or revision == _MAIN else revision
@@ -285,7 +285,7 @@ class Origins:
         return _noted(theirs, f"the Hub: {error.message}; this is ModelScope's, and no known commit of the Hub")
 
     def _opened(self, listing: Listing) -> Listing:
-        """Return a listing that the Hub closes as one whose files ModelScope serves to everybody, if it does."""
+        """Return a listing that the Hub restricts as an open one, if ModelScope serves its files to everyone."""
         if (twin := self._stand_in(listing)) is None:
             return listing
         note = f"the Hub: {listing.snapshot.repo} is {listing.closed}; ModelScope serves its files to everybody"
@@ -294,12 +294,12 @@ class Origins:
         return self._take(replace(twin, listing=_noted(opened, note)))
 
     def _stand_in(self, listing: Listing) -> _Twin | None:
-        """Return what has the files of a listing of the Hub on ModelScope, to everybody; remembered either way."""
+        """Return the twin of a listing of the Hub that ModelScope serves to everyone, if any; remember the answer."""
         snapshot = listing.snapshot
         if (twin := self._twins.get(snapshot)) is not None or snapshot in self._without:
             return twin
         found: _Twin | None = None
-        with suppress(P2pqwenError):  # whatever is wrong there: the Hub is the one that was asked for
+        with suppress(P2pqwenError):  # whatever fails there: the user asked for the Hub
             theirs = self._modelscope.resolve(snapshot.repo.at(OriginName.MODELSCOPE), renamed=True)
             found = self._same(listing, theirs)
         if found is None:
@@ -334,7 +334,7 @@ class Origins:
         return replace(twin, listing=replace(opened, shown=not (listing.private or listing.disabled)))
 
     def _same(self, listing: Listing, theirs: Listing) -> _Twin | None:
-        """Return the two as twins if ModelScope has every file of the Hub's listing; what it has besides is named."""
+        """Return the two as twins if ModelScope has every file of the Hub's listing; its other files are named."""
         if theirs.closed is not None:
             return None
         there = {file.path: file for file in theirs.files}
@@ -356,7 +356,7 @@ class Origins:
         return _Twin(_noted(listing, *notes), theirs)
 
     def _read_equal(self, pairs: Sequence[tuple[ListedFile, ListedFile]], theirs: Listing) -> bool:
-        """Read plain files of which one side tells the git id and the other the SHA-256, and compare."""
+        """Download and compare plain files of which one side gives the git id and the other the SHA-256."""
         if sum(file.size for file, _ in pairs) > MAX_READ:
             return False
         with TemporaryDirectory(prefix="p2pqwen-") as scratch:
@@ -367,7 +367,7 @@ class Origins:
         return True
 
     def _watching(self, listing: Listing, on_bytes: Callable[[int], None]) -> Callable[[int], None]:
-        """Return a counter of a file's bytes that ends its download where the Hub is slow and ModelScope has it."""
+        """Return a counter of a file's bytes that ends its download if the Hub is slow and ModelScope has it."""
         since, came = self._clock(), 0
 
         def count(size: int) -> None:
@@ -386,7 +386,7 @@ class Origins:
 
 
 def _may_be_elsewhere(error: P2pqwenError) -> bool:
-    """Tell an origin that does not give a thing from our disk, the user's mistake, a lie, and an end of the work."""
+    """Tell whether an error is the origin's: no fault of our disk, user's mistake, lie, or interruption."""
     ours = isinstance(error, (DiskError, UsageError, VerificationError))
     return not ours and (isinstance(error, _TooSlowError) or not isinstance(error, Interruption))
 
@@ -408,7 +408,7 @@ def _listed(row: FileRow) -> ListedFile:
 
 
 def _equal(file: ListedFile, other: ListedFile) -> bool | None:
-    """Tell whether two listings have one content; None where what they tell cannot be compared."""
+    """Tell whether two listed files have the same content; None if their hashes cannot be compared."""
     if file.size != other.size:
         return False
     if file.content is not None and other.content is not None:

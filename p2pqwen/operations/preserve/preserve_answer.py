@@ -38,7 +38,7 @@ class PreserveAnswer:
 
     @classmethod
     def of(cls, done: Preserved, judgement: Judgement | None) -> PreserveAnswer:
-        """Return the answer about it; no judgement: nothing says whose snapshot it is."""
+        """Return the answer about a snapshot; without a `judgement`, it is unvouched."""
         metainfo = done.metainfo
         return cls(
             snapshot=done.held.id,

@@ -1,7 +1,7 @@
 """Rebuild a torrent from its source by the recipe, and keep it only if its infohash is the one asked for.
 
-The last route of a magnet with no peers: list the commit, download it, hash it, make the torrent. What comes out is a
-verified snapshot in the library and a new seed. A source that serves other bytes is refused.
+This is the last route for a magnet without peers: list the commit, download it, hash it, make the torrent. The result
+is a verified snapshot in the library and a new seed. A source that serves other bytes is refused.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from p2pqwen.operations.preserve.recipe_source import RecipeSource
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 
 OpenOrigin = Callable[[str], Origin]
-"""Return the origin, such as the Hub or a mirror of it, at an endpoint."""
+"""Returns the origin, such as the Hub or a mirror of it, at an endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A snapshot whose torrent was rebuilt, and who served it."""
+    """A snapshot whose torrent was rebuilt, and the source that served it."""
 
     preserved: Preserved
     source: RecipeSource
 
 
 Rebuild = Callable[[WantedTorrent, Sequence[RecipeSource], Report], Rebuilt]
-"""`rebuild` in somebody's home."""
+"""`rebuild`, bound to a home."""
 
 
 def rebuild(
@@ -45,7 +45,7 @@ def rebuild(
     library: Library,
     report: Report = ignore,
 ) -> Rebuilt:
-    """Bring the snapshot from the first source whose bytes make the wanted torrent.
+    """Preserve the snapshot from the first source whose bytes make the wanted torrent.
 
     Raises `VerificationError` when a source serves other bytes and none the right ones, `NetworkError` and
     `NotFoundError` when none serves it at all, `DiskError`, `P2pqwenError` for a gated repository.
@@ -68,7 +68,7 @@ def rebuild(
     def failed(source: RecipeSource, error: P2pqwenError) -> None:
         nonlocal problem
         if isinstance(error, DiskError):
-            raise error  # ours: no other source can help
+            raise error  # our own disk: no other source can help
         report(Notice("warning", f"{source.endpoint}: {error.message}"))
         if not isinstance(problem, VerificationError):
             problem = error

@@ -1,7 +1,7 @@
-"""Where a magnet's snapshot may still be: the repository and commit that its `dn`, its name or its `ws` give.
+"""Where a magnet's snapshot may still be: the repository and commit that its name (`dn`) or web seeds (`ws`) give.
 
-A torrent's recipe depends on the snapshot alone, so whoever still serves that commit, the Hub or a mirror of it, is a
-source of the whole torrent, even when no peer is left.
+A torrent's recipe depends on the snapshot alone, so any host that still serves that commit, the Hub or a mirror of it,
+is a source of the whole torrent, even when no peer is left.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class _Base:
 
 
 def recipe_sources(magnet: Magnet, repo: RepoId | None, endpoint: str) -> tuple[RecipeSource, ...]:
-    """Return who to ask, the configured `endpoint` first; empty where nothing names a repository and a commit.
+    """Return the hosts to ask, the configured `endpoint` first; empty if nothing names a repository and a commit.
 
-    Hosts that only mean something here are for the caller to leave out.
+    The caller leaves out hosts whose names mean something only on this machine or network.
     """
     bases = list(_bases(magnet.web_seeds))
     named_repo, commit = _named(magnet.name)
@@ -57,13 +57,13 @@ def recipe_sources(magnet: Magnet, repo: RepoId | None, endpoint: str) -> tuple[
 
 
 def repo_of(magnet: Magnet) -> RepoId | None:
-    """Return whose snapshot a magnet is, by its name or else its web seeds."""
+    """Return the repository of a magnet's snapshot, by its name or else its web seeds."""
     named, _ = _named(magnet.name)
     return named or next((base.repo for base in _bases(magnet.web_seeds)), None)
 
 
 def _named(name: str | None) -> tuple[RepoId | None, CommitId | None]:
-    """Read `dn`: `<repo>@<commit>` in ours, the torrent's name (the commit) in those that other clients make."""
+    """Parse `dn`: `<repo>@<commit>` in our magnets, the torrent's name (the commit) in those of other clients."""
     repo, _, commit = (name or "").rpartition("@")
     return _repo(repo or (name or "")), _commit(commit)
 

@@ -1,10 +1,10 @@
-"""Content that is here already: files of other held snapshots and of the Hugging Face cache, and how they are shared.
+"""Content that is already here: files of other held snapshots and of the Hugging Face cache, and how they are shared.
 
-A manifest's SHA-256 is a reason to read a file and nothing else: a stranger may have written it. What counts is every
-hash of the torrent that will own the file (`file_check`). Sharing comes last, after the download: `share` gives a held
-file a second name only while the lock of its own snapshot is ours, so that no repair of it is writing, and only if it
-looks as it did when it was read. What is in the Hugging Face cache is the user's, and others write there: it is read
-and copied, the copy is hashed, and no file of it gets a second name.
+A manifest's SHA-256 is only a reason to read a file: a stranger may have written it. What counts is every hash of the
+torrent that will own the file (`file_check`). Sharing comes last, after the download: `share` gives a held file a
+second name only while we hold the lock of its own snapshot, so that no repair writes to it, and only if it has not
+changed since it was read. The Hugging Face cache is the user's, and other programs write there: its files are read and
+copied, the copies are hashed, and no file gets a second name.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from p2pqwen.values.repo_path import RepoPath, on_the_way
 from p2pqwen.values.snapshot_id import SnapshotId
 
 _SEARCH_BYTES_FOR = 64
-"""Hashes at most that are looked for in a torrent's bytes before it is parsed, which is a hundred times as fast."""
+"""Up to this many hashes are sought in a torrent's bytes before it is parsed, which is a hundred times as fast."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldFile:
-    """A file of a held snapshot that may have the content asked for; nothing of it is believed."""
+    """A file of a held snapshot that may have the wanted content; none of this is trusted."""
 
     owner: SnapshotId
     name: RepoPath
@@ -51,29 +51,30 @@ class HeldFile:
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """A file of the Hugging Face cache, links followed, that may have the content asked for: it is only ever read."""
+    """A file of the Hugging Face cache, links followed, that may have the wanted content; it is only ever read."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that was read for a place in a torrent: its digests, and whose it is; `source` None: it stands there."""
+    """A file that was read for a place in a torrent: its digests and its `source`, None if it is in that place."""
 
     source: HeldFile | CachedFile | None
     digests: FileDigests
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.digests.size
 
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """What this disk has of a torrent's files beside what a download of it left: nothing here may be written to.
+    """What this disk has of a torrent's files besides what a download of it left; none of it may be written to.
 
-    `had` is right under every hash; `mendable` is so in half of its bytes or more, and worth a copy to begin with.
+    `had` files are right under every hash; `mendable` ones in at least half of their bytes, so they are worth a copy to
+    begin with.
     """
 
     had: Mapping[RepoPath, Candidate] = field(default_factory=dict)
@@ -81,23 +82,23 @@ class OnDisk:
 
     @property
     def linked(self) -> list[int]:
-        """The sizes in bytes of the files that other snapshots give."""
+        """The sizes in bytes of the files that come from other snapshots."""
         return [one.size for one in self.had.values() if isinstance(one.source, HeldFile)]
 
     @property
     def cached(self) -> list[int]:
-        """The sizes in bytes of the files that the Hugging Face cache gives."""
+        """The sizes in bytes of the files that come from the Hugging Face cache."""
         return [one.size for one in self.had.values() if isinstance(one.source, CachedFile)]
 
     @property
     def reused(self) -> int:
-        """The bytes that need not come from anybody."""
+        """The bytes that need not be downloaded."""
         return sum(self.linked) + sum(self.cached)
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """How a held file's bytes came to a second place. `certain`: they are those that were read before."""
+    """How a file's bytes came to a second place. `certain`: they are the bytes that were read before."""
 
     how: Placement
     certain: bool
@@ -106,7 +107,7 @@ class Shared:
 class Search:
     """Looks for the files of one torrent on this disk, and reads each candidate once. Methods raise `DiskError`.
 
-    `cache` is the Hugging Face cache, None where that is to be left alone.
+    `cache` is the Hugging Face cache, None to leave it alone.
     """
 
     def __init__(
@@ -133,14 +134,14 @@ class Search:
         return all(path in found for path in wanted if self._size(path))
 
     def where(self, path: RepoPath, folder: Path) -> HeldFile | CachedFile | None:
-        """Return, without reading, what may have the content of one of these files; None where only its own may."""
+        """Return, without reading, what may have the content of this file; None if only the file itself may."""
         found = self._candidates([path], folder).get(path, ())
         return next((source for _, source in found if source is not None), None)
 
     def find(self, wanted: Collection[RepoPath], folder: Path) -> OnDisk:
-        """Read what may be one of these files; `folder` is where they go.
+        """Read what may be one of the wanted files; `folder` is where they go.
 
-        A file that stands there with one name is the download's own, and left to it.
+        A file that is there under a single name is the download's own, and is left to it.
         """
         candidates = self._candidates(wanted, folder)
         self._total = sum(self._size(path) for path in candidates)
@@ -161,7 +162,7 @@ class Search:
         return OnDisk(had, {path: one for path, one in mendable.items() if path not in had})
 
     def refuse(self, folder: Path, path: RepoPath, candidate: Candidate) -> None:
-        """Take a candidate no more: it is not what it was when it was read."""
+        """Refuse a candidate from now on: it has changed since it was read."""
         location = folder / path.text if candidate.source is None else candidate.source.path
         self._refused.add((location, path))
 
@@ -191,7 +192,7 @@ class Search:
         return None if found is None else CachedFile(found.resolve())
 
     def _digests(self, location: Path, path: RepoPath) -> FileDigests | None:
-        """Read a candidate, unless it was read and looks as it did; None where it cannot be read."""
+        """Read a candidate, unless it was read before and looks the same; None if it cannot be read."""
         key = location, path
         known = self._read.get(key)
         try:
@@ -225,10 +226,10 @@ class Search:
 def separate(
     snapshot: SnapshotId, metainfo: Metainfo, wanted: Collection[RepoPath], here: OnDisk, folder: Path, library: Library
 ) -> bool:
-    """Leave no file below `folder` that a download of `wanted` would share with anybody; tell whether any changed.
+    """Unshare every file below `folder` that a download of `wanted` would write to; tell whether any changed.
 
-    Symlinks go. A file with a second name that is not right is copied, where that is worth it, and otherwise gives up
-    the name. Raises `DiskError`.
+    Symlinks are removed. A wrong file with a second name is replaced by a copy if that is worth it, and otherwise
+    unlinked. Raises `DiskError`.
     """
     changed, root = False, prefix_of(folder)
     with durable.disk_errors(f"separate files below {folder}"), _scratch(snapshot, library) as scratch:
@@ -245,13 +246,13 @@ def separate(
                 _replace_by_copy(source, path, next(scratch))
                 found = stat_if_there(name)
             if found is not None and stat.S_ISREG(found.st_mode) and found.st_size > file.size:
-                os.truncate(name, file.size)  # pieces end where the file should: nobody would ever cut the rest off
+                os.truncate(name, file.size)  # pieces end where the file should: nothing else would cut the rest off
                 changed = True
     return changed
 
 
 def remove_links(folder: Path, metainfo: Metainfo) -> bool:
-    """Remove symlinks where the torrent's files or their folders go: never ours, and writing would go through them."""
+    """Remove symlinks where the torrent's files or their folders go: never ours, and a write would follow them."""
     removed, root = False, prefix_of(folder)
     for name, _ in on_the_way(file.path for file in metainfo.files):
         path = root + name
@@ -265,9 +266,9 @@ def remove_links(folder: Path, metainfo: Metainfo) -> bool:
 def take(
     snapshot: SnapshotId, metainfo: Metainfo, here: OnDisk, folder: Path, library: Library, search: Search
 ) -> dict[RepoPath, FileDigests]:
-    """Put what is had in place, after the torrent has left the session, and return the digests of all that stands.
+    """Put the files that were found in place, after the torrent has left the session, and return their digests.
 
-    What is not as it was when it was read is left out, and refused from now on. Raises `DiskError`.
+    A file that has changed since it was read is left out, and refused from now on. Raises `DiskError`.
     """
     taken = {}
     touched = {folder}
@@ -288,8 +289,8 @@ def take(
 def share(source: HeldFile, target: Path, library: Library, *, look: Look | None = None) -> Shared | None:
     """Create `target` from a held file: a reflink, else a second name, else a copy.
 
-    None where the snapshot is not held any more, or the file does not look as it did (`look`). While another command
-    works on that snapshot, its file gets no second name, and what was copied is not certain. Raises `DiskError`.
+    Return None if the snapshot is no longer held, or the file no longer looks as it did (`look`). While another command
+    works on that snapshot, its file gets no second name, and the copy is not certain. Raises `DiskError`.
     """
     try:
         with durable.lock(library.lock_path(source.owner)):
@@ -344,7 +345,7 @@ class _Ownership(enum.Enum):
 
 
 def _ownership(path: str, size: int) -> _Ownership:
-    """Tell how a file stands in its own folder; a compressed one may seem to have holes, and is looked for."""
+    """Classify a file in its place; a compressed one may seem to have holes, and then counts as lacking."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -398,14 +399,14 @@ def _take_one(
 
 
 def _copied(source: CachedFile, scratch: Path) -> Shared | None:
-    """Copy a file of the cache, or share its blocks; None where it is gone. What was copied is never certain."""
-    if not os.path.isfile(source.path):  # noqa: PTH113 - closed to us is gone
+    """Copy a file of the cache, or share its blocks; None if it is gone. The copy is never certain."""
+    if not os.path.isfile(source.path):  # noqa: PTH113 - without permission counts as gone
         return None
     return Shared(place(source.path, scratch), certain=False)
 
 
 def _same_hashes(copy: Path, digests: FileDigests, metainfo: Metainfo, index: int) -> bool:
-    """Read a copy: its source may have been written to meanwhile."""
+    """Read a copy and compare: its source may have been written to meanwhile."""
     layout = metainfo.layout
     found = hash_file(
         copy,
@@ -418,7 +419,7 @@ def _same_hashes(copy: Path, digests: FileDigests, metainfo: Metainfo, index: in
 
 @contextmanager
 def _scratch(snapshot: SnapshotId, library: Library) -> Iterator[Iterator[Path]]:
-    """Yield names for files on their way into a snapshot's folder, on its disk; what is left there goes."""
+    """Yield names for files on their way into a snapshot's folder, on its disk; remove what is left there."""
     folder = library.scratch(snapshot)
 
     def names() -> Iterator[Path]:

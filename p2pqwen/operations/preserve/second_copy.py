@@ -1,4 +1,4 @@
-"""Say that a disk is to hold a copy of what is on this machine already, before it is made."""
+"""Report that a disk will hold a second copy of what is already on this machine, before it is made."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from p2pqwen.values.snapshot_id import SnapshotId
 def announce_second_copy(
     snapshot: SnapshotId, sources: Iterable[tuple[int, Path]], folder: Path, *, hard_links: bool, report: Report
 ) -> None:
-    """Report what is copied into `folder` of files that stand elsewhere, given their sizes in bytes, and why.
+    """Report how much of `sources`, pairs of size in bytes and path, is copied into `folder`, and why.
 
-    Nothing where all of them are linked. Raises `DiskError`.
+    Reports nothing if all of them are linked. Raises `DiskError`.
     """
     rows = list(sources)
     if not (size := bytes_to_write(rows, hard_links=hard_links)(folder)):

@@ -1,4 +1,4 @@
-"""The torrent that must come out of a rebuild, by what a magnet says of it; anything else is refused."""
+"""The torrent that a rebuild must make, by what a magnet says of it; anything else is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from p2pqwen.values.digest import Sha1, Sha256
 
 @dataclass(frozen=True, slots=True)
 class WantedTorrent:
-    """Infohashes, of which at least one is known, and the payload's size in bytes where that is known."""
+    """Infohashes, of which at least one is known, and the payload's size in bytes if that is known."""
 
     infohash_v1: Sha1 | None
     infohash_v2: Sha256 | None

@@ -1,6 +1,6 @@
-"""After publishing: the site's bundle, to be seeded, and the signed pointer to it, put into the DHT.
+"""After publishing: make the site's bundle, to be seeded, and put a signed pointer to it into the DHT.
 
-The pointer is signed and kept whether or not a DHT node answers: any node of this home, or of a follower, puts it
+The pointer is signed and kept whether or not a DHT node answers: any node of this home, or of a follower, can put it
 later without the key.
 """
 
@@ -32,7 +32,7 @@ from p2pqwen.torrent.infohash import InfoHash
 class Announced:
     """The bundle's infohash, the link that leads to the pointer, and how many DHT nodes took the pointer.
 
-    `link` is None for an index that names no DHT key, `nodes` where the pointer was not put now.
+    `link` is None for an index that names no DHT key, `nodes` if the pointer was not put now.
     """
 
     bundle: InfoHash

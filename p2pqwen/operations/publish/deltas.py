@@ -1,7 +1,6 @@
-"""The deltas of a published site: what its index changes of each of the last versions (SPEC section 7.1).
+"""The deltas of a published site: how its index differs from each of the last versions (SPEC section 7.1).
 
-Only the delta from the version before is made of the two indexes. Those from older ones are the deltas that the site
-has from them, gone on with.
+Only the delta from the previous version is made from two indexes. It extends the site's deltas from older versions.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ _NAME = re.compile(r"[0-9a-f]{64}\.json", re.ASCII)
 
 
 def write_deltas(out: Path, earlier: Iterable[Accepted | None], accepted: Accepted, size: int, report: Report) -> None:
-    """Write the deltas to an index of `size` bytes that is about to stand in a site; `earlier`: what it may go on from.
+    """Write the deltas to an index of `size` bytes that a site is about to get; `earlier`: its possible predecessors.
 
-    A site without them is as good: what fails is told, and no more.
+    A site does not need them, so a failure is only reported.
     """
     before = next((one for one in earlier if one is not None and one.digest == accepted.document.previous), None)
     try:
@@ -40,7 +39,7 @@ def write_deltas(out: Path, earlier: Iterable[Accepted | None], accepted: Accept
 
 
 def _deltas(folder: Path, before: Accepted, accepted: Accepted) -> dict[Sha256, Delta]:
-    """Return the deltas to an index by the digests of the indexes that they lead from."""
+    """Return the deltas to an index, by the digest of the index that each starts from."""
     newest = make_delta(
         before.digest,
         rows_of(before),

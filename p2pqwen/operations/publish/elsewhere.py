@@ -1,7 +1,7 @@
-"""What readers may have of a publisher already, though this home does not remember publishing it.
+"""Indexes of this home's publisher that readers may have, though this home does not remember publishing them.
 
-A home whose memory is lost, or comes from an old backup, would sign another index of a position that readers have
-seen: equivocation, by mistake. So before it signs it looks at what it accepted as a reader and at its mirrors.
+A home whose records are lost, or come from an old backup, would sign another index for a position that readers have
+seen: equivocation by mistake. Before it signs, it therefore looks at what it accepted as a reader and at its mirrors.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def accepted_here(keys: KeyStore, trust: TrustStore, now: datetime) -> Elsewhere
 def look_elsewhere(
     keys: KeyStore, trust: TrustStore, mirrors: Iterable[str] | None, *, now: datetime, report: Report
 ) -> tuple[Elsewhere, ...]:
-    """Return what readers may have: accepted here; and, unless `mirrors` is None, on them and those of the last index.
+    """Return what readers may have: the index accepted here and, unless `mirrors` is None, those on mirrors.
 
-    Raises `NotFoundError`, `VerificationError` where this home has no publisher or damaged memory of it.
+    The mirrors that the last index names are asked too. Raises `NotFoundError` if this home has no publisher,
+    `VerificationError` if its records are damaged.
     """
     here, last = accepted_here(keys, trust, now), last_published(keys, now)
     found = [] if here is None else [here]
@@ -61,7 +62,7 @@ def look_elsewhere(
 
 
 def _on_mirrors(keys: KeyStore, mirrors: Iterable[str], now: datetime, report: Report) -> list[Elsewhere]:
-    """Return the valid indexes that mirrors hold, under this home's newest root or a newer one; others are told."""
+    """Return the valid indexes that mirrors hold, under this home's newest root or a newer one; report others."""
     roots = keys.roots()
     trusted = TrustedState(roots[0].root.digest, roots)
     asked = tuple(dict.fromkeys(mirrors))

@@ -50,7 +50,7 @@ class KeyUse:
         return f"{self.key}, to {self.purpose}"
 
 
-# Asked only when an encrypted key must be opened, and told which and what for.
+# Called only when an encrypted key must be opened, with that key and its purpose.
 Passphrase: TypeAlias = Callable[[KeyUse], str]
 
 
@@ -58,7 +58,7 @@ Passphrase: TypeAlias = Callable[[KeyUse], str]
 class KeyShown:
     """One key: what it may sign, and whether its private half is in this home.
 
-    `public` is its public half as people hand it on, None where that is not known here.
+    `public` is its public half as people share it, None if it is not known here.
     """
 
     keyid: Sha256
@@ -108,13 +108,13 @@ def init_keys(store: KeyStore, name: str, passphrase: str | None) -> PublisherSh
         root = parse_root(document)
         for label, key in private.items():
             store.add_key(key, passphrase, format_public(RootKey(key.public, label)))
-        # Last: a home has a publisher once its root stands.
+        # Last: a home has a publisher once its root is written.
         store.write_roots((SignedRoot(root, [sign(ROOT_TYPE, root.payload, root_key)]),))
     return show_keys(store)
 
 
 def new_key(store: KeyStore, label: str, passphrase: str | None) -> RootKey:
-    """Make a private key in this home and return what to hand to the publisher that shall add it."""
+    """Make a private key in this home and return what to hand to the publisher that will add it."""
     (made,) = make_keys((label,))
     with durable.lock(store.lock_path):
         store.add_key(made.private, passphrase, format_public(made.shown))
@@ -130,7 +130,7 @@ class MadeKey:
 
 
 def make_keys(labels: Iterable[str]) -> list[MadeKey]:
-    """Make one key for each label; raises `UsageError` for a label that is none."""
+    """Make one key for each label; raises `UsageError` for an invalid label."""
     made = []
     for label in labels:
         private = PrivateKey.generate()
@@ -151,7 +151,7 @@ def find_key(root: Root, text: str) -> Sha256:
 
 
 def format_public(key: RootKey) -> str:
-    """Print a public key as people hand it on: `LABEL=BASE64`."""
+    """Print a public key as people share it: `LABEL=BASE64`."""
     return f"{key.label}={base64_text.encode(key.public.raw)}"
 
 
@@ -181,10 +181,10 @@ def spare_keys(store: KeyStore, root: Root | None = None) -> tuple[KeyShown, ...
 def open_keys(
     store: KeyStore, keyids: Iterable[Sha256], passphrase: Passphrase, roots: Sequence[Root], purpose: str
 ) -> list[PrivateKey]:
-    """Open those of the keys whose private half is in this home; raises `UsageError` for a wrong passphrase.
+    """Open the keys whose private half is in this home; raises `UsageError` for a wrong passphrase.
 
-    A passphrase that opened one is tried with the next before anybody is asked again. `roots` name the keys, the
-    newest last; `purpose` is what they are to do: `sign index 0.8`.
+    A passphrase that opened one key is tried on the next before the user is asked again. `roots` name the keys, the
+    newest last; `purpose` says what the keys are for, such as `sign index 0.8`.
     """
     labels = {keyid: key.label for root in roots for keyid, key in root.keys.items()}
     opened: list[PrivateKey] = []

@@ -14,7 +14,7 @@ from p2pqwen.values.digest import Sha256
 
 @dataclass(frozen=True, slots=True)
 class PublisherAnswer:
-    """A publisher with its keys; `thresholds` says of each role how many must sign."""
+    """A publisher with its keys; `thresholds` says how many keys of each role must sign."""
 
     publisher: Sha256
     name: str

@@ -1,6 +1,6 @@
-"""What is taken out of a publisher's list, put back into it, and kept out of it since it was withdrawn.
+"""What leaves a publisher's list, returns to it, and stays out of it because it was withdrawn.
 
-What was withdrawn stays withdrawn, whatever the library holds: only naming it puts it back.
+A withdrawn snapshot stays withdrawn, whatever the library holds, until it is reinstated by name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from p2pqwen.values.snapshot_name import SnapshotName
 
 @dataclass(frozen=True, slots=True)
 class ListChanges:
-    """Snapshots to withdraw and to reinstate; `kept_out` were withdrawn before. Both ways out have their reasons."""
+    """Snapshots to withdraw, with reasons, and to reinstate; `kept_out` were withdrawn before, with reasons."""
 
     withdraw: Mapping[SnapshotId, str] = field(default_factory=dict)
     reinstate: frozenset[SnapshotId] = frozenset()
@@ -32,10 +32,10 @@ class ListChanges:
 
 
 def changes_of(plan: Plan, document: IndexDocument | None) -> ListChanges:
-    """Find the snapshots that a plan names in the index it goes on from.
+    """Find the snapshots that a plan names in the index that it continues.
 
-    Raises `NotFoundError` for a withdrawal of what is not listed and for one to reinstate that is not withdrawn,
-    `UsageError` where a name fits several or is to be both.
+    Raises `NotFoundError` for a snapshot to withdraw that is not listed and for one to reinstate that is not withdrawn,
+    `UsageError` for a name that fits several.
     """
     gone = {} if document is None else {one.id: one.reason for one in document.withdrawn}
     gone_of = group_by(gone if plan.withdraw or plan.reinstate else (), attrgetter("repo"))

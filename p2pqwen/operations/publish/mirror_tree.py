@@ -1,11 +1,11 @@
 """The mirror tree of a site: the files themselves in plain folders, for rsync, wget2, aria2 and old mirrors.
 
     files/SHA256SUMS, files/SHA256SUMS.sig      every file below, as `sha256sum -c` reads it, and its signature
-    files/<site path>/<commit>.sha256           the same of one snapshot
+    files/<site path>/<commit>.sha256           the same for one snapshot
     files/<site path>/<commit>/<path>           the file
 
-Nothing is copied, and nothing is a hard link: whoever writes to one changes the library's file. Where the file system
-shares blocks (btrfs, XFS) a file is a clone, with the time of the original; elsewhere it is a relative symlink into the
+Nothing is copied or hard-linked: a write through a hard link would change the library's file. If the file system shares
+blocks (btrfs, XFS), a file is a clone with the time of the original. Otherwise it is a relative symlink into the
 library, which rsync follows with `-L` and web servers follow by themselves. The hashes are the manifest's.
 """
 
@@ -36,7 +36,7 @@ MAX_SUMS = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class MirrorTreeAnswer:
-    """What stands in a mirror tree; `bytes` of payload, `clones` and `links` are files. `missing`: listed, not held."""
+    """What a mirror tree holds: `bytes` of payload; `clones` and `links` are files. `missing`: listed but not in it."""
 
     folder: Path
     snapshots: int
@@ -68,7 +68,7 @@ class MirrorTree:
         return self.out / places.TREE
 
     def require_ours(self) -> None:
-        """Raise `UsageError` where somebody else's files stand in its place."""
+        """Raise `UsageError` if files that are not a mirror tree are in its place."""
         with durable.disk_errors(f"look at {self.folder}"):
             foreign = self.folder.exists() and not (self.folder.is_dir() and self._is_ours())
         if foreign:
@@ -79,9 +79,9 @@ class MirrorTree:
         return (self.folder / places.SUMS).is_file() or not any(self.folder.iterdir())
 
     def place(self, entries: Collection[Entry]) -> tuple[Mapping[SnapshotId, Manifest], MirrorTreeAnswer]:
-        """Put what is listed and held into the tree; return what stands there now. Raises `DiskError`.
+        """Put the snapshots that are listed and held into the tree; return what it holds now. Raises `DiskError`.
 
-        What is listed and no longer held stays while its files are there: clones outlive the library's.
+        A listed snapshot that is no longer held stays while its files are there: clones outlive the library's files.
         """
         counted, stands = _Counted(), dict[SnapshotId, Manifest]()
 
@@ -111,7 +111,7 @@ class MirrorTree:
         return stands, answer
 
     def _put(self, snapshot: SnapshotId, path: str, held: HeldSnapshot | None) -> bool:
-        """Put one file into the tree, unless nothing of the snapshot is held; tell whether it is a clone."""
+        """Put one file into the tree if its snapshot is held; tell whether the file there is a clone."""
         target = self.folder / places.tree_file(snapshot, path)
         if held is None:
             return not target.is_symlink()
@@ -122,7 +122,7 @@ class MirrorTree:
         return _placed(held.folder / path, target)
 
     def remove(self, place: str) -> None:
-        """Remove the files that a snapshot's sums name, and the folders that are empty then; nothing else ever is."""
+        """Remove the files that a snapshot's sums name, and the folders left empty; never remove anything else."""
         sums = self.out / RepoPath(place).text
         try:
             named = [RepoPath(path).text for path in read_sums(durable.read(sums, max_bytes=MAX_SUMS))]
@@ -136,7 +136,7 @@ class MirrorTree:
                     file.unlink()
                 folders |= {sums.parent / one for one in PurePosixPath(path).parents if one.name}
             for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
-                with suppress(OSError):  # somebody's own file is there
+                with suppress(OSError):  # other files are there
                     folder.rmdir()
 
     def remove_empty(self, folder: Path) -> None:
@@ -169,20 +169,20 @@ class MirrorTree:
 
 
 def snapshot_sums(manifest: Manifest) -> bytes:
-    """Return the sums of one snapshot, from the folder that its own stands in."""
+    """Return the sums of one snapshot, relative to the parent of its folder."""
     commit = manifest.snapshot.commit
     return sums_text({f"{commit}/{row.path.text}": str(row.sha256) for row in manifest.files})
 
 
 def tree_sums(manifests: Iterable[Manifest]) -> bytes:
-    """Return the sums of a whole tree, from its own folder."""
+    """Return the sums of a whole tree, relative to its folder."""
     return sums_text(
         {places.tree_file(one.snapshot, row.path.text): str(row.sha256) for one in manifests for row in one.files}
     )
 
 
 def _placed(source: Path, target: Path) -> bool:
-    """Put a file of the library at a place of the tree; tell whether it is a clone, and no symlink."""
+    """Put a file of the library at a place of the tree; tell whether it is a clone rather than a symlink."""
     with durable.disk_errors(f"place {target}"):
         source = source.resolve(strict=True)
         looks = source.stat()
@@ -209,5 +209,5 @@ def _placed(source: Path, target: Path) -> bool:
 
 
 def _leads_out(folder: Path, file: Path) -> bool:
-    """Whether a folder on the way to a file is somebody's symlink to elsewhere."""
+    """Tell whether a folder on the way to a file is a symlink out of `folder`."""
     return not file.parent.resolve().is_relative_to(folder.resolve())

@@ -1,4 +1,4 @@
-"""What publishers are told of file names that other people's clients cannot ask web seeds for."""
+"""Warn publishers of file names that other BitTorrent clients cannot request from web seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def warn_of_cut_names(held: Sequence[HeldSnapshot], listed: Container[SnapshotId], report: Report) -> None:
-    """Warn of snapshots that are listed for the first time; what cannot be read is refused where it is listed."""
+    """Warn of snapshots that are listed for the first time; one that cannot be read is refused elsewhere."""
 
     def warn(one: HeldSnapshot) -> None:
         if names := cut_by_clients(file.path for file in one.metainfo().files):

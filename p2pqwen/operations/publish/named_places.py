@@ -1,6 +1,6 @@
-"""Where readers of an index may turn: its mirrors, and the trackers and web seeds of its entries.
+"""The places that an index names for its readers: its mirrors, and the trackers and web seeds of its entries.
 
-They stay until somebody takes them out: publishing adds what it is told, and forgets nothing.
+They stay until the publisher removes them: publishing by itself only adds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from p2pqwen.values.snapshot_id import RepoKind, SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class NamedPlaces:
-    """What an index names. `web_seeds` and `trackers` by entry; `shared_…` are those of every entry.
+    """What an index names. `web_seeds` and `trackers` are by entry; `shared_…` are those of every entry.
 
     A shared web seed is a pattern (`repo_pattern`), by the kind of the repositories that have it. A path seed among web
     seeds ends in `{path}`.
@@ -48,18 +48,18 @@ class NamedPlaces:
         )
 
     def web_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
-        """Return the bases of a listed snapshot; of a new one those that all others of its kind have, as patterns."""
+        """Return the bases of a listed snapshot; for a new one, those that all others of its kind have, as patterns."""
         found = self.web_seeds.get(snapshot)
         return self.shared_web_seeds.get(snapshot.repo.kind, ()) if found is None else found
 
     def trackers_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
-        """Return the trackers of a listed snapshot; of a new one those that all others have."""
+        """Return the trackers of a listed snapshot; for a new one, those that all others have."""
         return self.trackers.get(snapshot, self.shared_trackers)
 
     def without(
         self, mirrors: Sequence[str] = (), web_seeds: Sequence[str] = (), trackers: Sequence[str] = ()
     ) -> NamedPlaces:
-        """Return the same less these; web seeds may hold `{repo}`. Raises `NotFoundError` for one that is not named."""
+        """Return a copy without these; web seeds may hold `{repo}`. Raises `NotFoundError` for one not named."""
         gone_mirrors = {_plain(url) for url in mirrors}
         _require_named("mirror", gone_mirrors, map(_plain, self.mirrors))
         gone_trackers = set(trackers)
@@ -85,7 +85,7 @@ class NamedPlaces:
         )
 
     def mirrors_with(self, added: Iterable[str]) -> tuple[str, ...]:
-        """Return the mirrors with more of them, each once; raises `UsageError` for too many."""
+        """Return the mirrors and `added`, each once; raises `UsageError` for too many."""
         known = {_plain(url): url for url in self.mirrors}
         for url in added:
             known.setdefault(_plain(url), url)
@@ -118,5 +118,5 @@ def _few(urls: Sequence[str]) -> str:
 
 
 def _plain(url: str) -> str:
-    """Return a mirror's address without what makes no difference: the index file's name, a slash at the end."""
+    """Return a mirror's address without what makes no difference: the index file's name and a trailing slash."""
     return url.removesuffix("index.json").rstrip("/")

@@ -1,6 +1,6 @@
-"""What to publish, and the rows of the next index that come of it: from held torrents, or carried on from the last.
+"""What to publish, and the resulting rows of the next index: from held torrents, or carried over from the last.
 
-A snapshot that the Hub no longer shows keeps its row, without the web seed that is dead with it.
+A snapshot that the Hub no longer shows keeps its row, without the Hub's web seed, which is dead.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ from p2pqwen.values.web_url import check_web_url
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to publish, and where. URLs of web seeds may hold `{repo}`, and end in `{path}`: those are path seeds.
+    """What to publish, and where. URLs of web seeds may hold `{repo}`; those that end in `{path}` are path seeds.
 
-    `mirrors`, `web_seeds` and `trackers` are added to what the index gone on from names, `named`; those to remove leave
-    it. `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
-    others have yet to sign. `withdraw`: what leaves the list, with the reasons; `reinstate`: what was withdrawn and is
-    listed again. `site` is the origin's, whose web seeds are listed too. With `dht` the index names the key of its DHT
-    pointer. `upstream` is what is known of snapshots on the Hub. `checked_seeds` are the bases that passed the check;
-    None: nothing was checked. The next index must not contradict what is `elsewhere`. With `details` every change is
-    told, else a summary. `if_changed`: an index that would say the same as the last is not signed.
+    `mirrors`, `web_seeds` and `trackers` are added to `named`, the places that the continued index names; the
+    `remove_…` ones leave it. `base` is an index to continue that this home did not publish itself; `draft` is where to
+    write an index that others have yet to sign. `withdraw`: what leaves the list, with the reasons; `reinstate`:
+    withdrawn snapshots to list again. `site` is the origin's, whose web seeds are listed too. With `dht`, the index
+    names the key of its DHT pointer. `upstream` is what is known of snapshots on the Hub. `checked_seeds` are the bases
+    that passed the check, None if nothing was checked. The next index must not contradict those in `elsewhere`. With
+    `details`, every change is reported, else a summary. With `if_changed`, an index that would say the same as the last
+    is not signed.
     """
 
     out: Path
@@ -81,9 +82,9 @@ class Plan:
             raise UsageError.of(error) from error
 
     def going_on_from(self, document: IndexDocument | None) -> Self:
-        """Return the plan with what an index names and this plan keeps; its `mirrors` are then all of them.
+        """Return the plan with the places of an index that it keeps; its `mirrors` are then complete.
 
-        Raises `NotFoundError` for one to remove that is not named, `UsageError` for too many.
+        Raises `NotFoundError` for a place to remove that is not named, `UsageError` for too many mirrors.
         """
         named = NamedPlaces.of(document).without(self.remove_mirrors, self.remove_web_seeds, self.remove_trackers)
         return replace(self, named=named, mirrors=named.mirrors_with(self.mirrors))
@@ -91,7 +92,7 @@ class Plan:
     def seed_patterns(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the bases to try for a snapshot, as patterns.
 
-        The origin's, then those of this plan, then those that were named before.
+        The origin's come first, then those of this plan, then those that were named before.
         """
         own = self.site.web_seeds(snapshot.repo).all
         gone = self.upstream.get(snapshot) is Upstream.GONE
@@ -101,7 +102,7 @@ class Plan:
         return tuple(asked.values())
 
     def is_partial(self, pattern: str, repo: RepoId) -> bool:
-        """Tell whether a pattern is the origin's base that serves some of the files."""
+        """Tell whether a pattern is the origin's base that serves only some of the files."""
         return expand(pattern, repo) == self.site.web_seeds(repo).partial
 
     def trackers_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
@@ -109,7 +110,7 @@ class Plan:
         return tuple(dict.fromkeys((*self.named.trackers_of(snapshot), *self.trackers)))
 
     def _named_web_seeds(self, snapshot: SnapshotId) -> list[str]:
-        """Return what was named before, less the origin's, which come and go with it."""
+        """Return the web seeds named before, without the origin's, which come and go with it."""
         own = self.site.web_seeds(snapshot.repo).all
         return [url for url in self.named.web_seeds_of(snapshot) if expand(url, snapshot.repo) not in own]
 
@@ -137,9 +138,10 @@ def entries_of(
     now: datetime,
     returning: Mapping[SnapshotId, CheckedTorrent],
 ) -> list[Entry]:
-    """Return the rows of what is held, then of what is not and changes all the same.
+    """Return the rows of held snapshots, then those of others that change.
 
-    That is what is otherwise on the Hub than `before` says; and `returning`: what is listed again, with its torrents.
+    The others are `returning`, which are listed again, with their torrents, and the rows of `before` that `_renewed`
+    changes.
     """
     listed = {entry.id: entry for entry in before.entries} if before else {}
     rows = []
@@ -156,9 +158,9 @@ def entries_of(
 
 
 def _renewed(entry: Entry, plan: Plan, *, moved: bool) -> Entry:
-    """Return the row of what is not held, as the Hub shows it now and with what was added and removed.
+    """Return the row of a snapshot that is not held, as the Hub shows it now and with the plan's changes of places.
 
-    No web seed is added to it: nobody could check it. `moved`: the mirrors changed.
+    No web seed is added to it, because it could not be checked. `moved`: the mirrors changed.
     """
     state = plan.upstream.get(entry.id, entry.upstream)
     if state is entry.upstream and not (moved or plan.trackers or plan.remove_trackers or plan.remove_web_seeds):
@@ -193,18 +195,18 @@ def license_of(torrent: CheckedTorrent) -> str | None:
 
 
 def prepared(held: HeldSnapshot, plan: Plan) -> CheckedTorrent:
-    """Return a snapshot's torrent with the seeds and trackers of this publishing."""
+    """Return a snapshot's torrent with the web seeds and trackers of this plan."""
     return announced(held.id, publishable(held), plan)
 
 
 def announced(snapshot: SnapshotId, torrent: CheckedTorrent, plan: Plan) -> CheckedTorrent:
-    """Return a torrent with the seeds and trackers of this publishing."""
+    """Return a torrent with the web seeds and trackers of this plan."""
     trackers = tuple((tracker,) for tracker in plan.trackers_of(snapshot))
     return torrent.with_uncovered(web_seeds=plan.web_seeds_of(snapshot), trackers=trackers)
 
 
 def _refuse_pointers(held: HeldSnapshot, rows: Sequence[FileRow]) -> None:
-    """Sign no snapshot that holds LFS pointers for files: it may have come before every reading looked for them."""
+    """Sign no snapshot with LFS pointers in place of files: it may be older than the check for them."""
     with disk_errors(f"look at {held.folder}"):
         wrong = pointer_files(held.folder, rows)
     if wrong:
@@ -253,7 +255,7 @@ def _entry(
 
 
 def _folder_url(url: str) -> str:
-    """Return the folder an address stands for: an index file's, or itself."""
+    """Return the folder of an address: that of an index file, or the address itself."""
     return (url.rpartition("/")[0] if url.endswith(".json") else url.rstrip("/")) + "/"
 
 
@@ -262,7 +264,7 @@ def _path_seeds(urls: Sequence[str]) -> tuple[str, ...]:
 
 
 def _checked(url: str) -> str:
-    """Return a web seed unchanged; raises `FormatError` for what is no address but for its `{path}`."""
+    """Return a web seed unchanged; raises `FormatError` if it is no address without its `{path}`."""
     check_web_url(url.removesuffix(PATH_FIELD))
     return url
 

@@ -1,7 +1,7 @@
 """Publish the library: signed torrents and a signed index in a folder of static files.
 
-With enough index keys in this home the site is complete at once. Where several people sign, a draft is written, each
-adds a signature with `sign_draft`, and `publish_signed` gives it out.
+With enough index keys in this home, the site is complete at once. If several people sign, a draft is written, each adds
+a signature with `sign_draft`, and `publish_signed` publishes it.
 """
 
 from __future__ import annotations
@@ -57,16 +57,15 @@ from p2pqwen.values.strict_json import JsonValue, canonical
 from p2pqwen.values.utc_time import EARLIEST, format_time
 
 SIGN_AGAIN_AFTER = timedelta(days=30)
-"""Readers wonder about an index that was not signed for three months: one that says the same is signed again before."""
+"""Readers are told of an index that was last signed three months ago: an unchanged one is signed again before that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was published, or drafted: then `accepted.signers` tells who is still to sign.
+    """What was published, or drafted: then `accepted.signers` tells who has yet to sign.
 
-    `skipped`: held snapshots whose torrents no index may list, with the reasons; an entry of earlier stays as it was.
-    `unchanged`: the last index still says it all, and no other was signed. `mirror_tree`: what stands in it, None
-    without one.
+    `skipped`: held snapshots that were left out, with the reasons; an earlier entry stays as it was. `unchanged`: the
+    last index still says everything, and no other was signed. `mirror_tree`: what it holds, None without one.
     """
 
     accepted: Accepted
@@ -80,9 +79,9 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """What somebody is asked to sign: which index of whom, with which keys, and what it changes.
+    """What the user is asked to sign: which index of which publisher, with which keys, and what it changes.
 
-    `unchanged`: the last index, where it says all of it already.
+    `unchanged`: the last index, if it already says all of it.
     """
 
     position: Position
@@ -104,26 +103,26 @@ class Checker(Protocol):
     def __call__(
         self, torrents: Torrents, plan: Plan, before: Mapping[SnapshotId, tuple[str, ...]], *, report: Report
     ) -> SeedChoice:
-        """Return which bases to list."""
+        """Return the bases to list."""
 
 
 class Pages(Protocol):
     """Writes the pages of a site whose index was written, as `SitePages` does."""
 
     def check(self, out: Path) -> None:
-        """Raise `UsageError` where they cannot be written, before anything is signed."""
+        """Raise `UsageError` if they cannot be written, before anything is signed."""
 
     def write(
         self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore
     ) -> MirrorTreeAnswer | None:
-        """Bring them up to the index, and sign what they are with the opened index keys."""
+        """Update them to the index, and sign their sums with the opened index keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The next index as a plan makes it, before anybody signed it; `root` says who may.
+    """The next index as a plan makes it, not yet signed; `root` says who may sign it.
 
-    `entries` are its rows that this publishing makes, first those of what is `held`.
+    `entries` are the rows that the plan makes, those of `held` first.
     """
 
     plan: Plan
@@ -139,7 +138,7 @@ class Proposal:
 
     @property
     def still_says_it(self) -> Accepted | None:
-        """Return the last index where the next one would say the same, and it is no time yet to sign that again."""
+        """The last index, if the next one would say the same and it is too early to sign that again."""
         last, new = self.last, self.document
         if last is None or self.plan.draft is not None:
             return None
@@ -157,7 +156,7 @@ def propose(
     check: Checker | None = choose_web_seeds,
     report: Report = ignore,
 ) -> Proposal:
-    """Return what `publish` would sign: it opens no key and writes nothing. Raises what `publish` does."""
+    """Return what `publish` would sign, without opening a key or writing anything; raises what `publish` does."""
     with durable.lock(keys.lock_path):
         proposal = _propose(library, keys, plan.checked(), now, check, report, lambda *_: None)
         _tell(proposal.difference, report, details=plan.details)
@@ -178,18 +177,18 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
 
-    What was withdrawn is not listed again unless the plan says so, and its torrent leaves the site. Where the
-    last index says all of it already, a no to signing another is no error, nor is a plan to sign one only `if_changed`:
-    the site gets the last one. After `SIGN_AGAIN_AFTER` it is signed again like any other.
-    `check` decides which web seeds may be listed; without it the Hub's first base and all named ones are. A new entry
-    that is unproven alarms; one that the check contradicts is not signed, whoever approves it. What changes is told
-    before it is approved.
+    A withdrawn snapshot is not listed again unless the plan says so, and its torrent leaves the site. If the last index
+    already says everything, and `approve` declines another or the plan has `if_changed`, the site gets the last one.
+    After `SIGN_AGAIN_AFTER` it is signed again like any other.
+    `check` decides which web seeds may be listed; without it, the Hub's first base and all named ones are. A new
+    unproven entry raises an alarm; one that the check contradicts is not signed, even if approved. Changes are reported
+    before they are approved.
 
     Raises `UsageError`, `NotFoundError` (no publisher, no index key), `VerificationError`, `DiskError`.
     """
     private: list[PrivateKey] = []
 
-    def open_index_keys(root: Root, position: Position) -> None:  # a passphrase is asked for before web seeds are
+    def open_index_keys(root: Root, position: Position) -> None:  # before web seeds are checked
         purpose = f"sign {'a draft of ' if plan.draft is not None else ''}index {position}"
         private.extend(_index_keys(keys, root, passphrase, purpose, drafting=plan.draft is not None))
 
@@ -230,14 +229,14 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
             _write_site(library, keys, proposal, document, private, report)
             index = write_index(keys, plan.out, source, accepted, (last, proposal.base), report)
         remove_withdrawn(plan.out, document, report)
-        # What was accepted says what `document` does, whose entries need not be read again.
+        # `document` says the same as what was accepted, and its entries need not be read again.
         said = replace(accepted, document=document)
         tree = None if pages is None else pages.write(plan.out, said, private, report)
         return Published(accepted, difference, index, left_out, skipped, mirror_tree=tree)
 
 
 def _require_clock(now: datetime) -> None:
-    """Raise `P2pqwenError` for a clock that is not set: readers would see an index that nobody signed for decades."""
+    """Raise `P2pqwenError` for a clock that is not set: readers would see an index last signed decades ago."""
     if now < EARLIEST:
         raise P2pqwenError(
             "the clock of this machine is not set, and an index says when it was signed",
@@ -250,7 +249,7 @@ def _require_clock(now: datetime) -> None:
 def _publish_again(
     library: Library, keys: KeyStore, proposal: Proposal, last: Accepted, private: list[PrivateKey], report: Report
 ) -> Published:
-    """Give the site what the last index names, and that index, which still says all there is to say."""
+    """Write the last index, which still says everything, and what it names to the site."""
     _write_site(library, keys, proposal, last.document, private, report)
     if not keys.published_path.exists():
         raise NotFoundError("the index that was published last is gone from this home", hint="publish again")
@@ -266,7 +265,7 @@ def _write_site(
     private: list[PrivateKey],
     report: Report,
 ) -> None:
-    """Give the site every torrent that an index names; what is right there already stays as it is."""
+    """Write every torrent that an index names to the site; one that is already right stays as it is."""
     shown = {entry.id: entry for entry in proposal.entries}
     _write_torrents(library, keys, proposal.held, shown, proposal.plan, _Signers(proposal.root, private), report)
     _rewrite_torrents(library, keys, proposal.plan.out, proposal.entries[len(proposal.held) :])
@@ -282,7 +281,7 @@ def _propose(
     report: Report,
     ready: Callable[[Root, Position], None],
 ) -> Proposal:
-    """Make the next index; `ready` is told which it is and who may sign it before anybody is asked about web seeds."""
+    """Make the next index; `ready` gets its root and its position before any web seed is checked."""
     _require_clock(now)
     roots = keys.roots()
     root = roots[-1].root
@@ -342,7 +341,7 @@ def sign_draft(
 ) -> Published:
     """Add the signatures of this home's index keys to a draft, after showing what it changes.
 
-    That is told from the index published here last, or from `known`, which was accepted as a reader, if it is newer.
+    Changes are shown against the index published here last, or against `known`, accepted as a reader, if that is newer.
     Raises `RefusedError` for a draft that readers would refuse for anything but missing signatures.
     """
     with durable.lock(keys.lock_path):
@@ -379,9 +378,9 @@ def publish_signed(
     pages: Pages | None = None,
     report: Report = ignore,
 ) -> Published:
-    """Give out a draft that enough people signed; its torrents are in the site already, or were published before.
+    """Publish a draft that enough people signed; its torrents are in the site already, or were published before.
 
-    What it changes is told, as in `sign_draft`, not asked: everybody whose signature counts has approved it.
+    Changes are reported, as in `sign_draft`, without asking: everyone whose signature counts has approved them.
 
     Raises `RefusedError` while signatures are missing, `NotFoundError` for a missing torrent.
     """
@@ -443,7 +442,7 @@ def _index_keys_here(keys: KeyStore, root: Root, *, drafting: bool) -> tuple[Sha
 
 
 def _require_bundle(document: IndexDocument) -> None:
-    """Raise `UsageError` for a list whose site no folder and no bundle could hold: names that clash, or too many."""
+    """Raise `UsageError` for a list whose site no folder or bundle could hold: names clash, or there are too many."""
     try:
         bundle_layout((path, 1) for path in bundle_paths(document))
     except FormatError as error:
@@ -470,7 +469,7 @@ def _refuse_contradicted(contradictions: Sequence[Contradiction]) -> None:
 
 
 def _dht_pointer(before: DhtPointer | None, keyids: Sequence[Sha256], plan: Plan) -> DhtPointer | None:
-    """Return whose pointer the index names: the same as before while this home can sign it."""
+    """Return the DHT pointer that the index names: the same as before while this home can sign it."""
     if not plan.dht or (before is not None and before.key in keyids):
         return before
     return DhtPointer(keyids[0], DEFAULT_SALT)
@@ -507,7 +506,7 @@ def _remember_signing(keys: KeyStore, document: IndexDocument, report: Report) -
 
 
 def _signed_before(keys: KeyStore, document: IndexDocument) -> tuple[str, ...]:
-    """Tell where the keys here signed another draft of this place: were both completed, readers saw two histories."""
+    """Warn if the keys here signed another draft of this position: publishing both would make two histories."""
     position, digest = _place(document)
     if (before := keys.signed()) is None or before[0] != position or before[1] == digest:
         return ()
@@ -522,10 +521,9 @@ def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
 def _publishable(
     library: Library, plan: Plan, changes: ListChanges, report: Report
 ) -> tuple[list[HeldSnapshot], tuple[tuple[SnapshotId, str], ...]]:
-    """Return what may be published, and what may not: one torrent of a stranger's making stops no publishing.
+    """Return what may be published, and what may not, so that one bad torrent does not stop the rest.
 
-    What was withdrawn stays withdrawn, and what the selection leaves out is not looked after: if it is listed, it stays
-    as it is.
+    Withdrawn snapshots stay withdrawn. A listed one that the selection leaves out stays listed as it is.
     """
     skipped: list[tuple[SnapshotId, str]] = []
 
@@ -555,7 +553,7 @@ def _publishable(
 def _returning(
     library: Library, keys: KeyStore, changes: ListChanges, held: Collection[SnapshotId]
 ) -> dict[SnapshotId, CheckedTorrent]:
-    """Return the torrents of what is reinstated and not held, as they were published; raises `NotFoundError`."""
+    """Return the torrents of reinstated snapshots that are not held, as they were published; raises `NotFoundError`."""
     found: dict[SnapshotId, CheckedTorrent] = {}
     for snapshot in sorted(changes.reinstate - set(held)):
         if (data := keys.torrent(torrent_location(snapshot))) is None:
@@ -572,7 +570,7 @@ def _given(torrent: CheckedTorrent) -> Callable[[], CheckedTorrent]:
 
 
 def _read_through(base: Accepted) -> Accepted:
-    """Return an index with its entries in memory, where the steps of a proposal go through all of them again."""
+    """Return an index with its entries in memory: the steps of a proposal go through all of them several times."""
     return replace(base, document=replace(base.document, entries=tuple(base.document.entries)))
 
 
@@ -583,7 +581,7 @@ def _listed(before: IndexDocument | None) -> dict[SnapshotId, tuple[str, ...]]:
 def _torrents(
     library: Library, keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, before: IndexDocument | None
 ) -> Torrents:
-    """Return how to read every torrent whose web seeds are to be chosen: of what is held, and of what is back."""
+    """Return how to read the torrents whose web seeds must be chosen: held snapshots, and those back on the Hub."""
     found: dict[SnapshotId, Callable[[], CheckedTorrent]] = {one.id: one.torrent for one in held}
     for entry in before.entries if before else ():
         is_back = entry.upstream is Upstream.GONE and plan.upstream.get(entry.id) is Upstream.PRESENT
@@ -602,9 +600,9 @@ def _write_torrents(
     signers: _Signers,
     report: Report,
 ) -> None:
-    """Sign and write one torrent after the other: together they may be larger than memory.
+    """Sign and write one torrent after another: together they may be larger than memory.
 
-    Only what was `shown` is signed: somebody may have thought it over for an hour, and the library has gone on.
+    Only what was `shown` is signed: the user may have taken an hour to approve, while the library changed.
     """
     for done, one in enumerate(held):
         report(Progress("sign", done, len(held), str(one.id), "torrents"))
@@ -617,7 +615,7 @@ def _write_torrents(
             with durable.lock(library.lock_path(one.id)):
                 if data != one.torrent_path.read_bytes():
                     library.replace_torrent(one.id, torrent)
-        except durable.LockHeldError as error:  # the site has it all the same
+        except durable.LockHeldError as error:  # the site gets it all the same
             report(Notice("warning", f"{one.id} is signed at the next publication: {error.message}"))
         write_torrent(keys, plan.out, torrent_location(one.id), data)
     if held:
@@ -625,7 +623,7 @@ def _write_torrents(
 
 
 def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
-    """Raise `VerificationError` for a torrent that is not the one its entry was made of."""
+    """Raise `VerificationError` for a torrent that is not the one its entry was made from."""
     manifest = None if metainfo.manifest is None else Sha256.of(metainfo.manifest)
     if (metainfo.infohash, manifest) != (entry.infohash, entry.manifest):
         raise VerificationError(
@@ -637,7 +635,7 @@ def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
 
 
 def _rewrite_torrents(library: Library, keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
-    """Give the torrents of what has left the library the web seeds and trackers that the index names for them now."""
+    """Update the torrents of snapshots that left the library to the web seeds and trackers that the index names now."""
     for entry in carried:
         if (data := keys.torrent(entry.torrent)) is not None:
             trackers = tuple((url,) for url in entry.trackers)

@@ -29,7 +29,7 @@ class NotListed:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceAnswer:
-    """How an index was announced: the v1 infohash of its bundle, the publisher's link, the DHT nodes that know it."""
+    """How an index was announced: its bundle's v1 infohash, the publisher's link, how many DHT nodes took it."""
 
     bundle: Sha1
     link: str | None
@@ -37,7 +37,7 @@ class AnnounceAnswer:
 
     @classmethod
     def of(cls, done: Announced) -> AnnounceAnswer:
-        """Return the answer about it."""
+        """Return the answer about an announcement."""
         return cls(done.bundle.v1, None if done.link is None else str(done.link), done.nodes)
 
 
@@ -58,7 +58,7 @@ class AddedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChangedAnswer:
-    """A listed snapshot of which these fields change."""
+    """A listed snapshot, and the fields of it that change."""
 
     snapshot: SnapshotId = field(metadata=FLAT)
     fields: tuple[str, ...]
@@ -79,7 +79,7 @@ class WithdrawalAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChangesAnswer:
-    """What a publishing changes in the list; `index` are the changes outside the entries."""
+    """What a publication changes in the list; `index` are the changes outside the entries."""
 
     added: tuple[AddedAnswer, ...]
     changed: tuple[ChangedAnswer, ...]
@@ -105,7 +105,7 @@ class ChangesAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ProposalAnswer:
-    """What `publish --dry-run` would sign; `index` is None: nothing was written."""
+    """What `publish --dry-run` would sign; `index` is None because nothing is written."""
 
     publisher: Sha256
     epoch: int
@@ -138,7 +138,7 @@ class ProposalAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PublishAnswer:
-    """A published or drafted index; `missing` are the keys that a draft waits for, `announced` is None of a draft."""
+    """A published or drafted index; `missing` are the keys that a draft waits for, `announced` is None for a draft."""
 
     publisher: Sha256
     epoch: int

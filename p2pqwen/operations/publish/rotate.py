@@ -1,7 +1,7 @@
-"""Hand a publisher over from one root to the next, also where its root keys never meet on one machine.
+"""Hand a publisher over from one root to the next, even if its root keys never meet on one machine.
 
-A root whose signatures are not complete travels as a draft: a file with the chain and the new root at its end. Each
-signer adds a signature with `sign_draft`; once both thresholds are met, `accept_draft` takes it into a home's chain.
+A root that lacks signatures travels as a draft: a file with the chain and the new root at its end. Each signer adds a
+signature with `sign_draft`; once both thresholds are met, `accept_draft` adds the root to a home's chain.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def rotate(
     passphrase: Passphrase,
     new_passphrase: str | None,
 ) -> Rotation:
-    """Make the next root, sign it with the root keys in this home, and take it or write a draft.
+    """Make the next root, sign it with the root keys in this home, and accept it or write a draft.
 
     `new_keys` are fresh private keys that `change` adds; they are written before the root that names them.
     Raises `UsageError` when signatures are missing and no draft was named.
@@ -91,7 +91,7 @@ def sign_draft(
     if len(roots) < 2:
         raise UsageError(f"{draft} holds no new root to sign")
     own = store.roots() if store.exists else ()
-    # Held to the chain here: whoever has root N must not sign another root N.
+    # Checked against the chain here: a home that has root N must not sign another root N.
     before = accept_roots(roots[:-1], TrustedState(own[0].root.digest if own else None, own))
     signed = roots[-1]
     old, root = before[-1].root, signed.root
@@ -111,9 +111,9 @@ def sign_draft(
 
 
 def accept_draft(store: KeyStore, file: Path, publisher: Sha256 | None) -> tuple[SignedRoot, ...]:
-    """Take the roots of a draft or an index file into this home's chain; raises `RefusedError`, `UsageError`.
+    """Add the roots of a draft or an index file to this home's chain; raises `RefusedError`, `UsageError`.
 
-    In a home without a publisher this joins one, whose id must then be named.
+    A home without a publisher joins one, whose id must then be given.
     """
     offered = read_roots(file)
     with durable.lock(store.lock_path):

@@ -1,6 +1,6 @@
-"""Which held snapshots a publishing may add to the index: by name, and by license.
+"""Which held snapshots a publication may add to the index: by name, and by license.
 
-What is listed already stays as it is: only withdrawing takes it out.
+Listed snapshots stay as they are: only a withdrawal removes one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from p2pqwen.values.snapshot_id import RepoId
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Globs, empty for everything: over `ORG/MODEL` or the model's name alone in any case, and over licenses."""
+    """Globs, empty for everything: for `ORG/MODEL` or just the model's name, ignoring case, and for licenses."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The index file that a publishing signs: row by row, since two million of them are more than memory has room for."""
+"""The index file that a publication signs, written row by row because two million rows do not fit in memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from p2pqwen.signing.keys import Message, PrivateKey
 from p2pqwen.values.strict_json import canonical
 
 _GAP = 128
-"""Bytes left free for what stands before the signed document, and names its length."""
+"""Bytes left free for the prefix of the signed document, which gives its length."""
 
 
 @contextlib.contextmanager
 def signed_file(
     roots: Sequence[SignedRoot], document: IndexDocument, private: Sequence[PrivateKey], folder: Path
 ) -> Iterator[IndexSource]:
-    """Sign an index and print its file, which may stand in `folder` until the block ends; raises `DiskError`."""
+    """Sign an index and print its file, which may be in `folder` until the block ends; raises `DiskError`."""
     remove_left(folder)
     with _message(document, folder) as message:
         signatures = [sign_message(message, key) for key in private]
@@ -39,7 +39,7 @@ def signed_file(
 
 @contextlib.contextmanager
 def _message(document: IndexDocument, folder: Path) -> Iterator[Message]:
-    """Return what the signatures cover, in a file without a name."""
+    """Yield what the signatures cover, from a file without a name."""
     before, after = signed_parts(document.header_json())
     with durable.disk_errors(f"write in {folder}"), tempfile.TemporaryFile(dir=folder) as file:
         file.seek(_GAP)

@@ -1,8 +1,8 @@
 """The published site: a folder of torrents and index.json, and whether it is ours to write.
 
-Order of writes: torrents, then this home's memory of what it published, then the deltas, then index.json; then the
-torrents of what was withdrawn go. After a crash the old index stands and all it names with it; the next publishing goes
-on after the one that was never seen, or that only a delta has shown.
+Order of writes: torrents, this home's record of what it published, deltas, index.json. Then the torrents of withdrawn
+snapshots are removed. After a crash, the old index and everything it names are still there; the next publication
+continues after the index that was never seen, or that only a delta has shown.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _TORRENT = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
 
 
 def read_base(keys: KeyStore, path: Path, now: datetime) -> Accepted:
-    """Return the index of this publisher that a user wants to go on from; raises `RefusedError`."""
+    """Return the index of this publisher that a user wants to continue; raises `RefusedError`."""
     path = path / INDEX_FILE if path.is_dir() else path
     return accept_apart(FileSource(path), TrustedState(keys.publisher()), now)
 
 
 def listed_manifest(out: Path, entry: Entry, torrents: TorrentReader) -> Manifest | None:
-    """Return the manifest in a torrent of the site, None where it is not the one that the entry names.
+    """Return the manifest in a torrent of the site, None if it is not the one that the entry names.
 
-    Raises `NotFoundError`, `DiskError`, and as `CheckedTorrent.read` does.
+    Raises `NotFoundError`, `DiskError`, and what `CheckedTorrent.read` does.
     """
     manifest = torrents.torrent(durable.read(out / entry.torrent, max_bytes=MAX_TORRENT_BYTES)).manifest
     return None if manifest is None or manifest.digest != entry.manifest else manifest
@@ -51,7 +51,7 @@ def listed_manifest(out: Path, entry: Entry, torrents: TorrentReader) -> Manifes
 def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted | None, now: datetime) -> None:
     """Refuse a folder whose index.json is not ours to overwrite; raises `UsageError`.
 
-    An index of our publisher that this home did not publish may be a colleague's, or a thief's: a person must look.
+    An index of our publisher that this home did not publish may be a colleague's, or a thief's: the user must look.
     """
     site = out / INDEX_FILE
     if not site.exists():
@@ -77,19 +77,19 @@ def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted 
 def check_known(
     keys: KeyStore, there: Accepted, place: str, last: Accepted | None, base: Accepted | None, hint: str
 ) -> None:
-    """Refuse to go on where an index of our publisher is about that the next one would contradict.
+    """Refuse to continue if the next index would contradict `there`, an index of our publisher at `place`.
 
-    Raises `UsageError` unless it was published here, or is gone on from, or is older than what is.
+    Raises `UsageError` unless `there` was published here, is the one to continue, or is older than one of those.
     """
     known = {one.digest for one in (last, base) if one is not None}
     if there.digest in known or any(there.position < one.position for one in (last, base) if one is not None):
         return
-    if there.root.version >= len(keys.roots()):  # else the keys changed since: whoever made it no longer counts
+    if there.root.version >= len(keys.roots()):  # else the keys changed since: its signers no longer count
         raise UsageError(f"{place} holds index {there.position}, which this home did not publish", hint=hint)
 
 
 def write_torrent(keys: KeyStore, out: Path, location: str, data: bytes) -> None:
-    """Put a signed torrent into the site and into our memory of it; files that are right already stay untouched."""
+    """Put a signed torrent into the site and this home's copy of it; files that are already right stay untouched."""
     if keys.torrent(location) != data:
         keys.write_torrent(location, data)
     path = out / location
@@ -98,15 +98,15 @@ def write_torrent(keys: KeyStore, out: Path, location: str, data: bytes) -> None
 
 
 def complete_site(keys: KeyStore, out: Path, document: IndexDocument, report: Report = ignore) -> None:
-    """Give the site every torrent its index names that is not there, as it was published before.
+    """Add every torrent that the index names and the site lacks, as it was published before.
 
-    What a publishing that was killed left half written beside them goes. The caller holds the publisher's lock, so that
-    nobody writes there now.
+    Half-written torrents that a killed publication left there are removed. The caller holds the publisher's lock, so no
+    other process writes there now.
     """
 
     def lacking() -> Iterator[tuple[Path, bytes]]:
         folder, names = out, set[str]()
-        # Each folder once, in whatever case it is spelled: another look would find what is being written there now.
+        # Each folder once, in whatever case it is spelled: a second look would find what is being written now.
         tidied: set[str] = set()
         for done, entry in enumerate(document.entries, 1):
             path = out / entry.torrent
@@ -128,7 +128,7 @@ def complete_site(keys: KeyStore, out: Path, document: IndexDocument, report: Re
 
 
 def _files_in(folder: Path, *, tidy: bool) -> set[str]:
-    """Return the names of the files in a folder, as far as it shows them; `tidy`: half torrents are removed first."""
+    """Return the names of the files in a folder, if it can be read; `tidy`: remove half-written torrents first."""
     names = set()
     with contextlib.suppress(OSError):
         for one in list(os.scandir(folder)):
@@ -147,9 +147,9 @@ def write_index(
     earlier: Iterable[Accepted | None] | None,
     report: Report = ignore,
 ) -> Path:
-    """Remember a published index, then let the site name it.
+    """Record a published index, then write it to the site.
 
-    `earlier` are those that it may go on from; None: it is the one that was published last, and all of that stays.
+    `earlier` are its possible predecessors; None: it is the one that was published last, whose record and deltas stay.
     """
     if earlier is not None:
         keys.write_published(source)
@@ -163,10 +163,10 @@ def write_index(
 
 
 def remove_withdrawn(out: Path, document: IndexDocument, report: Report = ignore) -> None:
-    """Take the torrents of what was withdrawn out of the site, which no longer names them; raises `DiskError`.
+    """Remove the torrents of withdrawn snapshots from the site, which no longer names them; raises `DiskError`.
 
-    This home keeps its own copy, from which one that is reinstated is published again. A file that the index names
-    stays, under whatever name: on a file system without case two repositories may share one.
+    This home keeps its own copies, from which a reinstated one is published again. A file that the index names stays,
+    however it is spelled: on a case-insensitive file system two repositories may share one.
     """
     named: dict[str, list[Path]] = {}
     for entry in document.entries:

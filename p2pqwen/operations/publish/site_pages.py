@@ -1,12 +1,12 @@
-"""The pages of a published site, written after its index: what anybody can look at, and the sums over all of it.
+"""The pages of a published site, written after its index: what people can look at, and the sums over all of it.
 
-Only what changed is made and written. A home remembers, for each folder that it publishes into, what each page of a
-model and each row of the list was made of, and how the files that it wrote there look, with their SHA-256. A file that
-looks otherwise is read, and made again where it is no longer what this home wrote. Without that memory, or with a
-damaged one, everything is made. Files that are no longer made are removed, and nothing else ever is.
+Only what changed is made and written. For each folder that it publishes into, a home remembers what each model's page
+and each row of the list was made from, how the files that it wrote there look, and their SHA-256. A file that looks
+different is read, and made again if it is no longer what this home wrote. If that memory is missing or damaged,
+everything is made. Files that are no longer made are removed; no other file ever is.
 
-The README of a snapshot is put beside its torrent once it is the file that the manifest names, so that the page can be
-made again when the library holds the snapshot no more.
+The README of a snapshot is put beside its torrent if it is the file that the manifest names, so that the page can be
+made again when the library no longer holds the snapshot.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from p2pqwen.values.strict_json import canonical
 README = "README.md"
 MAX_README = 16 << 20
 MAX_README_BESIDE = 1 << 20
-"""Bytes of a README that is put into the site; of a longer one the page shows the beginning while it is held."""
+"""Bytes of a README that is put into the site; for a longer one, the page shows the beginning while it is held."""
 DATA_ROWS = 1000
-"""Rows of one part of what is searched."""
+"""Rows in one part of the search data."""
 MAX_MEMORY = 256 << 20
 FORMAT = 2
 """The version of what is remembered; the first was an object."""
@@ -61,9 +61,9 @@ PROGRESS_EVERY = 100
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A model's page: what it was made of, the places of all that was written for it, the facts of each commit.
+    """A model's page: what it was made from, the places of all that was written for it, the facts of each commit.
 
-    `wants`: the newest snapshot has a README that was not to be had.
+    `wants`: the newest snapshot has a README that could not be found.
     """
 
     made_of: str
@@ -72,22 +72,22 @@ class _Made:
     wants: bool
 
     def encode(self) -> str:
-        """Return it as a text."""
+        """Return it as text."""
         return json.dumps([self.made_of, self.places, self.facts, self.wants], separators=(",", ":"))
 
 
 def _looks(stat: os.stat_result) -> str:
-    """Return how a file looks. Whoever changes one may set its mtime as it was, but not its ctime."""
+    """Return how a file looks. A program that changes it can restore its mtime, but not its ctime."""
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} "
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What a home remembers of one folder, in plain texts: millions of objects would be looked through all the time.
+    """What a home remembers of one folder, as strings, which the garbage collector need not scan by the million.
 
-    `models` by name, as `_Made` encodes them; `feeds` by name, what they were made of; `files` by place, how they look
-    and their SHA-256. `lists`: of each page of the list by its place, where its rows begin, and of each row what it was
-    made of and its length, in bytes. `tree`: whether it holds a mirror tree.
+    `models`: by name, as `_Made` encodes them. `feeds`: by name, what they were made from. `files`: by place, how they
+    look and their SHA-256. `lists`: by the place of each page of the list, where its rows begin and, for each row, what
+    it was made from and its length, in bytes. `tree`: whether the folder holds a mirror tree.
     """
 
     models: dict[str, str] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class _Memory:
     tree: bool = False
 
     def encode(self) -> bytes:
-        """Return it as the file holds it, after a line with the SHA-256 of the rest."""
+        """Return the file's bytes: a line with the SHA-256 of the rest, and the rest."""
         told = [self.models, self.files, self.lists, self.written, self.feeds, self.tree]
         body = json.dumps([FORMAT, *told], separators=(",", ":")).encode()
         return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
@@ -108,7 +108,7 @@ class _Memory:
 class SitePages:
     """Writes the pages of this home's sites. `health` is what its node remembers of each swarm.
 
-    `mirror_tree`: whether the files themselves stand in the site too, None for as it was.
+    `mirror_tree`: whether the site holds the files themselves too; None leaves that as it was.
     """
 
     home: Home
@@ -118,19 +118,19 @@ class SitePages:
     mirror_tree: bool | None = None
 
     def check(self, out: Path) -> None:
-        """Raise `UsageError` where the site under `out` cannot hold what it shall, before anything is signed."""
+        """Raise `UsageError` if the site under `out` cannot hold the mirror tree, before anything is signed."""
         if self.mirror_tree:
             MirrorTree(out, self.library, ignore).require_ours()
 
     def write(
         self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore
     ) -> MirrorTreeAnswer | None:
-        """Bring the pages of the site under `out` up to its index; raises `DiskError`.
+        """Update the pages of the site under `out` to its index; raises `DiskError`.
 
-        `private` are opened index keys: enough of them sign the sums. A model whose page cannot be made is named and
-        passed over. Return what stands in its mirror tree, None where it has none.
+        `private` are opened index keys, which sign the sums if there are enough of them. A model whose page cannot be
+        made is named and passed over. Returns what the mirror tree holds, None without one.
         """
-        entries = tuple(accepted.document.entries)  # each reading of a large index costs as much as a page of it
+        entries = tuple(accepted.document.entries)  # read once, because a large index is slow to read
         if (taken := _taken(entries, places.ON_TOP)) is not None:
             report(Notice("warning", f"no pages are written: an organisation is called {taken}, like one of them"))
             return None
@@ -140,7 +140,7 @@ class SitePages:
         return _Writing(self, out, accepted, entries, site, report).run(private if signs else ())
 
     def memory_path(self, out: Path) -> Path:
-        """Return where it is remembered what was written under `out`."""
+        """Return the file that remembers what was written under `out`."""
         return self.home.root / "sites" / f"{hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:32]}.json"
 
 
@@ -206,7 +206,7 @@ class _Writing:
         health = health_of(record, entry.upstream, self._given.now)
         return Copies(health.seeds, record.looked.date())
 
-    # One model after the other
+    # One model after another
 
     def _write_models(self) -> None:
         models = by_model(self._listed)
@@ -220,7 +220,7 @@ class _Writing:
             self._write_model(*model)
 
         def failed(model: tuple[RepoId, list[Row]], error: P2pqwenError) -> None:
-            if isinstance(error, DiskError):  # it would meet all the others too
+            if isinstance(error, DiskError):  # it would affect all the others too
                 raise error
             self._report(Notice("warning", f"the page of {model[0]} is not written: {error.message}"))
 
@@ -259,7 +259,7 @@ class _Writing:
         self._after.models[str(repo)] = made.encode()
 
     def _made_of(self, rows: Sequence[Row], withdrawn: Sequence[Withdrawal]) -> str:
-        """Return what changes whenever a model's page has to be made again."""
+        """Return a digest that changes whenever a model's page must be made again."""
         told = [f"{self._digests[row.entry.id]}{row.entry.id in self._in_tree:d}" for row in rows]
         return _digest([self._models_tell, told, [one.to_json() for one in withdrawn]])
 
@@ -270,11 +270,11 @@ class _Writing:
 
     @cached_property
     def _held(self) -> Container[SnapshotId]:
-        """The snapshots of the library, whose READMEs may be had."""
+        """The snapshots of the library, which may hold READMEs."""
         return {one.id for one in self._given.library.all()}
 
     def _stands(self, place: str) -> bool:
-        """Tell whether a file of the site is as this home wrote it; only one that looks otherwise is read."""
+        """Tell whether a file of the site is as this home wrote it; only one that looks different is read."""
         if (known := self._before.files.get(place)) is None:
             return False
         try:
@@ -289,13 +289,13 @@ class _Writing:
         return True
 
     def _read(self, place: str) -> str:
-        """Return how a file looks and what its bytes are; raises `OSError`."""
+        """Return how a file looks and the SHA-256 of its bytes; raises `OSError`."""
         with (self._out / place).open("rb") as file:
             looks = _looks(os.fstat(file.fileno()))
             return looks + hashlib.file_digest(file, "sha256").hexdigest()
 
     def _beside(self, entry: Entry, manifest: Manifest | None) -> list[tuple[str, bytes]]:
-        """Return the places and contents of what stands beside a torrent for other programs."""
+        """Return the places and contents of the files beside a torrent that are for other programs."""
         found = [beside.magnet_file(entry)]
         if manifest is not None:
             found.append(beside.metalink(entry, manifest, self._site.mirrors, in_tree=entry.id in self._in_tree))
@@ -310,7 +310,7 @@ class _Writing:
             return None
 
     def _card(self, snapshot: SnapshotId, manifest: Manifest | None) -> tuple[Card | None, str | None]:
-        """Return a snapshot's card, and where its source stands in the site."""
+        """Return a snapshot's card, and where its source is in the site."""
         if (row := _readme_of(manifest)) is None:
             return None, None
         place, held = places.readme(snapshot), self._given.library.get(snapshot)
@@ -325,7 +325,7 @@ class _Writing:
                 return render_card(data), self._put(place, data)
         return None, None
 
-    # What stands for all of them
+    # All models together
 
     def _write_lists(self, rows: Sequence[Row], feeds: Sequence[Feed]) -> None:
         parts = [rows[at : at + DATA_ROWS] for at in range(0, len(rows), DATA_ROWS)]
@@ -344,11 +344,11 @@ class _Writing:
             start += len(shown)
 
     def _row_key(self, row: Row, root: str) -> str:
-        """Return what changes whenever a row of the list has to be made again."""
+        """Return a digest that changes whenever a row of the list must be made again."""
         return _digest([pages.made_by(), root, self._digests[row.entry.id], row.also])[:32]
 
     def _made_rows(self) -> dict[str, bytes]:
-        """Return the rows of the pages that stand, by what they were made of."""
+        """Return the rows of intact list pages, by what they were made from."""
         found = {}
         for place, (start, keys, lengths) in self._before.lists.items():
             try:
@@ -386,7 +386,7 @@ class _Writing:
         self._put_sums(places.SUMS, sums_text(hashed), SUMS_TYPE, private)
 
     def _put_sums(self, place: str, text: bytes, kind: str, private: Sequence[PrivateKey]) -> None:
-        """Write sums, and the signature over them beside them where there are keys."""
+        """Write sums and, if there are keys, a signature file beside them."""
         self._put(place, text)
         if private:
             document = sums_document(self._accepted, Sha256.of(text), kind)
@@ -395,12 +395,12 @@ class _Writing:
             self._put(f"{place}{places.SIGNATURE}", json.dumps(envelope, indent=1).encode() + b"\n")
 
     def _hash(self, place: str) -> str:
-        if place not in self._after.files and not self._stands(place):  # it was written anew, by us or another step
+        if place not in self._after.files and not self._stands(place):  # it was written again, by us or another step
             self._after.files[place] = self._read(place)
         return _digest_in(self._after.files[place])
 
     def _put(self, place: str, data: bytes) -> str:
-        """Write one file of the site, unless it is there as it shall be; return its place."""
+        """Write one file of the site unless it is already right; return its place."""
         self._after.written.append(place)
         digest = hashlib.sha256(data).hexdigest()
         if _digest_in(self._before.files.get(place, "")) == digest and self._stands(place):
@@ -414,7 +414,7 @@ class _Writing:
         return place
 
     def _remove_others(self) -> None:
-        """Remove what an earlier round wrote and this one did not; a torrent and the index are never among them."""
+        """Remove what an earlier round wrote and this one did not, but never a torrent or the index."""
         kept = {*self._after.written, INDEX_FILE, *(entry.torrent for entry in self.entries)}
         for place in set(self._before.written) - kept:
             path = self._out / RepoPath(place).text
@@ -426,7 +426,7 @@ class _Writing:
 
 
 def _taken(entries: Iterable[Entry], names: Iterable[str]) -> str | None:
-    """Return the name of an organisation whose folder would stand where something of these names stands."""
+    """Return the name of an organisation whose folder would clash with one of these names."""
     ours = {name.casefold(): name for name in names}
     named = (entry.id.repo.org for entry in entries)
     return next((org for org in named if org.casefold() in ours), None)
@@ -441,7 +441,7 @@ _facts = lru_cache(maxsize=1024)(Facts)
 
 
 def _digest_in(looks: str) -> str:
-    """Return the SHA-256 that is remembered of a file, empty where none is."""
+    """Return the SHA-256 that is remembered of a file, empty if there is none."""
     return looks.rpartition(" ")[2]
 
 
@@ -456,7 +456,7 @@ def _digest(told: object) -> str:
 
 
 def _read_memory(path: Path) -> _Memory:
-    """Read what is remembered; anything odd is nothing, and costs a round."""
+    """Read what is remembered; anything invalid counts as nothing, and costs a round."""
     try:
         seal, _, body = durable.read(path, max_bytes=MAX_MEMORY).partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != seal:

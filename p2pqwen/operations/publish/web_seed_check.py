@@ -1,15 +1,15 @@
-"""Which web seeds a published torrent may list: those that were asked and gave nothing that could mislead a client.
+"""Which web seeds a published torrent may list: those that were checked and gave nothing that could mislead a client.
 
-A base is read in full before it is listed for a snapshot the first time (every file's length, its first and last piece
-and one between). A base that the last index lists is asked for two files, and in full only when they are not right:
-then trouble that passes by itself (a server that is down, or busy) does not take it out. Where this machine has no way
-to a base (no network, no such name) nobody was asked, and it is listed with a warning.
+A base is checked in full before it is listed for a snapshot for the first time (every file's length, its first and last
+piece and one between). A base that the last index lists is asked for two files, and checked in full only if they are
+not right. A temporary fault (a server that is down, or busy) does not remove it. If this machine cannot reach a base
+(no network, no such name), the base is listed unchecked, with a warning.
 
-Asked is as a stranger would, without the Hub's token, because strangers will use it.
+Checks are made as a stranger would make them, without the Hub's token, because strangers will use the base.
 
-The answers say something of the entry as well. One that is proven needs no base to agree: a base with other bytes is
-broken. An unproven one has nothing but the bases to speak for it. Where one has other files, and the Hub itself was not
-found to have the right ones, the entry is contradicted, and nobody may sign it.
+The answers say something about the entry as well. A proven entry needs no base to agree: a base with other bytes is
+broken. An unproven entry has only the bases to speak for it. If one has other files, and the Hub itself was not found
+to have the right ones, the entry is contradicted and must not be signed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A base that has other files than an unproven snapshot says, under these paths."""
+    """A base whose files at these paths are not those that an unproven snapshot lists."""
 
     snapshot: SnapshotId
     url: str
@@ -62,7 +62,7 @@ class Contradiction:
 
 @dataclass(frozen=True, slots=True)
 class SeedChoice:
-    """The bases to list for each snapshot, in order, those that are not, and what they say against snapshots."""
+    """The bases to list for each snapshot, in order, those left out, and what bases say against snapshots."""
 
     listed: Mapping[SnapshotId, tuple[str, ...]]
     left_out: tuple[LeftOut, ...] = ()
@@ -104,7 +104,7 @@ def choose_web_seeds(
 
 @dataclass(slots=True)
 class _Chosen:
-    """What is listed for one snapshot, by the pattern of each base what was not asked and what is left out.
+    """The bases to list for one snapshot, and the patterns of those that were not asked and of those left out.
 
     `contradictions` are what bases say against it.
     """
@@ -124,7 +124,7 @@ def _choose(
     for pattern in plan.seed_patterns(snapshot):
         base = _base(pattern, snapshot, torrent.metainfo.name)
         known = base.url in before
-        # What stands at an address without a commit may be other files from one day to the next.
+        # The files at an address without a commit may change from one day to the next.
         sampled = known and not pattern.endswith(PATH_FIELD)
         probe = probes[pattern] = _probe(torrent, base, timeouts, known=sampled)
         if probe.is_listable or (known and probe.may_recover):
@@ -142,10 +142,10 @@ def _choose(
 def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan: Plan) -> Iterator[Contradiction]:
     whole = probes.get(pattern_of(plan.site.web_seeds(snapshot.repo).whole, snapshot.repo))
     if whole is not None and whole.ok:
-        return  # then it is the others that are wrong
+        return  # then the other bases are wrong
     for pattern, probe in probes.items():
-        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files. Nor
-        # does an address that names no commit.
+        # The Hub's second base may answer with LFS pointers, which says nothing about the files. Nor does an address
+        # that names no commit.
         if not (pattern.endswith(PATH_FIELD) or plan.is_partial(pattern, snapshot.repo)) and (
             files := probe.contradicting
         ):
@@ -189,5 +189,5 @@ def _tell(plan: Plan, chosen: Sequence[_Chosen], report: Report) -> None:
     for (pattern, reason), snapshots in groups.items():
         where = snapshots[0] if len(snapshots) == 1 else plural(len(snapshots), "snapshot")
         text = f"web seed {pattern} is not listed for {where}: {reason}"
-        # The second base of the Hub is an attempt: that it does not help is no news.
+        # The Hub's second base is only an attempt: it is no news if it does not help.
         report(Notice("info" if plan.is_partial(pattern, snapshots[0].repo) else "warning", text))

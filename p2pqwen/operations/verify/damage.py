@@ -1,4 +1,4 @@
-"""Which pieces of a file on disk are not what its torrent says, or whether it is not what its manifest says."""
+"""Find which pieces of a file on disk differ from its torrent, or whether the file differs from its manifest."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from p2pqwen.torrent.metainfo import Metainfo
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file that is not right: pieces of the torrent that must come again, and what was expected and got.
+    """A damaged file: the torrent's pieces that must be fetched again, and what was expected and got.
 
-    No pieces: they are the torrent's, and the manifest says otherwise. Nobody can send better ones.
+    No pieces: they match the torrent, but the manifest differs, so no peer can send better ones.
     """
 
     path: str
@@ -29,7 +29,7 @@ def look_for_damage(
 ) -> Damage | None:
     """Read the file at `index` below `folder` and compare every piece, v1 and v2, and its manifest row, if it has one.
 
-    Returns None when it is right. Raises `DiskError` where it cannot be read, and whatever `on_bytes` raises to stop.
+    Returns None if it is right. Raises `DiskError` if it cannot be read, and whatever `on_bytes` raises to stop.
     """
     layout, file = metainfo.layout, metainfo.layout.files[index]
     path = folder / file.path.text

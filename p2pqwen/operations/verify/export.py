@@ -1,11 +1,11 @@
-"""A held snapshot as plain files in a folder of its own, for another BitTorrent client to seed or a program to read.
+"""A held snapshot as plain files in its own folder, for another BitTorrent client to seed or a program to read.
 
-The library is not a place for other programs: Transmission renames every file that it takes for incomplete, and to it
-that is every file before a pad file that is not on the disk. So an export stands outside the library: the files by
-reflink or as copies, so that nothing written there reaches the library, and with `pads` the pad files of BEP 47 as
-sparse files. Hard links are made only where the user asks for them: a write through one changes the library's file.
+The library is no place for other programs: Transmission renames every file that it takes for incomplete, which includes
+every file before a pad file that is not on the disk. An export is therefore outside the library. Its files are reflinks
+or copies, so that nothing written there reaches the library; with `pads`, the pad files of BEP 47 are written as sparse
+files. Hard links are made only if the user asks for them: a write through one changes the library's file.
 
-DIR/<commit>/… and DIR/<commit>.torrent; DIR is the download folder to name in the other client.
+An export is DIR/<commit>/… and DIR/<commit>.torrent; DIR is the download folder to name in the other client.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UNFINISHED = ".p2pqwen-export"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What stands in the folder now. Bytes; `kept` stood there already. `pads`: how many pad files are there."""
+    """What the folder holds now, in bytes; `kept` were there already. `pads` is the number of pad files."""
 
     held: HeldSnapshot
     folder: Path
@@ -61,13 +61,14 @@ def export(
     hard_links: bool = False,
     report: Report = ignore,
 ) -> Exported:
-    """Write a snapshot's files, of a partial one the chosen, below `into`, and its torrent beside them.
+    """Write a snapshot's files (the chosen ones, if it is partial) below `into`, and its torrent beside them.
 
-    `apart` are folders where nothing may be put: those of p2pqwen and the Hugging Face cache. What stands there and is
-    right is kept, and nothing is overwritten. A snapshot that does not look as when it was verified is read first.
+    `apart` are folders where nothing may be put: those of p2pqwen and the Hugging Face cache. Files that are already
+    there and right are kept, and nothing is overwritten. A snapshot that does not look as it did when it was verified
+    is read first.
 
     Raises `UsageError`, `NotFoundError` for a snapshot that is not whole, `VerificationError` for a damaged one,
-    `P2pqwenError` where another file is in the way, `DiskError`.
+    `P2pqwenError` if another file is in the way, `DiskError`.
     """
     into = into.absolute()
     _refuse_inside(into, library, apart)
@@ -119,11 +120,11 @@ class _Writer:
 
     @property
     def kept(self) -> int:
-        """Bytes that stood there already."""
+        """Bytes that were there already."""
         return sum(self._sizes[path] for path in self._there)
 
     def look(self, wanted: Sequence[RepoPath]) -> None:
-        """Read what stands there; raises `P2pqwenError` for a file that is another one, `DiskError` for no room."""
+        """Read the files that are there; raises `P2pqwenError` for one that differs, `DiskError` for no room."""
         exported = frozenset(wanted)
         for index, file in enumerate(self._metainfo.files):
             target = self.folder / file.path.text
@@ -134,7 +135,7 @@ class _Writer:
         require_free(self.folder, bytes_to_write(lacking, hard_links=self._hard_links)(self.folder))
 
     def write(self, wanted: Sequence[RepoPath]) -> None:
-        """Write what does not stand there yet, each file under its name only when it is whole."""
+        """Write the files that are not there yet, each under its name only when it is whole."""
         lacking = [path for path in wanted if path not in self._there]
         total, done = sum(self._sizes[path] for path in lacking), 0
         for path in lacking:
@@ -148,7 +149,7 @@ class _Writer:
         durable.sync_tree(self.folder)
 
     def pad(self, layout: Layout) -> int:
-        """Write the pad files, which are all zeros and take no room; one name stands for all of one length."""
+        """Write the pad files, which are all zeros and take no room; those of one length share one file."""
         lengths = {length for index in range(len(layout.files)) if (length := layout.pad_after(index))}
         for length in sorted(lengths):
             target = self.folder / PADS / str(length)

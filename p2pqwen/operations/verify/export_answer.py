@@ -12,7 +12,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class ExportAnswer:
-    """What stands in the folder. Sizes in bytes; `pads` is the number of pad files, `whole`: no file was left out."""
+    """What the folder holds. Sizes in bytes; `pads` is the number of pad files, `whole`: no file was left out."""
 
     snapshot: SnapshotId = field(metadata=FLAT)
     path: Path

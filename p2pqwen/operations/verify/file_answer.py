@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """A file, its size in bytes, and what its name says; `format` and `quantisation` are None where that is nothing."""
+    """A file, its size in bytes, and what its name says; `format` and `quantisation` are None if it says nothing."""
 
     path: str
     size: int
@@ -24,7 +24,7 @@ class FileAnswer:
 
     @classmethod
     def all(cls, metainfo: Metainfo, repo: RepoId | None) -> tuple[FileAnswer, ...]:
-        """Return every file of a torrent, of a snapshot of `repo` where that is known."""
+        """Return every file of a torrent; `repo` is that of its snapshot, if known."""
         named = "" if repo is None else str(repo)
         said = ((file, ModelFile.of(file.path, named)) for file in metainfo.files)
         return tuple(cls(file.path.text, file.size, one.format, one.quantisation) for file, one in said)
@@ -32,14 +32,14 @@ class FileAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FilesShown:
-    """What `--files` adds: the files, None where no torrent says which there are."""
+    """What `--files` adds: the files, None if no torrent says which there are."""
 
     file_list: tuple[FileAnswer, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class HeldFileAnswer:
-    """A file of a held snapshot; `held`: it is one of those to have here."""
+    """A file of a held snapshot; `held`: it is one of the files wanted here."""
 
     file: FileAnswer = field(metadata=FLAT)
     held: bool
@@ -47,6 +47,6 @@ class HeldFileAnswer:
 
 @dataclass(frozen=True, slots=True)
 class HeldFilesShown:
-    """What `--files` adds to a held snapshot: its files, None where its torrent is not here."""
+    """What `--files` adds to a held snapshot: its files, None if its torrent is not here."""
 
     file_list: tuple[HeldFileAnswer, ...] | None

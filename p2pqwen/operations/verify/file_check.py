@@ -1,15 +1,15 @@
-"""Is a file what was signed? The one place where a file's digests are compared with its torrent and its manifest.
+"""Compare a file's digests with its torrent and its manifest: is it what was signed? No other module does this.
 
-Fetch, verify, import, reuse, scrub and preserve all come here. A torrent says what a file is three times: by v1 pieces,
-by the v2 tree, and in its manifest by SHA-256 and git blob id. Its maker may have made them differ, and bytes that only
-some of them approve belong to no snapshot of that torrent. In order: size, SHA-256, LFS pointer, git blob id, pieces
-root, v1 pieces. The pointer has its place among them because no hash shows it: a manifest that lists the pointer of the
-weights as a plain file has the tree of the commit. It would be proven, of files that nobody can load (SPEC section 2).
+Fetch, verify, import, reuse, scrub and preserve all use it. A torrent says what a file is three times: by v1 pieces, by
+the v2 tree, and in its manifest by SHA-256 and git blob id. Its maker may have made them differ, and bytes that match
+only some of them belong to no snapshot of that torrent. The checks, in order: size, SHA-256, LFS pointer, git blob id,
+pieces root, v1 pieces. The pointer is among them because no hash reveals it: a manifest that lists the weights' pointer
+as a plain file has the tree of the commit. It would be proven, but its files cannot be loaded (SPEC section 2).
 
-One hash may be left out. Where it is on record that bytes of a file were right under every hash of the very torrent
-(`library.verified`, by the infohash, which covers the v1 pieces), whatever has the file's pieces root is those bytes,
-and they have those v1 pieces: to make them again would prove nothing more. `verify` does so of small files alone, whose
-v1 pieces are nearly all padding.
+One hash may be left out. If `library.verified` has a record that a file's bytes matched every hash of this very torrent
+(by its infohash, which covers the v1 pieces), then only those bytes have the file's pieces root, and their v1 pieces
+are known to match: another SHA-1 would prove nothing more. `verify` leaves it out for small files, whose v1 pieces are
+nearly all padding.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ class Difference:
 
     @property
     def shown(self) -> tuple[str, str]:
-        """Expected and got in words that stand alone, as in a list of bad files."""
+        """Expected and got as words that make sense alone, as in a list of bad files."""
         label = _SHORT.get(self.what, "")
         return f"{label}{self.expected}", f"{label}{self.got}"
 
     def error(self, path: RepoPath) -> VerificationError:
-        """Return the error of a file that must not be kept."""
+        """Return the error for a file that must not be kept."""
         return VerificationError(
             f"the {self.what} of {path} does not match what was signed", expected=self.expected, got=self.got
         )
 
 
 def difference(metainfo: Metainfo, index: int, row: FileRow | None, digests: FileDigests) -> Difference | None:
-    """Return the first thing by which a file is not the one at `index` of a torrent; None when it is.
+    """Return the first difference between a file and the one at `index` of a torrent, None if there is none.
 
-    `row` is the manifest's, None where there is no manifest; a plain row asks for the git blob id. Digests without
-    torrent hashes are of a file that libtorrent has compared with those piece by piece, or that its resume data vouch
-    for, which speak of what was there once: so without a row they show nothing.
+    `row` is the manifest's, None without a manifest; a plain row requires the git blob id. Digests without torrent
+    hashes are of a file that libtorrent has compared with them piece by piece, or that its resume data vouches for.
+    Resume data only tells what was there once, so without a row such digests show nothing.
     """
     size = metainfo.layout.files[index].size
     if digests.size != size:
@@ -77,7 +77,7 @@ def _piece_difference(metainfo: Metainfo, index: int, digests: FileDigests) -> D
     if digests.hashes.pieces_root != root:
         return Difference("pieces root", str(root), str(digests.hashes.pieces_root))
     if digests.hashes.left_out_pieces:
-        return None  # bytes of this root were found right under v1: these are they
+        return None  # the only bytes with this root matched the v1 pieces before
     if bad := bad_pieces(metainfo, index, digests):
         at = bad[0] - metainfo.layout.pieces(index).start
         expected = metainfo.pieces[bad[0] * _V1 : (bad[0] + 1) * _V1].hex()
@@ -87,7 +87,7 @@ def _piece_difference(metainfo: Metainfo, index: int, digests: FileDigests) -> D
 
 
 def bad_pieces(metainfo: Metainfo, index: int, digests: FileDigests) -> tuple[int, ...]:
-    """Return the pieces of the torrent in which a file differs, by v1, and by v2 where the piece layer is known."""
+    """Return the pieces of the torrent in which a file differs, by v1, and by v2 if the piece layer is known."""
     pieces = metainfo.layout.pieces(index)
     root = metainfo.files[index].pieces_root
     layer = None if root is None else metainfo.piece_layers.get(root)
@@ -115,7 +115,7 @@ def right_bytes(metainfo: Metainfo, index: int, digests: FileDigests) -> int:
 def pointer_in_place(digests: FileDigests, *, lfs: bool) -> Difference | None:
     """Refuse content that is an LFS pointer, unless LFS is known to hold a file that looks like one (`lfs`).
 
-    Then its git blob is the pointer of the pointer, which nobody gets by leaving the content away.
+    In that case its git blob is a pointer to the pointer, which missing content does not produce.
     """
     if digests.pointer is None or lfs:
         return None
@@ -123,9 +123,9 @@ def pointer_in_place(digests: FileDigests, *, lfs: bool) -> Difference | None:
 
 
 def pointer_files(folder: Path, rows: Iterable[FileRow]) -> dict[RepoPath, Difference]:
-    """Return the plain files below `folder` whose content is an LFS pointer; only what is small enough is read.
+    """Return the plain files below `folder` whose content is an LFS pointer; only files that are small enough are read.
 
-    One that is missing is none. Raises `OSError`. Snapshots may be older than this rule.
+    Missing files are ignored. Raises `OSError`. Snapshots may be older than this rule.
     """
     found = {}
     for row in rows:

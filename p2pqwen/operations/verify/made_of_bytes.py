@@ -1,6 +1,7 @@
-"""What the bytes of a snapshot say themselves: which files are LFS, the license, and so a manifest without a proof.
+"""What a snapshot's own bytes say: which files are LFS, the license, and so a manifest without a proof.
 
-No infohash covers a manifest. One that says what these functions say adds nothing to the bytes, whoever wrote it.
+No infohash covers a manifest. A manifest that says only what these functions say adds nothing to the bytes, whoever
+wrote it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _READ = {_ATTRIBUTES: MAX_ATTRIBUTES, _README: MAX_README_SIZE}
 
 
 def lfs_in(folder: Path, sizes: Iterable[tuple[RepoPath, int]]) -> frozenset[RepoPath]:
-    """Return which of these files, with their sizes in bytes, the folder's `.gitattributes` keeps in LFS.
+    """Return the files, given with sizes in bytes, that the folder's `.gitattributes` keeps in LFS.
 
     Raises `FormatError`, `DiskError`.
     """
@@ -38,7 +39,7 @@ def lfs_in(folder: Path, sizes: Iterable[tuple[RepoPath, int]]) -> frozenset[Rep
 
 
 def license_in(folder: Path, rows: Sequence[FileRow]) -> str | None:
-    """Return the license that the README names, None where there is none; raises `DiskError`, `NotFoundError`."""
+    """Return the license that the README names, None if there is none; raises `DiskError`, `NotFoundError`."""
     readme = next((row for row in rows if row.path == _README), None)
     if readme is None or readme.size > MAX_README_SIZE:
         return None
@@ -46,9 +47,9 @@ def license_in(folder: Path, rows: Sequence[FileRow]) -> str | None:
 
 
 def is_made_of_bytes(manifest: Manifest, folder: Path) -> bool:
-    """Tell whether a manifest is what its files, which were verified, make themselves."""
+    """Tell whether a manifest says only what its verified files say themselves."""
     rows = manifest.files
-    # A pointer that is not the canonical one is git's word, not the bytes': its row cannot be made of them.
+    # A pointer in another than the canonical form comes from git, not from the bytes, and so does its row.
     git_alone = manifest.commit_object is not None or any(
         row.pointer is not None or row.mode != FILE_MODE for row in rows
     )
@@ -64,7 +65,7 @@ def is_made_of_bytes(manifest: Manifest, folder: Path) -> bool:
 
 
 def is_made_of_held(torrent: CheckedTorrent, held: HeldSnapshot | None, library: Library) -> bool:
-    """Tell whether a torrent's manifest is what the bytes of a snapshot make, which is held whole and verified."""
+    """Tell whether a torrent's manifest says only what the bytes of a complete, verified held snapshot say."""
     if held is None or torrent.manifest is None or held.state is not State.COMPLETE:
         return False
     verified = library.verified.infohash(held.id) == torrent.infohash.v2
@@ -72,7 +73,7 @@ def is_made_of_held(torrent: CheckedTorrent, held: HeldSnapshot | None, library:
 
 
 def _is_there(row: FileRow, folder: Path) -> bool:
-    """Tell whether a file that is read here is the manifest's; one too large to be read says nothing."""
+    """Tell whether a file that is read here is the manifest's; one too large to be read counts as such."""
     if row.size > _READ[row.path]:
         return True
     return Sha256.of(durable.read(folder / row.path.text, max_bytes=row.size)) == row.sha256

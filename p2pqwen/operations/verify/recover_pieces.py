@@ -1,7 +1,7 @@
-"""Find pieces that are on the disk though no resume data says so: what arrived between its writing and a crash.
+"""Find pieces on the disk that the resume data does not name: those that arrived between its last write and a crash.
 
-Resume data is written now and then; libtorrent takes every piece it does not name for missing and fetches it again.
-So the missing ones are looked for, where the file has any data at all, and those whose hash is right are kept.
+Resume data is written now and then; libtorrent takes every piece that it does not name for missing and fetches it
+again. Those pieces are therefore hashed, if the file has any data there, and kept if the hash is right.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def pieces_on_disk(
 ) -> Iterator[int]:
     """Yield the pieces without a 1 in `have` (a byte for each) whose bytes below `folder` have the v1 hash.
 
-    `files` None: of all. Raises `DiskError`, and whatever `on_bytes` raises to stop.
+    With `files` None, all files are searched. Raises `DiskError`, and whatever `on_bytes` raises to stop.
     """
     layout = metainfo.layout
     for index, file in enumerate(layout.files):

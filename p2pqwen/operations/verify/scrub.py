@@ -1,9 +1,9 @@
-"""Look for bit rot: read every held file again on a schedule, a little at a time, and remember how far that came.
+"""Look for bit rot: read every held file again on a schedule, a little at a time, and remember the progress.
 
     scrub/<org>/<model>@<commit> in the state store: when the last whole pass ended, what it found, and the files that
-    the pass under way has read. A pass goes on after a restart; a file is the unit.
+    the pass under way has read. A pass resumes after a restart; a file is the unit.
 
-A pass reads through the page cache's back (`library.idle`), since what rots is the disk.
+A pass bypasses the page cache (`library.idle`), because it is the disk that rots.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.values.utc_time import format_time, parse_time
 
 SLOWEST = 20 << 20
-"""Bytes a second that a pass is always allowed; it gets more where a library is too large for its interval."""
+"""Bytes a second that a pass is always allowed; it gets more if a library is too large for its interval."""
 
 
 class ScrubStoppedError(Interruption):
@@ -146,7 +146,7 @@ class Scrubber:
         return [held for *_, held in sorted(found)]
 
     def calendar(self, days: int) -> tuple[int, ...]:
-        """Return how many snapshots fall due on each of so many days (UTC), the first of them today or before."""
+        """Return how many snapshots fall due on each of `days` days (UTC); the first is today, with overdue ones."""
         records, now = self.records(), self.now()
         found = [0] * days
 
@@ -176,7 +176,7 @@ class Scrubber:
     ) -> Scrubbed:
         """Read what the pass has not read yet; raises `ScrubStoppedError`, `FormatError` (torrent), `DiskError`.
 
-        `AwayError` when the snapshot's disk has gone: what was read by then is remembered.
+        Also raises `AwayError` if the snapshot's disk has gone; what was read until then is remembered.
         """
         metainfo, rows = held.metainfo(), _rows(held)
         record = self.record(held.id)
@@ -204,7 +204,7 @@ class Scrubber:
                 found = look_for_damage(metainfo, held.folder, index, rows.get(file), took)
             except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
                 found = Damage(path, tuple(metainfo.layout.pieces(index)), "a readable file", error.message)
-                with suppress(DiskError):  # the home's own disk may be the one
+                with suppress(DiskError):  # the home's own disk may be the bad one
                     self.faults.note(held.folder, error)
             forget_cached(held.folder / path)
             if found is not None:
@@ -225,9 +225,9 @@ class Scrubber:
         return done
 
     def note(self, held: HeldSnapshot, bad: Collection[str]) -> None:
-        """Note what another reading of every file found, such as `verify`: these paths are bad.
+        """Note what another reading of every file, such as `verify`, found: these paths are bad.
 
-        The bad files are read once more for which of their pieces are. Raises `FormatError` (torrent), `DiskError`.
+        The bad files are read once more to find their bad pieces. Raises `FormatError` (torrent), `DiskError`.
         """
         if not bad:
             if self.record(held.id).damage:
@@ -255,7 +255,7 @@ class Scrubber:
                 yield index
 
     def _found(self, held: HeldSnapshot, damage: Damage) -> None:
-        self.verified.forget(held.id)  # nobody may take it for right from now on
+        self.verified.forget(held.id)  # from now on it must not count as right
         facts = {**_facts(held.id), "path": damage.path, "pieces": len(damage.pieces), "got": damage.got}
         self.report(Happened("rot", facts))
         self.report(Notice("warning", f"{held.id}: {damage.path} is damaged: {damage.expected}, got {damage.got}"))
@@ -270,7 +270,7 @@ def scrub_records(store: StateStore) -> dict[str, ScrubRecord]:
 
 
 def damage_found(store: StateStore) -> Callable[[HeldSnapshot], list[str]]:
-    """Return what tells the files that scrubs found damaged, of a snapshot that was not written again since."""
+    """Return a function that gives the files that scrubs found damaged in a snapshot, unless it was rewritten since."""
 
     def paths(held: HeldSnapshot) -> list[str]:
         record = ScrubRecord.from_json(store.get(_name(held.id)))
@@ -284,8 +284,8 @@ def damage_found(store: StateStore) -> Callable[[HeldSnapshot], list[str]]:
 def _rows(held: HeldSnapshot) -> dict[RepoPath, FileRow]:
     """Return the manifest's rows by path, none without a manifest; raises `FormatError`, `DiskError`.
 
-    None either of a manifest that contradicts itself or its torrent: bits of it flipped since it was let in, which the
-    torrent's own sum shows, and the pieces say what the files are.
+    A manifest that contradicts itself or its torrent gives none either: its bits flipped since it was accepted, which
+    the torrent's own sum shows, and the pieces still say what the files are.
     """
     try:
         manifest = held.torrent().manifest
@@ -305,6 +305,6 @@ def _facts(snapshot: SnapshotId) -> dict[str, str | int | float | bool | None]:
 
 
 def _arrived(held: HeldSnapshot) -> datetime:
-    """When its torrent was written, after every file had been verified."""
+    """Return when a snapshot's torrent was written, which is after every file was verified."""
     with durable.disk_errors(f"look at {held.torrent_path}"):
         return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)

@@ -1,7 +1,7 @@
-"""The standing of held snapshots, for all that show it: `list`, `status`, `search`, the node, its metrics.
+"""The standing of held snapshots, for everything that shows it: `list`, `status`, `search`, the node, its metrics.
 
-What a torrent says of itself is read once and kept (`library.torrent_facts`); who is trusted is asked every time, and
-only where the answer depends on it: a proof needs nobody's word, and no index is opened for it.
+What a torrent says of itself is read once and kept (`library.torrent_facts`). Who is trusted is asked every time, but
+only if the answer depends on it: a proof needs no publisher, and no index is opened for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Stood:
-    """A held snapshot with its standing. `trusted_unverified`: it was let through on the user's word alone."""
+    """A held snapshot with its standing. `trusted_unverified`: it was accepted on the user's word alone."""
 
     facts: TorrentFacts
     judgement: Judgement
@@ -44,7 +44,7 @@ class Stood:
 
 
 class Standings:
-    """Finds the standing of held snapshots; for several threads. `voices` says who is trusted now.
+    """Finds the standing of held snapshots; thread-safe. `voices` says who is trusted now.
 
     `store` None: nothing is remembered, because nothing is held.
     """
@@ -59,7 +59,7 @@ class Standings:
     def of(
         self, held: Iterable[HeldSnapshot], report: Report = ignore, *, between: Callable[[], object] = lambda: None
     ) -> dict[SnapshotId, Stood]:
-        """Return how each stands; one whose torrent cannot be read is warned about and left out.
+        """Return the standing of each; one whose torrent cannot be read is left out with a warning.
 
         `between` is called between two torrents that had to be read.
         """
@@ -72,12 +72,12 @@ class Standings:
         }
 
     def away(self, snapshots: Iterable[SnapshotId]) -> dict[SnapshotId, Stood]:
-        """Return how snapshots stand whose disks are not here, as far as their torrents were read before."""
+        """Return the standing of snapshots whose disks are away, if their torrents were read before."""
         known = self._load()
         return {one: Stood(known[one], self._judge(one, known[one])) for one in snapshots if one in known}
 
     def withdrawn(self) -> Mapping[SnapshotId, tuple[Withdrawn, ...]]:
-        """Return what those who are trusted now have withdrawn, with who did and why."""
+        """Return what the publishers trusted now have withdrawn, with who did so and why."""
         return all_withdrawn(self._voices())
 
     def _judge(self, snapshot: SnapshotId, facts: TorrentFacts) -> Judgement:
@@ -107,12 +107,12 @@ class Standings:
 
         each(held, look, failed=warn(report, attrgetter("torrent_path")))
         if fresh and self._facts is not None:
-            with suppress(DiskError):  # it only costs time the next time
+            with suppress(DiskError):  # it only costs time at the next look
                 self._facts.put(fresh)
         return found
 
     def _may_say_more(self, facts: TorrentFacts, held: HeldSnapshot) -> bool:
-        """Tell whether files or a key are there that were not when it was read, and matter."""
+        """Tell whether files or a key that matter have appeared since the torrent was read."""
         if facts.provenance is Provenance.PROVEN:
             return False
         if not facts.whole and held.state is State.COMPLETE:
@@ -123,7 +123,7 @@ class Standings:
         return any(one.state == "unknown key" and one.keyid in keys for one in facts.signers)
 
     def _read(self, held: HeldSnapshot) -> TorrentFacts:
-        look = look_at(held.torrent_path)  # before it is read: what comes after is read again
+        look = look_at(held.torrent_path)  # before it is read, so that a later change is noticed
         whole = held.state is State.COMPLETE
         torrent = held.torrent()
         manifest = torrent.manifest
@@ -152,7 +152,7 @@ class StandingAnswer:
 
     @classmethod
     def of(cls, stood: Stood | None) -> StandingAnswer:
-        """Return what is shown."""
+        """Return the answer about a standing."""
         if stood is None:
             return cls(Standing.UNVOUCHED, trusted_unverified=False)
         return cls(stood.standing, stood.trusted_unverified)

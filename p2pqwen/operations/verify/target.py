@@ -36,7 +36,7 @@ def verify_target(
 
     A path wins over a repository of the same name. A folder is compared with `torrent`, else with the torrent beside
     it, else with that of the held snapshot of the commit (in a Hugging Face cache: and of the repository) it is named
-    after. An option that would go unused is refused: its user believes that something else was read.
+    after. An option that would go unused is refused, because the user would believe that something else was read.
     """
     if not target:
         raise UsageError("nothing is named", expected="ORG/MODEL[@COMMIT], a folder or a .torrent file")
@@ -57,7 +57,7 @@ def verify_target(
 
 
 def held_snapshot(target: str, library: Library) -> HeldSnapshot:
-    """Return the held snapshot that `REPO[@COMMIT]` names, its commit whole or shortened.
+    """Return the held snapshot that `REPO[@COMMIT]` names, its commit full or shortened.
 
     Raises `UsageError`, `NotFoundError`.
     """

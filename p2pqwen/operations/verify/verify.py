@@ -1,4 +1,4 @@
-"""Re-hash a snapshot and say what is not as it was signed: every bad file, with expected and got."""
+"""Re-hash a snapshot and report every file that is not as it was signed, with expected and got."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class BadFile:
 class Verification:
     """What `verify` found. `files` and `bytes` count what was checked; `extra` are files nobody signed.
 
-    `looks`: how the files looked that were read.
+    `looks`: how the files that were read looked.
     """
 
     files: int
@@ -55,10 +55,10 @@ class Verification:
     torrent: CheckedTorrent
     signers: tuple[SignerResult, ...]
     looks: Verified
-    judgement: Judgement | None = None  # None where nothing says whose snapshot it is
+    judgement: Judgement | None = None  # None if nothing says whose snapshot it is
     extra: tuple[str, ...] = ()
     xet: tuple[str, ...] = ()
-    """What the Hub calls otherwise in its Xet storage than the bytes are, in words."""
+    """The files whose Xet hash at the Hub is not that of their bytes, in words."""
 
     @property
     def provenance(self) -> Provenance:
@@ -77,22 +77,22 @@ class Verification:
 
     @property
     def of_files(self) -> int:
-        """How many files the snapshot has; of a partial one only `files` were chosen."""
+        """How many files the snapshot has; in a partial one, only `files` were chosen."""
         return len(self.torrent.metainfo.layout.files)
 
     @property
     def ok(self) -> bool:
-        """Every file right and no signature wrong."""
+        """Whether every file is right and no signature is wrong."""
         return not self.bad and all(signer.state != "invalid" for signer in self.signers)
 
     @property
     def standing(self) -> Standing:
-        """How far the snapshot can be believed."""
+        """How far the snapshot can be trusted."""
         return Standing.UNVOUCHED if self.judgement is None else self.judgement.standing
 
     @property
     def warnings(self) -> list[str]:
-        """What anybody who is shown this snapshot should be told."""
+        """What a user who is shown this snapshot should be told."""
         if self.manifest is None:
             return ["the torrent carries no manifest"]
         return [*warnings_of(self.manifest, self.provenance), *self.xet]
@@ -103,7 +103,7 @@ def verify_held(
 ) -> Verification:
     """Verify a snapshot of the library; of a partial one, the files that were chosen.
 
-    `verified`: what was right under every hash of the same torrent before; None: nothing is known of that.
+    `verified`: the record of what matched every hash of the torrent before; without it, every hash is made.
     """
     selected = held.selected if held.state is not State.COMPLETE else None
     torrent = held.torrent(keys_of(voices))
@@ -120,7 +120,7 @@ def verify_held(
 def verify_again(
     held: HeldSnapshot, library: Library, voices: Sequence[Voice], report: Report = ignore
 ) -> Verification:
-    """Verify a snapshot of the library, and keep what that showed: it is as it was verified now, or it is not."""
+    """Verify a snapshot of the library and record the result: it now counts as verified, or no longer does."""
     found = verify_held(held, voices, report, verified=library.verified)
     if held.state is not State.INCOMPLETE:
         with suppress(DiskError):  # the next reader reads it again
@@ -143,9 +143,9 @@ def verify_folder(
 ) -> Verification:
     """Compare the files below `folder` with a torrent and the manifest in it.
 
-    `voices` are the publishers trusted now; `snapshot` is what the folder is taken for, None: what the manifest says.
-    `v1_known`: files of which bytes were right under every hash of this torrent before (`VerifiedFiles.proven`).
-    Raises `NotFoundError` without the folder.
+    `voices` are the publishers trusted now; `snapshot` is what the folder is taken for, None for what the manifest
+    says. `v1_known`: the paths of files whose bytes matched every hash of this torrent before
+    (`VerifiedFiles.proven`). Raises `NotFoundError` without the folder.
     """
     if not folder.is_dir():
         raise NotFoundError(f"no folder {folder} with the files to verify")

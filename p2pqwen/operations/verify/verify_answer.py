@@ -21,7 +21,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair took: the files that were bad, and the bytes that came for them."""
+    """What a repair took: the files that were bad, and the bytes that were fetched for them."""
 
     files: tuple[str, ...]
     bytes_from_peers: int
@@ -30,7 +30,7 @@ class Repaired:
 
 @dataclass(frozen=True, slots=True)
 class RepairShown:
-    """What `verify --repair` says besides; None: nothing was bad."""
+    """What `verify --repair` adds; None: nothing was bad."""
 
     repaired: Repaired | None
 
@@ -54,7 +54,7 @@ class VerifyAnswer:
 
     @classmethod
     def of(cls, found: Verification, *, trusted_unverified: bool, repair: RepairShown | None) -> VerifyAnswer:
-        """Return what is said; `repair` None: none was asked for."""
+        """Return the answer; `repair` is None if none was asked for."""
         return cls(
             ok=found.ok,
             files=found.files,
@@ -101,7 +101,7 @@ class ManifestShown:
 class TorrentAnswer:
     """What a .torrent file says of itself. Sizes in bytes; `manifest` is None without one.
 
-    `claimed` is the snapshot that its comment claims, where no manifest names it; `piece_layers`: all are there.
+    `claimed` is the snapshot that its comment claims, if no manifest names it; `piece_layers`: all are there.
     """
 
     name: str
@@ -135,7 +135,7 @@ class TorrentAnswer:
         warnings: Sequence[str],
         shown: FilesShown | None = None,
     ) -> TorrentAnswer:
-        """Return what is said; no judgement: nothing says whose snapshot it is; `shown` None: not its files."""
+        """Return the answer; `judgement` is None if nothing says whose snapshot it is, `shown` to show no files."""
         inside = None
         if manifest is not None:
             inside = ManifestShown(manifest.digest, manifest.snapshot, manifest.license, provenance)

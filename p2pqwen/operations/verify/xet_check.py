@@ -1,6 +1,6 @@
-"""Are held files what the Hub calls them in its Xet storage? Made once of the bytes, and kept beside the manifest.
+"""Compare the Xet hashes of held files with the Hub's; they are computed once and kept beside the manifest.
 
-A difference says nothing against files whose SHA-256 is right: then it is the Hub's listing that is wrong, and whoever
+A difference says nothing against files whose SHA-256 is right: then the Hub's listing is wrong, and a client that
 fetches by it gets something else.
 """
 
@@ -16,7 +16,7 @@ from p2pqwen.operations.verify.verify import Verification
 
 
 def differing_names(held: HeldSnapshot, library: Library) -> list[str]:
-    """Return in words what is known to differ; nothing is read but the records."""
+    """Return in words what is known to differ; only the records are read."""
     known = library.xet_hashes.of(held.id)
     differ = {digest: names for digest, names in known.items() if names.differ}
     if not differ or (manifest := _manifest(held)) is None:
@@ -29,9 +29,10 @@ def differing_names(held: HeldSnapshot, library: Library) -> list[str]:
 
 
 def with_xet_names(found: Verification, held: HeldSnapshot, library: Library, hasher: XetHasher) -> Verification:
-    """Return what `verify` found, with what the Hub calls otherwise than the bytes are.
+    """Return what `verify` found, with the files whose Xet hash at the Hub is not that of their bytes.
 
-    Files that the Hub named are read for it, once: a Xet hash holds as long as the SHA-256 does, which was just seen.
+    Files that the Hub named are read for this, once: a Xet hash holds as long as the SHA-256 does, which was just
+    checked.
     """
     if found.manifest is None:
         return found

@@ -1,7 +1,6 @@
 "use strict";
-// The dashboard of a node. A ticket for the token, or the token, comes after the # of the address, which no browser sends;
-// the token stays in this tab.
-// Every text from the node is written as text; nothing here makes HTML of it.
+// The dashboard of a node. The URL has a ticket for the token, or the token itself, after the #, which no browser sends.
+// The token stays in this tab. Every text from the node is inserted as text, never as HTML.
 
 const $ = (id) => document.getElementById(id);
 const rows = new Map();
@@ -60,7 +59,7 @@ function plot(id, up, down) {
   return most;
 }
 
-// What each row adds to the charts over all of them, which a picture's changed rows alone do not show.
+// What each row adds to the charts over all rows; a picture has only the rows that changed.
 const states = new Map();
 
 function drawPeers() {
@@ -88,7 +87,7 @@ function drawScrubs(due) {
   $("scrubs-now").textContent = `· ${due[0]} today, ${due.reduce((sum, one) => sum + one, 0)} in ${due.length - 1} days`;
 }
 
-// What each cell of a row says, and of which class it is.
+// The text and class of each cell in a row.
 const dangers = new Map();
 const HEALTH = { good: "good", damaged: "bad" }, DANGER = { "well kept": "good", thin: "good", "lost?": "bad", critical: "bad", endangered: "wait" };
 const CELLS = {
@@ -124,7 +123,7 @@ function newRow(name, row) {
   return line;
 }
 
-// Only what says something else is touched: a button keeps the focus while the rates beside it move.
+// Only changed cells and buttons are updated, so that a button keeps the focus while the rates beside it move.
 function drawRow(line, name, row) {
   Object.values(CELLS).forEach((cell, place) => {
     const [text, className] = cell(row, name), there = line.cells[place + 1];

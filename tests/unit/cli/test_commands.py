@@ -79,7 +79,7 @@ def test_help_fits_the_terminal(user, call, columns):
         (("donwload",), "did you mean `p2pqwen fetch`? see `p2pqwen --help`"),
         (("rotate",), "did you mean `p2pqwen keys rotate`?"),
         (("import",), "did you mean `p2pqwen library import`?"),
-        (("preserve", "Qwen/Tiny", "Qwen/Small"), "one repository at a time; several go into a list, --watchlist FILE"),
+        (("preserve", "Qwen/Tiny", "Qwen/Small"), "one repository at a time; --watchlist FILE takes a list of several"),
         (("preserve", "dataset/Qwen/Rows"), "it is written datasets/Qwen/Rows"),
         (("fetch", "modelscope/Qwen/Tiny"), "it is written modelscope:Qwen/Tiny"),
         (("preserve", "--org", "https://huggingface.co/Qwen"), "leave out the address: the name alone, such as Qwen"),

@@ -56,10 +56,13 @@ class Web:
     host, port = "127.0.0.1", 8080
 
     def __init__(self):
-        self.bytes_sent, self.rates, self.offered, self.counts = 0, [], {}, {}
+        self.bytes_sent, self.rates, self.offered, self.counts, self.complete = 0, [], {}, {}, []
 
     def offer(self, offer):
         self.offered[offer.snapshot] = offer
+
+    def offers_complete(self):
+        self.complete.append(set(self.offered))
 
     def withdraw(self, snapshot):
         self.offered.pop(snapshot, None)
@@ -211,6 +214,14 @@ def test_of_a_partial_snapshot_the_files_that_were_chosen_are_served(tmp_path):
     node.run(3.0)
     assert [name for _, name in node.said("changed", "seeding", number=1)] == ["seeding", "changed", "seeding"]
     assert set(node.web.offered[identity(1)].sizes) == set(files)
+
+
+def test_the_web_server_learns_once_that_the_library_has_been_loaded(tmp_path):
+    node = Node(tmp_path, web=Web())
+    for number in range(3):
+        node.hold(number)
+    node.run(2 * LIBRARY_EVERY)
+    assert node.web.complete == [{identity(number) for number in range(3)}]
 
 
 @pytest.mark.parametrize("asked", [True, False])
