@@ -53,7 +53,7 @@ def refused(what: str, error: Exception) -> CollisionAttackError:
 
 @cache
 def _libgit2() -> tuple[Callable[[bytes], Oid], type[Exception]]:
-    """Return the function that hashes a blob and the error that it raises; cached, since every small file needs them."""
+    """Return the function that hashes a blob and the error that it raises, looked up once for all small files."""
     from pygit2 import GitError
     from pygit2 import hash as hash_blob
 

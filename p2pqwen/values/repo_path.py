@@ -24,8 +24,8 @@ _FORBIDDEN_CHARACTERS = frozenset('<>:"|?*\\')
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # What most paths consist of, told at once: ASCII without controls and what Windows does not take.
 _PLAIN = re.compile(r"[ !#-)+-9;=@-[\]-{}~]+")
-# Most whole paths: components of letters, digits, `.`, `_` and `-` that neither begin nor end with a dot and are no device
-# names. One that is no longer than a component may be needs no other check.
+# Most whole paths: components of letters, digits, `.`, `_` and `-` that neither begin nor end with a dot and are no
+# device names. One that is no longer than a component may be needs no other check.
 _HARMLESS = re.compile(
     r"(?!/)(?:(?:\A|/)(?!(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:[./]|\Z))[a-z0-9_-](?:[a-z0-9._-]*[a-z0-9_-])?){1,64}",
     re.ASCII | re.IGNORECASE,
