@@ -211,7 +211,7 @@ def _read_small(path: str, piece_length: int, *, git_blob: bool) -> _Small | Non
     try:
         before = os.fstat(descriptor)
         size = before.st_size
-        if size > READ_SIZE or size >= piece_length:
+        if size > min(READ_SIZE, MAX_KEPT, piece_length - 1):
             return None
         data = os.read(descriptor, size)
         while len(data) < size and (more := os.read(descriptor, size - len(data))):
