@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write p2pqwen/manual/config.md from the settings that the code reads, or with --check compare it with what is there.
+"""Write p2pqwen/manual/config.md from the settings that the code reads, or with --check compare it.
 
-Names, types and defaults are the code's. What a setting does is said below, and a setting that is not described, or
+Names, types and defaults come from the code, descriptions from the table below. A setting that is not described, or
 described but not read, ends the script.
 """
 
@@ -123,7 +123,7 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "no_proxy": ("hosts for which no proxy is used", "none"),
     "TERM": ("`dumb` turns bars, colours and pages off", ""),
 }
-_NAMED_ALONE = ("http_proxy, https_proxy, all_proxy", "no_proxy")  # values.proxy reads both cases of each
+_NAMED_ALONE = ("http_proxy, https_proxy, all_proxy", "no_proxy")  # values.proxy reads both in lower and upper case
 _READ = re.compile(r"(?:P2PQWEN|HF|MODELSCOPE|XDG|SSL)_[A-Z_]*[A-Z]|TERM")
 
 PAGE_TEXT = """\
@@ -193,7 +193,7 @@ def settings() -> dict[str, dict[str, str]]:
 
 
 def variables() -> set[str]:
-    """Return the names of environment variables that stand in the code, without the demo's."""
+    """Return the names of environment variables in the code, except the demo's."""
     found = set()
     for path in (ROOT / "p2pqwen").rglob("*.py"):
         if path.parent.name == "demo":
@@ -205,7 +205,7 @@ def variables() -> set[str]:
 
 
 def _defaults(settings_class: type) -> dict[str, str]:
-    """Return the fields' defaults; the fields of a field are written beside the others."""
+    """Return the fields' defaults; nested fields are flattened."""
     found: dict[str, str] = {}
     for one in fields(settings_class):
         found |= _defaults(type(one.default)) if is_dataclass(one.default) else {one.name: _default(one)}
@@ -249,7 +249,7 @@ def _must_match(what: str, described: set[str], read: set[str]) -> None:
 
 
 def main() -> int:
-    """Write or compare."""
+    """Write the page, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if the page is not what the code says"

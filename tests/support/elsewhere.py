@@ -1,7 +1,7 @@
-"""Our command line where nothing is that only some systems have: `python -m tests.support.elsewhere ARGUMENTS`.
+"""Our command line without what only some systems have: `python -m tests.support.elsewhere ARGUMENTS`.
 
-Python itself and other people's modules are those of this system, and imported first; then modules and names that
-Windows does not have go, `msvcrt` comes, and p2pqwen is imported.
+Python and third-party modules are this system's and are imported first. Then modules and names that Windows lacks are
+removed, `msvcrt` is added, and p2pqwen is imported.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _THEIRS = (
 
 
 def elsewhere(*arguments: str | Path) -> list[str | Path]:
-    """Return the command line of our program there."""
+    """Return the command line of our program on such a system."""
     return [sys.executable, "-m", "tests.support.elsewhere", *arguments]
 
 
 class ElsewhereCommandLine(CommandLine):
-    """A user of such a system; every command runs in a process."""
+    """A user of such a system; every command runs in a separate process."""
 
     def run(self, *arguments: str | Path, **extra: str) -> Ended:
         """Run one command to its end."""
@@ -52,7 +52,7 @@ class ElsewhereCommandLine(CommandLine):
 
 def _hide() -> None:
     ours = [name for name in sys.modules if name.partition(".")[0] == "p2pqwen"]
-    for name in ours:  # the test's own helpers have imported it
+    for name in ours:  # test helpers have imported it
         del sys.modules[name]
     for name in _THEIRS:
         importlib.import_module(name)
