@@ -43,14 +43,19 @@ def disk_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = None
-        if error.errno in files.FAILING:
-            raise FailingDiskError(f"cannot {doing}", got=error.strerror or str(error)) from error
-        if error.errno in _FULL:
-            hint = "free some space, or point P2PQWEN_HOME at a larger disk"
-        elif error.errno in _DENIED:
-            hint = "check who owns the folder and whether it is mounted read-only"
-        raise DiskError(f"cannot {doing}", got=error.strerror or str(error), hint=hint) from error
+        raise disk_error(doing, error) from error
+
+
+def disk_error(doing: str, error: OSError) -> DiskError:
+    """Return the `DiskError` that `disk_errors` makes of an error."""
+    got, hint = error.strerror or str(error), None
+    if error.errno in files.FAILING:
+        return FailingDiskError(f"cannot {doing}", got=got)
+    if error.errno in _FULL:
+        hint = "free some space, or point P2PQWEN_HOME at a larger disk"
+    elif error.errno in _DENIED:
+        hint = "check who owns the folder and whether it is mounted read-only"
+    return DiskError(f"cannot {doing}", got=got, hint=hint)
 
 
 def write(path: Path, data: bytes, *, mode: int = PRIVATE, sync: bool = True) -> None:

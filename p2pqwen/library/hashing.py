@@ -14,9 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 from p2pqwen.errors import P2pqwenError, VerificationError
-from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.durable import disk_error, disk_errors
 from p2pqwen.library.hash_child import OtherFileError
 from p2pqwen.library.run_child import READ_SIZE, Run, identity
 from p2pqwen.library.spare_cores import SPARE, digest_file
@@ -25,10 +26,10 @@ from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
-from p2pqwen.portable.files import open_plain_raw, require_plain, without_waiting
+from p2pqwen.portable.files import BINARY, open_plain_raw, prefix_of, require_plain, without_waiting
 from p2pqwen.portable.process import is_thread_idle
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, hash_small, steps
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, SmallFile, hash_small, steps
 from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
@@ -39,6 +40,8 @@ SPREAD_FROM = 128 << 20
 """Bytes that take half a second to hash on one core. A process takes 0.1 seconds to start."""
 SMALL_IN_JOB = 64
 """Files of at most one read that are hashed in one job: handing out each one costs more than hashing it."""
+SMALL_BYTES_IN_JOB = 4 * READ_SIZE
+"""Bytes of small files that are hashed in one job: they are in memory together."""
 
 NO_HASHES = FileHashes(0, b"", None, b"")
 
@@ -157,18 +160,14 @@ def hash_file(
     Raises `DiskError`, and `FileChangedError` if its size, inode or modification time changes meanwhile. Memory: one
     read buffer and one piece's leaves.
     """
-    # Of each of many files: one system call less than `open_plain_raw`.
-    with disk_errors(f"read {path}"), FileIO(path, "rb", opener=without_waiting) as file:
+    with disk_errors(f"read {path}"):
+        if begun is None and (small := _read_small(str(path), piece_length, git_blob=git_blob)) is not None:
+            if small.data and on_bytes is not None:
+                on_bytes(len(small.data))
+            return _digest_small([_Padded(small, padded)], piece_length)[0]
+        file = open_plain_raw(path)
+    with disk_errors(f"read {path}"), file:
         before = os.fstat(file.fileno())
-        require_plain(before)
-        if begun is None and before.st_size <= min(READ_SIZE, MAX_KEPT, piece_length - 1):
-            data = _read(file, before.st_size)
-            after = os.fstat(file.fileno())
-            if len(data) != before.st_size or identity(before) != identity(after):
-                raise changed(path)
-            if data and on_bytes is not None:
-                on_bytes(len(data))
-            return _small(data, piece_length, padded=padded, git_blob=git_blob, look=Look.of_stat(after))
         counter = _Counter(on_bytes)
         # A process that an idle thread starts would be idle too, and would be kept for other files.
         if begun is None and not git_blob and before.st_size >= max(SPREAD_FROM, piece_length) and not is_thread_idle():
@@ -185,23 +184,61 @@ def hash_file(
     return replace(digests, look=Look.of_stat(after))
 
 
-def _read(file: FileIO, size: int) -> bytes:
-    """Read `size` bytes, or fewer if the file ends."""
-    data = file.read(size)
-    while len(data) < size and (more := file.read(size - len(data))):
-        data += more
-    return data
+def digest_content(data: bytes, *, git_blob: bool) -> FileDigests:
+    """Return the digests of content that is in memory, without torrent hashes and look.
+
+    Raises `CollisionAttackError`.
+    """
+    blob = blob_oid(data) if git_blob else None
+    return FileDigests(len(data), Sha256.of(data), blob, NO_HASHES, parse_pointer(data))
 
 
-def _small(data: bytes, piece_length: int, *, padded: bool, git_blob: bool, look: Look) -> FileDigests:
-    return FileDigests(
-        len(data),
-        Sha256.of(data),
-        blob_oid(data) if git_blob else None,
-        hash_small(data, piece_length, padded=padded),
-        parse_pointer(data),
-        look,
-    )
+class _Small(NamedTuple):
+    """A small file as it was read, and its digests other than the torrent hashes."""
+
+    data: bytes
+    look: Look
+    git_blob: GitOid | None
+    pointer: Pointer | None
+
+
+def _read_small(path: str, piece_length: int, *, git_blob: bool) -> _Small | None:
+    """Read a file that is shorter than a piece and fits into one read; None for a larger file.
+
+    Raises `OSError`, `FileChangedError`, `CollisionAttackError`.
+    """
+    descriptor = without_waiting(path, os.O_RDONLY | BINARY)  # one system call less than `open_plain_raw`
+    try:
+        before = os.fstat(descriptor)
+        require_plain(before)
+        size = before.st_size
+        if size > min(READ_SIZE, MAX_KEPT, piece_length - 1):
+            return None
+        data = os.read(descriptor, size)
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if len(data) != size or identity(before) != identity(after):
+        raise changed(Path(path))
+    return _Small(data, Look.of_stat(after), blob_oid(data) if git_blob else None, parse_pointer(data))
+
+
+class _Padded(NamedTuple):
+    """A small file with the fields that `SmallFile` needs."""
+
+    file: _Small
+    padded: bool
+    v1: bool = True
+
+
+def _digest_small(files: Sequence[_Padded], piece_length: int) -> list[FileDigests]:
+    small = [SmallFile(file.data, Sha256.of(file.data), padded, v1) for file, padded, v1 in files]
+    return [
+        FileDigests(len(file.data), of.sha256, file.git_blob, hashes, file.pointer, file.look)
+        for (file, _, _), of, hashes in zip(files, small, hash_small(small, piece_length), strict=True)
+    ]
 
 
 def _by_processes(file: Run, *, padded: bool, counter: _Counter) -> FileDigests | None:
@@ -264,41 +301,18 @@ def hash_files(
     *,
     only: Collection[RepoPath] | None = None,
     lfs: Collection[RepoPath] = (),
+    v1_known: Collection[str] = (),
     on_bytes: OnBytes | None = None,
     on_error: Callable[[RepoPath, P2pqwenError], None] | None = None,
 ) -> Mapping[RepoPath, FileDigests]:
     """Hash the files of a layout below `folder`, or `only` some, the largest first, several at once.
 
-    `lfs` files need no git blob id. Raises `FileChangedError` or `DiskError` of the first file that fails, unless
-    `on_error` takes the errors; files that fail are left out of the result.
+    `lfs` files need no git blob id. The paths in `v1_known` need no v1 piece hash if they are shorter than a piece: see
+    `SmallFile`. Raises `FileChangedError` or `DiskError` of the first file that fails, unless `on_error` takes the
+    errors; files that fail are left out of the result.
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
-    counter = _locked(on_bytes)
-
-    def digest(indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
-        if len(indexes) == 1:
-            return [_or_error(indexes[0], counter)]
-        sizes: list[int] = []  # of many small files, only the sum is reported
-        found = [_or_error(index, sizes.append) for index in indexes]
-        try:
-            counter(sum(sizes))
-        except P2pqwenError as error:
-            return [error] * len(indexes)
-        return found
-
-    def _or_error(index: int, on_bytes: OnBytes) -> FileDigests | P2pqwenError:
-        file = layout.files[index]
-        try:
-            return hash_file(
-                folder / file.path.text,
-                piece_length=layout.piece_length,
-                padded=layout.pad_after(index) > 0,
-                git_blob=file.path not in lfs,
-                on_bytes=on_bytes,
-            )
-        except P2pqwenError as error:
-            return error
-
+    digest = _FolderHasher(folder, layout, lfs, v1_known, _locked(on_bytes)).digest
     digests: dict[RepoPath, FileDigests] = {}
     with SPARE.in_use(), ThreadPoolExecutor(hash_workers(), "hash") as pool:
         futures = {pool.submit(digest, indexes): indexes for indexes in _jobs(layout, chosen)}
@@ -315,13 +329,85 @@ def hash_files(
     return digests
 
 
+class _FolderHasher:
+    """Hashes files of a layout below a folder; several threads use it at once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        layout: Layout,
+        lfs: Collection[RepoPath],
+        v1_known: Collection[str],
+        on_bytes: OnBytes,
+    ) -> None:
+        self._root, self._layout, self._lfs, self._on_bytes = prefix_of(folder), layout, lfs, on_bytes
+        self._v1_known = v1_known
+
+    def digest(self, indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
+        """Return the digests of each file, or the error that it failed with."""
+        if len(indexes) == 1:
+            return [self._one(indexes[0], self._on_bytes)]
+        sizes: list[int] = []  # of many small files, only the sum is reported
+        found = self._many(indexes, sizes.append)
+        try:
+            self._on_bytes(sum(sizes))
+        except P2pqwenError as error:
+            return [error] * len(indexes)
+        return [found[index] for index in indexes]
+
+    def _one(self, index: int, on_bytes: OnBytes) -> FileDigests | P2pqwenError:
+        path = self._layout.files[index].path
+        try:
+            return hash_file(
+                Path(self._root + path.text),
+                piece_length=self._layout.piece_length,
+                padded=self._layout.pad_after(index) > 0,
+                git_blob=path not in self._lfs,
+                on_bytes=on_bytes,
+            )
+        except P2pqwenError as error:
+            return error
+
+    def _many(self, indexes: Sequence[int], on_bytes: OnBytes) -> Mapping[int, FileDigests | P2pqwenError]:
+        found: dict[int, FileDigests | P2pqwenError] = {}
+        small: dict[int, _Padded] = {}
+        for index in indexes:
+            read = self._read(index)
+            if isinstance(read, _Small):
+                v1 = self._layout.files[index].path.text not in self._v1_known
+                small[index] = _Padded(read, self._layout.pad_after(index) > 0, v1)
+                on_bytes(len(read.data))
+            else:
+                found[index] = self._one(index, on_bytes) if read is None else read
+        found.update(zip(small, _digest_small(list(small.values()), self._layout.piece_length), strict=True))
+        return found
+
+    def _read(self, index: int) -> _Small | P2pqwenError | None:
+        path = self._layout.files[index].path
+        name = self._root + path.text
+        try:
+            return _read_small(name, self._layout.piece_length, git_blob=path not in self._lfs)
+        except OSError as error:
+            return disk_error(f"read {name}", error)
+        except P2pqwenError as error:
+            return error
+
+
 def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:
     """Yield the files by size, the largest first: each large file alone, the small ones many at a time."""
-    ordered = sorted(indexes, key=lambda index: -layout.files[index].size)
-    alone = [index for index in ordered if layout.files[index].size > READ_SIZE]
-    yield from ([index] for index in alone)
-    small = ordered[len(alone) :]
-    yield from (small[at : at + SMALL_IN_JOB] for at in range(0, len(small), SMALL_IN_JOB))
+    small: list[int] = []
+    size = 0
+    for index in sorted(indexes, key=lambda index: -layout.files[index].size):
+        if layout.files[index].size > READ_SIZE:
+            yield [index]
+            continue
+        small.append(index)
+        size += layout.files[index].size
+        if len(small) == SMALL_IN_JOB or size >= SMALL_BYTES_IN_JOB:
+            yield small
+            small, size = [], 0
+    if small:
+        yield small
 
 
 def hash_workers() -> int:

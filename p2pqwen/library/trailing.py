@@ -9,6 +9,7 @@ hashes the finished file again (`library.hashing.hash_file`).
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.durable import disk_error, disk_errors
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
-from p2pqwen.library.hashing import SMALL_IN_JOB, Digester, FileDigests, hash_workers
+from p2pqwen.library.hashing import SMALL_IN_JOB, Digester, FileDigests, digest_content, hash_workers
 from p2pqwen.library.run_child import READ_SIZE
-from p2pqwen.portable.files import hole_after, open_plain_raw
+from p2pqwen.portable.files import BINARY, hole_after, open_plain_raw, require_plain, without_waiting
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
@@ -34,19 +35,24 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class GrowingFile:
-    """A file being downloaded: `pieces` are the torrent's pieces that contain it, each `piece_length` bytes.
+    """A file being downloaded to `location`: `pieces` are the torrent's that contain it, each `piece_length` bytes.
 
     `git_blob`: the blob id is wanted. `hashes`: the torrent hashes are wanted; `padded` as in `PieceHasher`.
     """
 
     path: RepoPath
-    location: Path
+    location: str
     size: int
     pieces: range
     piece_length: int
     git_blob: bool
     hashes: bool = False
     padded: bool = False
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is in one piece, can be read at once, and needs no torrent hashes."""
+        return 0 < self.size <= min(READ_SIZE, self.piece_length) and not self.hashes
 
 
 class TrailingHasher:
@@ -116,9 +122,35 @@ class TrailingHasher:
 
     def _hash_all(self, files: Sequence[GrowingFile]) -> dict[RepoPath, FileDigests]:
         """Return the digests of the files that can be hashed."""
-        return {file.path: digests for file in files if (digests := self._hash(file)) is not None}
+        found = ((file.path, self._hash_small(file) if file.is_small else self._hash(file)) for file in files)
+        return {path: digests for path, digests in found if digests is not None}
+
+    def _hash_small(self, file: GrowingFile) -> FileDigests | None:
+        """Do the same as `_hash` for a small file, in one read and with few objects: there may be very many."""
+        piece, location = file.pieces.start, file.location
+        if not self._have[piece] and not self._wait_for(lambda: self._have[piece]):
+            return None
+        if not os.path.exists(location) and not self._wait_for(lambda: os.path.exists(location)):  # noqa: PTH110
+            return None
+        try:
+            descriptor = without_waiting(location, os.O_RDONLY | BINARY)
+            try:
+                require_plain(os.fstat(descriptor))
+                while not self._all_written and hole_after(descriptor, 0) < file.size:
+                    if not self._look_again():
+                        return None
+                content = os.read(descriptor, file.size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise disk_error(f"read {location}", error) from error
+        if len(content) != file.size or self._stopped:
+            return None
+        self._hashed[file.path] = file.size
+        return digest_content(content, git_blob=file.git_blob)
 
     def _hash(self, file: GrowingFile) -> FileDigests | None:
+        location = Path(file.location)
         digests = Digester(
             file.size,
             piece_length=file.piece_length if file.hashes else None,
@@ -126,14 +158,14 @@ class TrailingHasher:
             git_blob=file.git_blob,
         )
         if file.size:
-            if not self._wait_for(lambda: self._have[file.pieces[0]] and file.location.exists()):
+            if not self._wait_for(lambda: self._have[file.pieces[0]] and location.exists()):
                 return None
-            with disk_errors(f"read {file.location}"), open_plain_raw(file.location) as opened:
+            with disk_errors(f"read {location}"), open_plain_raw(location) as opened:
                 if not self._follow(file, opened, digests):
                     return None
             if file.size > READ_SIZE:  # small files are synced together, before they are marked as complete
-                self._early_sync.begin(file.location)
-        return digests.finish(file.location)
+                self._early_sync.begin(location)
+        return digests.finish(location)
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
         """Feed the whole file to its digests; False if stopped, or if the file is shorter than it should be."""
@@ -151,7 +183,7 @@ class TrailingHasher:
                 offset += count
                 self._hashed[file.path] = offset
                 if offset - synced >= SYNC_EVERY:
-                    self._early_sync.begin(file.location)
+                    self._early_sync.begin(Path(file.location))
                     synced = offset
         return True
 
@@ -170,10 +202,15 @@ class TrailingHasher:
             end = min(end, hole_after(descriptor, offset))
             if end > offset:
                 return end
-            with self._news:
-                if self._stopped:
-                    return None
+            if not self._look_again():
+                return None
+
+    def _look_again(self) -> bool:
+        """Wait briefly for a hole to be filled; False if stopped."""
+        with self._news:
+            if not self._stopped:
                 self._news.wait(_LOOK_AGAIN)
+            return not self._stopped
 
     def _wait_for(self, condition: Callable[[], object]) -> bool:
         with self._news:

@@ -22,6 +22,7 @@ from typing import Any, Self
 from p2pqwen.errors import DiskError, FormatError, NotFoundError
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
+from p2pqwen.portable.files import prefix_of
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -41,9 +42,9 @@ class Look:
     changed: int
 
     @classmethod
-    def of(cls, path: Path) -> Self:
+    def of(cls, path: Path | str) -> Self:
         """Look at a file, not through a symlink; raises `OSError`."""
-        return cls.of_stat(path.lstat())
+        return cls.of_stat(os.lstat(path))
 
     @classmethod
     def of_stat(cls, stat: os.stat_result) -> Self:
@@ -69,10 +70,12 @@ class Verified:
     @classmethod
     def now(cls, infohash: Sha256, folder: Path, files: Iterable[RepoPath]) -> Self:
         """Record how these files look now; raises `DiskError` if a file is missing."""
-        looks = {}
+        looks, root = {}, prefix_of(folder)
         for path in files:
-            with durable.disk_errors(f"look at {folder / path.text}"):
-                looks[path] = Look.of(folder / path.text)
+            try:
+                looks[path] = Look.of(root + path.text)
+            except OSError as error:
+                raise durable.disk_error(f"look at {root}{path}", error) from error
         return cls(infohash, looks)
 
     @property
@@ -82,8 +85,9 @@ class Verified:
 
     def same_content(self, folder: Path) -> bool:
         """Tell whether nothing suggests that the content of a file changed since; a missing file did change."""
+        root = prefix_of(folder)
         try:
-            return all(look.same_content(Look.of(folder / path.text)) for path, look in self.looks.items())
+            return all(look.same_content(Look.of(root + path.text)) for path, look in self.looks.items())
         except OSError:
             return False
 
@@ -108,8 +112,9 @@ class VerifiedFiles:
         known = self.of(snapshot)
         if known is None or known.infohash != infohash:
             return False
+        root = prefix_of(folder)
         try:
-            return all(known.looks[path] == Look.of(folder / path.text) for path in files)
+            return all(known.looks[path] == Look.of(root + path.text) for path in files)
         except (OSError, KeyError):
             return False
 
@@ -129,6 +134,9 @@ class VerifiedFiles:
         Only files that looked as they did when they were verified are updated. A failed write only costs a read later.
         """
         before = self._untouched(snapshot, folder, files)
+        if not before:
+            yield
+            return
         try:
             yield
         finally:
@@ -140,6 +148,17 @@ class VerifiedFiles:
         known = self.of(snapshot)
         return None if known is None else known.infohash
 
+    def proven(self, snapshot: SnapshotId, infohash: Sha256) -> frozenset[str]:
+        """Return the paths of the files whose bytes once matched every hash of the torrent of this v2 `infohash`.
+
+        The v2 infohash covers the v1 pieces as well. What the files contain now is another question.
+        """
+        try:
+            document = self._read(snapshot)
+            return frozenset(document["files"]) if document["infohash"] == str(infohash) else frozenset()
+        except _UNREADABLE:
+            return frozenset()
+
     def stamp(self, snapshot: SnapshotId) -> int:
         """Return when a snapshot's record was written, in nanoseconds, 0 if there is none."""
         path = self._path(snapshot)
@@ -150,15 +169,19 @@ class VerifiedFiles:
         durable.remove(self._path(snapshot))
 
     def _untouched(self, snapshot: SnapshotId, folder: Path, files: Iterable[RepoPath]) -> dict[str, Look]:
+        names, root = [path.text for path in files], prefix_of(folder)
+        if not names:
+            return {}
         try:
             known = self._read(snapshot)["files"]
-            looks = {path.text: Look.of(folder / path.text) for path in files if path.text in known}
+            looks = {name: Look.of(root + name) for name in names if name in known}
             return {name: look for name, look in looks.items() if _look_of(known[name]) == look}
         except _UNREADABLE:
             return {}
 
     def _follow(self, snapshot: SnapshotId, folder: Path, before: Mapping[str, Look]) -> None:
-        now = {name: Look.of(folder / name) for name in before}
+        root = prefix_of(folder)
+        now = {name: Look.of(root + name) for name in before}
         moved = {name: look for name, look in now.items() if look != before[name] and look.same_content(before[name])}
         if moved:
             document = self._read(snapshot)

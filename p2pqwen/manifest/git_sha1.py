@@ -9,6 +9,7 @@ GIL, which does not matter for commits, trees and the small files that git itsel
 from __future__ import annotations
 
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from p2pqwen.errors import VerificationError
@@ -28,11 +29,9 @@ def object_id(kind: Kind, content: bytes) -> bytes:
 
     Raises `CollisionAttackError` for content with the marks of a SHA-1 collision attack.
     """
-    from pygit2 import GitError
-
     try:
         return _hash_blob(content) if kind == "blob" else _hash_other(kind, content)
-    except GitError as error:
+    except _libgit2().GitError as error:
         raise refused(f"a git {kind} of {len(content)} bytes", error) from error
 
 
@@ -52,9 +51,15 @@ def refused(what: str, error: Exception) -> CollisionAttackError:
 
 
 def _hash_blob(content: bytes) -> bytes:
-    from pygit2 import hash as hash_blob
+    return bytes(_libgit2().hash(content).raw)
 
-    return hash_blob(content).raw
+
+@cache
+def _libgit2() -> ModuleType:
+    """Return the module of libgit2, imported once: very many small files may need it."""
+    import pygit2
+
+    return pygit2
 
 
 def _hash_other(kind: Kind, content: bytes) -> bytes:

@@ -6,7 +6,6 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, TypeVar
 
 from p2pqwen.errors import FormatError
@@ -14,7 +13,7 @@ from p2pqwen.manifest.git_object import FILE_MODE, FILE_MODES, MAX_COMMIT_OBJECT
 from p2pqwen.manifest.lfs_pointer import check_odd_pointer, pointer_oid
 from p2pqwen.values import strict_json
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
-from p2pqwen.values.repo_path import MAX_FILES, RepoPath, refuse_clashes
+from p2pqwen.values.repo_path import MAX_FILES, RepoPath, out_of_order, refuse_clashes
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject, JsonValue
 
@@ -93,9 +92,8 @@ class Manifest:
             raise FormatError("manifest lists no files")
         if len(self.files) > MAX_FILES:
             raise FormatError("manifest lists too many files", expected=f"at most {MAX_FILES}", got=len(self.files))
-        for before, after in pairwise(self.files):
-            if not before.path < after.path:
-                raise FormatError(f"manifest lists {after.path} out of order", expected=f"before {before.path}")
+        if (wrong := out_of_order(row.path for row in self.files)) is not None:
+            raise FormatError(f"manifest lists {wrong[1]} out of order", expected=f"before {wrong[0]}")
         refuse_clashes(row.path for row in self.files)
         _refuse_two_contents(self.files)
         if self.commit_object is not None and len(self.commit_object) > MAX_COMMIT_OBJECT:

@@ -23,6 +23,7 @@ _FICLONE = 0x40049409  # ioctl_ficlone(2): share extents, copy on write (btrfs, 
 FAILING = frozenset({errno.EIO, getattr(errno, "EUCLEAN", errno.EIO)})
 """Error numbers of a failing disk, or of a file system that contradicts itself."""
 _NEVER_CLONED = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.ENOSYS})  # for any file there
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _NO_CLONE = _NEVER_CLONED | {errno.EINVAL, errno.EPERM}
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -221,19 +222,34 @@ def _sync_opened(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def allocated(path: Path, found: os.stat_result | None = None) -> int:
+def prefix_of(folder: Path) -> str:
+    """Return the text that a path below a folder begins with: to make a `Path` costs more than a system call."""
+    return os.path.join(folder, "")  # noqa: PTH118 - as text
+
+
+def stat_if_there(path: Path | str) -> os.stat_result | None:
+    """Return the stat result of a path, links followed; None if there is nothing. Raises `OSError`."""
+    try:
+        return os.stat(path)  # noqa: PTH116 - of each of many files
+    except OSError as error:
+        if error.errno in _NOWHERE:
+            return None
+        raise
+
+
+def allocated(path: Path | str, found: os.stat_result | None = None) -> int:
     """Return the bytes that a file takes on its disk: fewer than its size if it has holes. Raises `OSError`.
 
     `found` is its stat result, if the caller has it. If the system does not tell, returns the size.
     """
-    state = path.stat() if found is None else found
+    state = os.stat(path) if found is None else found  # noqa: PTH116 - of each of many files
     blocks: int | None = getattr(state, "st_blocks", None)
     if blocks is not None:
         return blocks * _BLOCK
     return _compressed_size(path, _ctypes) if _ctypes is not None and hasattr(_ctypes, "windll") else state.st_size
 
 
-def _compressed_size(path: Path, ctypes: ModuleType) -> int:
+def _compressed_size(path: Path | str, ctypes: ModuleType) -> int:
     """Ask Windows what a sparse or compressed file takes (GetCompressedFileSizeW)."""
     kernel, high = ctypes.windll.kernel32, ctypes.c_ulong(0)
     low = kernel.GetCompressedFileSizeW(str(path), ctypes.byref(high)) & _NO_SIZE

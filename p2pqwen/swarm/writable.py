@@ -11,15 +11,17 @@ share bytes with others are put in place by us, after the torrent has left the s
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pqwen.errors import DiskError
+from p2pqwen.portable.files import prefix_of
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.repo_path import RepoPath, on_the_way
 
 _PROOF = object()
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -28,7 +30,7 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 class SharedFileError(DiskError):
     """A file that a download would write to may share its bytes with others."""
 
-    def __init__(self, path: Path, got: str) -> None:
+    def __init__(self, path: str, got: str) -> None:
         super().__init__(
             f"{path} is not written to: other names may share its bytes",
             expected="no file, or one with a single name and no link to it",
@@ -58,21 +60,18 @@ def prove_writable(metainfo: Metainfo, save_path: Path, files: Collection[RepoPa
     `save_path`; `DiskError` if that cannot be determined.
     """
     chosen = frozenset(file.path for file in metainfo.files if files is None or file.path in files)
-    folders: set[Path] = set()
-    for path in chosen:
-        folder = save_path
-        for part in (metainfo.name, *path.parts[:-1]):
-            folder /= part
-            if folder not in folders:
-                folders.add(folder)
-                _check(folder, is_folder=True)
-        _check(folder / path.parts[-1], is_folder=False)
+    folder = save_path / metainfo.name
+    if chosen:
+        _check(str(folder), is_folder=True)
+    root = prefix_of(folder)
+    for name, is_file in on_the_way(chosen):
+        _check(root + name, is_folder=not is_file)
     return WritableFiles(metainfo.infohash, save_path, chosen, _PROOF)
 
 
-def _check(path: Path, *, is_folder: bool) -> None:
+def _check(path: str, *, is_folder: bool) -> None:
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except OSError as error:
         if error.errno in _ABSENT:
             return

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Self
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent.recipe import CURRENT, Recipe
-from p2pqwen.values.repo_path import MAX_FILES, RepoPath, refuse_clashes
+from p2pqwen.values.repo_path import MAX_FILES, RepoPath, out_of_order, refuse_clashes
 
 # libtorrent's max_piece_count, 0x200000: 32 TiB at the largest piece length.
 MAX_PIECES = 0x200000
@@ -45,9 +44,8 @@ class Layout:
     def __post_init__(self) -> None:
         if len(self.files) > MAX_FILES:
             raise FormatError("too many files for one torrent", expected=f"at most {MAX_FILES}", got=len(self.files))
-        for before, file in pairwise(self.files):
-            if not before.path < file.path:
-                raise FormatError(f"file {file.path} is out of order", expected="order by path component as bytes")
+        if (wrong := out_of_order(file.path for file in self.files)) is not None:
+            raise FormatError(f"file {wrong[1]} is out of order", expected="order by path component as bytes")
         refuse_clashes(file.path for file in self.files)
         offsets = [0]
         for index, file in enumerate(self.files):

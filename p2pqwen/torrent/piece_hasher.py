@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1, sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from p2pqwen.torrent import merkle
 from p2pqwen.torrent.merkle import BLOCK_SIZE
@@ -29,8 +29,8 @@ _ZEROS = memoryview(bytes(1 << 20))
 class FileHashes:
     """The hashes of one file in a hybrid torrent.
 
-    `pieces`: its v1 piece hashes, 20 bytes each. `pieces_root`: its BEP 52 root, None for an empty file.
-    `piece_layer`: 32 bytes per piece, empty unless the file is longer than one piece.
+    `pieces`: its v1 piece hashes, 20 bytes each; none if they were left out (`SmallFile`). `pieces_root`: its BEP 52
+    root, None for an empty file. `piece_layer`: 32 bytes per piece, empty unless the file is longer than one piece.
     """
 
     size: int
@@ -44,6 +44,11 @@ class FileHashes:
         size = len(pieces) // V1_SIZE * piece_length if size is None else size
         root = merkle.root_of_layer(rows, piece_length)
         return cls(size, pieces, Sha256(root), rows if size > piece_length else b"")
+
+    @property
+    def left_out_pieces(self) -> bool:
+        """Whether the v1 piece hashes of a file that has some were not made."""
+        return self.size > 0 and not self.pieces
 
     @property
     def rows(self) -> bytes:
@@ -130,15 +135,41 @@ class PieceHasher:
         self._leaves = []
 
 
-def hash_small(data: bytes, piece_length: int, *, padded: bool) -> FileHashes:
-    """Do what `PieceHasher` does, faster, for a file in memory that is shorter than a piece."""
-    if not data:
-        return FileHashes(0, b"", None, b"")
-    piece = sha1(data)  # noqa: S324 - BitTorrent v1
-    if padded:
-        _add_zeros(piece, piece_length - len(data))
-    leaves = [sha256(data[at : at + BLOCK_SIZE]).digest() for at in range(0, len(data), BLOCK_SIZE)]
-    return FileHashes(len(data), piece.digest(), _small_root(leaves), b"")
+class SmallFile(NamedTuple):
+    """A file shorter than a piece, in memory; `padded`: a pad file follows it.
+
+    `v1`: make its v1 piece hash. It may be left out if bytes are known to have had both that hash and the pieces root:
+    only those bytes have that root.
+    """
+
+    data: bytes
+    sha256: Sha256
+    padded: bool
+    v1: bool = True
+
+
+def hash_small(files: Sequence[SmallFile], piece_length: int) -> list[FileHashes]:
+    """Return the hashes of each of many small files, as `PieceHasher` makes them.
+
+    Most of the hashed bytes are the zeros that pad a file to a piece. They are hashed last, without the interpreter's
+    lock, so that another thread can meanwhile do the work that needs the lock.
+    """
+    pieces = [sha1(file.data) if file.data and file.v1 else None for file in files]  # noqa: S324 - BitTorrent v1
+    roots = [_root(file) for file in files]
+    for file, piece in zip(files, pieces, strict=True):
+        if piece is not None and file.padded:
+            _add_zeros(piece, piece_length - len(file.data))
+    return [
+        FileHashes(len(file.data), b"" if piece is None else piece.digest(), root, b"")
+        for file, piece, root in zip(files, pieces, roots, strict=True)
+    ]
+
+
+def _root(file: SmallFile) -> Sha256 | None:
+    data = file.data
+    if len(data) <= BLOCK_SIZE:
+        return file.sha256 if data else None  # the one leaf is the root
+    return _small_root([sha256(data[at : at + BLOCK_SIZE]).digest() for at in range(0, len(data), BLOCK_SIZE)])
 
 
 def _small_root(leaves: list[bytes]) -> Sha256:

@@ -107,11 +107,17 @@ def _object_or_text(value: object) -> JsonValue:
         return str(value)
     if isinstance(value, datetime):
         return format_time(value)
-    if isinstance(value, _Path):
-        return value.__fspath__()
+    kind: type = type(value)
+    if _is_path(kind):
+        return cast("_Path", value).__fspath__()
     if is_dataclass(value) and not isinstance(value, type):
         return object_json(value)
     raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+@cache
+def _is_path(kind: type) -> bool:
+    return issubclass(kind, _Path)  # a slow question, and an answer may hold 10,000 paths
 
 
 def _finite(value: float) -> JsonValue:

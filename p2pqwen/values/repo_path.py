@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from p2pqwen.errors import FormatError
 
@@ -23,6 +24,12 @@ _FORBIDDEN_CHARACTERS = frozenset('<>:"|?*\\')
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Fast path for most paths: ASCII without control characters and those that Windows forbids.
 _PLAIN = re.compile(r"[ !#-)+-9;=@-[\]-{}~]+")
+# Most whole paths: components of letters, digits, `.`, `_` and `-` that neither begin nor end with a dot and are no
+# device names. One that is no longer than a component may be needs no other check.
+_HARMLESS = re.compile(
+    r"(?!/)(?:(?:\A|/)(?!(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:[./]|\Z))[a-z0-9_-](?:[a-z0-9._-]*[a-z0-9_-])?){1,64}",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +53,18 @@ class RepoPath:
         return tuple(self.text.split("/"))
 
     @property
-    def sort_key(self) -> tuple[bytes, ...]:
-        """The components as bytes, so `model/x` sorts before `model.safetensors`."""
-        return tuple(part.encode() for part in self.parts)
+    def sort_key(self) -> str:
+        """Sorts by component as bytes, so `model/x` sorts before `model.safetensors`.
+
+        Strings compare as their UTF-8 does. NUL ends each component here, and sorts before any character of a path.
+        """
+        return self.text.replace("/", "\0")
+
+    def __eq__(self, other: object) -> bool:
+        return self.text == other.text if isinstance(other, RepoPath) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     def __lt__(self, other: RepoPath) -> bool:
         return self.sort_key < other.sort_key
@@ -58,6 +74,8 @@ class RepoPath:
 
 
 def _problem(text: str) -> str | None:
+    if len(text) <= MAX_COMPONENT_BYTES and _HARMLESS.fullmatch(text):
+        return None
     if not text:
         return "it is empty"
     if text.startswith("/"):
@@ -90,6 +108,28 @@ def _component_problem(part: str) -> str | None:
     return None
 
 
+def out_of_order(paths: Iterable[RepoPath]) -> tuple[RepoPath, RepoPath] | None:
+    """Return the first two adjacent paths that are out of order or equal, None if there are none."""
+    for before, path in pairwise((path.sort_key, path) for path in paths):
+        if not before[0] < path[0]:
+            return before[1], path[1]
+    return None
+
+
+def on_the_way(paths: Iterable[RepoPath]) -> Iterator[tuple[str, bool]]:
+    """Yield every folder above these files once, before its content, and every file; True marks a file."""
+    folders = {""}
+    for path in paths:
+        above = path.text.rpartition("/")[0]
+        if above not in folders:
+            parts = above.split("/")
+            for depth in range(1, len(parts) + 1):
+                if (folder := "/".join(parts[:depth])) not in folders:
+                    folders.add(folder)
+                    yield folder, False
+        yield path.text, True
+
+
 def refuse_clashes(paths: Iterable[RepoPath]) -> None:
     """Refuse a set of paths that cannot exist in one folder.
 
@@ -98,13 +138,24 @@ def refuse_clashes(paths: Iterable[RepoPath]) -> None:
     """
     # (number of the folder, folded name) -> (number of this name, the path that brought it)
     names: dict[tuple[int, str], tuple[int, RepoPath]] = {}
+    folders = {"": 0}  # those above an earlier path, which were checked with it
+
+    def enter(folder: int, part: str, path: RepoPath, depth: int) -> int:
+        key = (folder, _fold(part))
+        if (known := names.get(key)) is None:
+            known = names[key] = (len(names) + 1, path)
+        else:
+            _refuse_clash(known[1], path, depth)
+        return known[0]
+
     for path in paths:
-        folder = 0
-        for depth, part in enumerate(path.parts, 1):
-            key = (folder, _fold(part))
-            if (known := names.get(key)) is not None:
-                _refuse_clash(known[1], path, depth)
-            folder, _ = names.setdefault(key, (len(names) + 1, path))
+        above, _, name = path.text.rpartition("/")
+        if (folder := folders.get(above)) is None:
+            folder = 0
+            for depth, part in enumerate(above.split("/"), 1):
+                folder = enter(folder, part, path, depth)
+            folders[above] = folder
+        enter(folder, name, path, path.text.count("/") + 1)
 
 
 def _refuse_clash(other: RepoPath, path: RepoPath, depth: int) -> None:

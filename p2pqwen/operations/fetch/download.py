@@ -15,6 +15,7 @@ from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.trailing import GrowingFile, TrailingHasher
 from p2pqwen.operations.engine import Clock, DownloadedTorrent, DownloadEngine, WebSeeds
 from p2pqwen.operations.verify.recover_pieces import pieces_on_disk
+from p2pqwen.portable.files import prefix_of
 from p2pqwen.swarm.endpoint import Endpoint, is_address
 from p2pqwen.swarm.peer_isolation import PeerIsolation, TryOverError
 from p2pqwen.swarm.problems import ContradictionError
@@ -455,11 +456,12 @@ class _Download:
     def _growing(self) -> list[GrowingFile]:
         job, layout = self._job, self._job.metainfo.layout
         lfs, needs_hashes = job.lfs, job.needs_hashes
-        folder = job.save_path / job.metainfo.name
+        root = prefix_of(job.save_path / job.metainfo.name)
+        chosen = None if job.files is None else frozenset(job.files)
         return [
             GrowingFile(
                 path=file.path,
-                location=folder / file.path.text,
+                location=root + file.path.text,
                 size=file.size,
                 pieces=layout.pieces(index),
                 piece_length=layout.piece_length,
@@ -468,7 +470,7 @@ class _Download:
                 padded=layout.pad_after(index) > 0,
             )
             for index, file in enumerate(layout.files)
-            if job.files is None or file.path in job.files
+            if chosen is None or file.path in chosen
         ]
 
     def _save_resume(self, *, wait: bool) -> None:

@@ -231,7 +231,8 @@ class _Fetch:
         """Lay a held snapshot where other programs look, and sum up the fetch."""
         plan, held, files, done = made.plan, made.held, made.files, made.done
         metainfo = plan.metainfo
-        with self._library.verified.naming(held.id, held.folder, [file.path for file in metainfo.files]):
+        named = [file.path for file in metainfo.files] if self._options.into_hub_cache else []
+        with self._library.verified.naming(held.id, held.folder, named):
             try:
                 placing = place_linked if done.released else place
                 cache, problem = self._lay_into_cache(plan, held, files, placing), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -10,13 +11,14 @@ from p2pqwen.library.folders import device
 from p2pqwen.library.hashing import FileDigests, hash_file
 from p2pqwen.library.linking import shares_blocks
 from p2pqwen.library.snapshots import Library
-from p2pqwen.library.space import allocated, require_free
+from p2pqwen.library.space import require_free
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.preserve.build import make_manifest
 from p2pqwen.operations.preserve.reuse import CachedFile, Candidate, OnDisk
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.operations.verify.made_of_bytes import lfs_in
+from p2pqwen.portable.files import allocated, prefix_of, stat_if_there
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
@@ -40,7 +42,8 @@ def require_room(
     chosen = None if files is None else frozenset(files)
     wanted = [file for file in metainfo.files if chosen is None or file.path in chosen]
     with durable.disk_errors(f"look at {folder}"):
-        missing = sum(_to_write(folder / file.path.text, file.size) for file in wanted if file.path not in here.had)
+        root = prefix_of(folder)
+        missing = sum(_to_write(root + file.path.text, file.size) for file in wanted if file.path not in here.had)
         missing += sum(one.size for one in here.had.values() if _is_copied(one, folder))
     library.require_room(folder, missing)
     if copy_to is not None and device(copy_to) != device(folder):
@@ -134,7 +137,9 @@ def _is_copied(candidate: Candidate, folder: Path) -> bool:
     return device(candidate.source.path) != device(folder)
 
 
-def _to_write(path: Path, size: int) -> int:
-    """Return the bytes that a download will still write into a file."""
-    shared = path.is_file() and path.stat().st_nlink > 1
-    return size if shared else max(0, size - allocated(path))
+def _to_write(path: str, size: int) -> int:
+    """Return the bytes that a download will still write into a file; raises `OSError`."""
+    if (found := stat_if_there(path)) is None:
+        return size
+    shared = stat.S_ISREG(found.st_mode) and found.st_nlink > 1
+    return size if shared else max(0, size - allocated(path, found))

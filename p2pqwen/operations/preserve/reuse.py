@@ -30,11 +30,11 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import Look
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.verify.file_check import difference, right_bytes
-from p2pqwen.portable.files import allocated
+from p2pqwen.portable.files import allocated, prefix_of, stat_if_there
 from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.repo_path import RepoPath, on_the_way
 from p2pqwen.values.snapshot_id import SnapshotId
 
 _SEARCH_BYTES_FOR = 64
@@ -170,27 +170,26 @@ class Search:
     def _candidates(
         self, wanted: Collection[RepoPath], folder: Path
     ) -> dict[RepoPath, list[tuple[Path, HeldFile | CachedFile | None]]]:
-        standing = {path: _ownership(folder / path.text, self._size(path)) for path in wanted if self._size(path)}
-        lacking = [path for path, how in standing.items() if how is not _Ownership.OWN]
-        rows = [self._rows[path] for path in lacking if path in self._rows]
-        held = held_content(self._library, {row.sha256 for row in rows}, near=self._snapshot)
+        root = prefix_of(folder)
+        standing = ((path, _ownership(root + path.text, size)) for path in wanted if (size := self._size(path)))
+        lacking = [(path, how, self._rows.get(path)) for path, how in standing if how is not _Ownership.OWN]
+        digests = {row.sha256 for _, _, row in lacking if row is not None}
+        held = held_content(self._library, digests, near=self._snapshot)
         found: dict[RepoPath, list[tuple[Path, HeldFile | CachedFile | None]]] = {}
-        for path in lacking:
+        for path, how, row in lacking:
             sources: list[tuple[Path, HeldFile | CachedFile | None]] = []
-            if standing[path] is _Ownership.SHARED:
+            if how is _Ownership.SHARED:
                 sources.append((folder / path.text, None))
-            if path in self._rows and (other := held.get(self._rows[path].sha256)) is not None:
+            if held and row is not None and (other := held.get(row.sha256)) is not None:
                 sources.append((other.path, other))
-            if (cached := self._in_cache(path)) is not None:
+            if self._cache is not None and row is not None and (cached := self._in_cache(self._cache, row)) is not None:
                 sources.append((cached.path, cached))
             if sources := [one for one in sources if (one[0], path) not in self._refused]:
                 found[path] = sources
         return found
 
-    def _in_cache(self, path: RepoPath) -> CachedFile | None:
-        if self._cache is None or path not in self._rows:
-            return None
-        found = self._cache.find(self._snapshot.repo, self._rows[path])
+    def _in_cache(self, cache: HubCache, row: FileRow) -> CachedFile | None:
+        found = cache.find(self._snapshot.repo, row)
         return None if found is None else CachedFile(found.resolve())
 
     def _digests(self, location: Path, path: RepoPath) -> FileDigests | None:
@@ -233,33 +232,34 @@ def separate(
     Symlinks are removed. A wrong file with a second name is replaced by a copy if that is worth it, and otherwise
     unlinked. Raises `DiskError`.
     """
-    changed = False
+    changed, root = False, prefix_of(folder)
     with durable.disk_errors(f"separate files below {folder}"), _scratch(snapshot, library) as scratch:
         changed = remove_links(folder, metainfo)
         for file in metainfo.files:
-            path = folder / file.path.text
             if file.path not in wanted or file.path in here.had:
                 continue
-            mendable = here.mendable.get(file.path)
-            if _is_shared(path) or (mendable is not None and not path.exists()):
+            name = root + file.path.text
+            found, mendable = stat_if_there(name), here.mendable.get(file.path)
+            if _is_shared(found) or (mendable is not None and found is None):
                 changed = True
+                path = Path(name)
                 source = None if mendable is None else path if mendable.source is None else mendable.source.path
                 _replace_by_copy(source, path, next(scratch))
-            if path.is_file() and path.stat().st_size > file.size:
-                os.truncate(path, file.size)  # pieces end where the file should: nothing else would cut the rest off
+                found = stat_if_there(name)
+            if found is not None and stat.S_ISREG(found.st_mode) and found.st_size > file.size:
+                os.truncate(name, file.size)  # pieces end where the file should: nothing else would cut the rest off
                 changed = True
     return changed
 
 
 def remove_links(folder: Path, metainfo: Metainfo) -> bool:
     """Remove symlinks where the torrent's files or their folders go: never ours, and a write would follow them."""
-    removed = False
-    for file in metainfo.files:
-        path = folder
-        for part in file.path.parts:
-            path /= part
-            if path.is_symlink():
-                path.unlink()
+    removed, root = False, prefix_of(folder)
+    for name, _ in on_the_way(file.path for file in metainfo.files):
+        path = root + name
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                Path(path).unlink()
                 removed = True
     return removed
 
@@ -345,10 +345,10 @@ class _Ownership(enum.Enum):
     LACKING = enum.auto()
 
 
-def _ownership(path: Path, size: int) -> _Ownership:
+def _ownership(path: str, size: int) -> _Ownership:
     """Classify a file in its place; a compressed one may seem to have holes, and then counts as lacking."""
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except OSError:
         return _Ownership.LACKING
     if not stat.S_ISREG(found.st_mode) or found.st_size != size:
@@ -358,8 +358,8 @@ def _ownership(path: Path, size: int) -> _Ownership:
     return _Ownership.OWN if allocated(path, found) >= size else _Ownership.LACKING
 
 
-def _is_shared(path: Path) -> bool:
-    return path.is_file() and path.stat().st_nlink > 1
+def _is_shared(found: os.stat_result | None) -> bool:
+    return found is not None and stat.S_ISREG(found.st_mode) and found.st_nlink > 1
 
 
 def _looks(path: Path, look: Look | None) -> bool:

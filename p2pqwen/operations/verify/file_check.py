@@ -5,6 +5,11 @@ the v2 tree, and in its manifest by SHA-256 and git blob id. Its maker may have 
 only some of them belong to no snapshot of that torrent. The checks, in order: size, SHA-256, LFS pointer, git blob id,
 pieces root, v1 pieces. The pointer is among them because no hash reveals it: a manifest that lists the weights' pointer
 as a plain file has the tree of the commit. It would be proven, but its files cannot be loaded (SPEC section 2).
+
+One hash may be left out. If `library.verified` has a record that a file's bytes matched every hash of this very torrent
+(by its infohash, which covers the v1 pieces), then only those bytes have the file's pieces root, and their v1 pieces
+are known to match: another SHA-1 would prove nothing more. `verify` leaves it out for small files, whose v1 pieces are
+nearly all padding.
 """
 
 from __future__ import annotations
@@ -72,6 +77,8 @@ def _piece_difference(metainfo: Metainfo, index: int, digests: FileDigests) -> D
     root = metainfo.files[index].pieces_root
     if digests.hashes.pieces_root != root:
         return Difference("pieces root", str(root), str(digests.hashes.pieces_root))
+    if digests.hashes.left_out_pieces:
+        return None  # the only bytes with this root matched the v1 pieces before
     if bad := bad_pieces(metainfo, index, digests):
         at = bad[0] - metainfo.layout.pieces(index).start
         expected = metainfo.pieces[bad[0] * _V1 : (bad[0] + 1) * _V1].hex()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +16,13 @@ from p2pqwen.index.standing import Judgement, Standing, judge_torrent, keys_of
 from p2pqwen.index.voice import Voice
 from p2pqwen.library.hashing import FileDigests, hash_files
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.library.verified import Verified
+from p2pqwen.library.verified import Verified, VerifiedFiles
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.operations.verify.made_of_bytes import is_made_of_bytes
+from p2pqwen.portable.files import prefix_of
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout, PayloadFile
@@ -98,11 +99,19 @@ class Verification:
         return [*warnings_of(self.manifest, self.provenance), *self.xet]
 
 
-def verify_held(held: HeldSnapshot, voices: Sequence[Voice], report: Report = ignore) -> Verification:
-    """Verify a snapshot of the library; of a partial one, the files that were chosen."""
+def verify_held(
+    held: HeldSnapshot, voices: Sequence[Voice], report: Report = ignore, *, verified: VerifiedFiles | None = None
+) -> Verification:
+    """Verify a snapshot of the library; of a partial one, the files that were chosen.
+
+    `verified`: the record of what matched every hash of the torrent before; without it, every hash is made.
+    """
     selected = held.selected if held.state is not State.COMPLETE else None
     torrent = held.torrent(keys_of(voices))
-    found = verify_folder(torrent, held.folder, voices, snapshot=held.id, selected=selected, report=report)
+    known = frozenset[str]() if verified is None else verified.proven(held.id, torrent.infohash.v2)
+    found = verify_folder(
+        torrent, held.folder, voices, snapshot=held.id, selected=selected, v1_known=known, report=report
+    )
     if (damage := held.torrent_damage()) is None:
         return found
     expected, got = damage
@@ -113,7 +122,7 @@ def verify_again(
     held: HeldSnapshot, library: Library, voices: Sequence[Voice], report: Report = ignore
 ) -> Verification:
     """Verify a snapshot of the library and record the result: it now counts as verified, or no longer does."""
-    found = verify_held(held, voices, report)
+    found = verify_held(held, voices, report, verified=library.verified)
     if held.state is not State.INCOMPLETE:
         with suppress(DiskError):  # the next reader reads it again
             if found.bad:
@@ -130,12 +139,14 @@ def verify_folder(
     *,
     snapshot: SnapshotId | None = None,
     selected: tuple[str, ...] | None = None,
+    v1_known: Collection[str] = (),
     report: Report = ignore,
 ) -> Verification:
     """Compare the files below `folder` with a torrent and the manifest in it.
 
     `voices` are the publishers trusted now; `snapshot` is what the folder is taken for, None for what the manifest
-    says. Raises `NotFoundError` without the folder.
+    says. `v1_known`: the paths of files whose bytes matched every hash of this torrent before
+    (`VerifiedFiles.proven`). Raises `NotFoundError` without the folder.
     """
     if not folder.is_dir():
         raise NotFoundError(f"no folder {folder} with the files to verify")
@@ -145,8 +156,9 @@ def verify_folder(
     rows = {} if manifest is None else {row.path: row for row in manifest.files}
     files = [file for file in metainfo.layout.files if _wanted(file.path, selected)]
     bad: dict[RepoPath, BadFile] = {}
-    present = [file for file in files if not _missing(file, folder, bad)]
-    digests = _hash(folder, metainfo.layout, present, rows, bad, report)
+    root = prefix_of(folder)
+    present = [file for file in files if not _missing(file, root, bad)]
+    digests = _hash(folder, metainfo.layout, present, rows, v1_known, bad, report)
     for index, file in enumerate(metainfo.layout.files):
         found = digests.get(file.path)
         if found is not None and (problem := difference(metainfo, index, rows.get(file.path), found)) is not None:
@@ -169,17 +181,18 @@ def _wanted(path: RepoPath, selected: tuple[str, ...] | None) -> bool:
     return selected is None or any(fnmatch.fnmatchcase(path.text, glob) for glob in selected)
 
 
-def _missing(file: PayloadFile, folder: Path, bad: dict[RepoPath, BadFile]) -> bool:
+def _missing(file: PayloadFile, root: str, bad: dict[RepoPath, BadFile]) -> bool:
     try:
-        found = os.stat(os.path.join(folder, file.path.text))  # noqa: PTH116, PTH118 - of each of many files
+        found = os.stat(root + file.path.text)  # noqa: PTH116 - of each of many files
+        if found.st_size == file.size and stat.S_ISREG(found.st_mode):
+            return False
         got = f"{found.st_size} bytes" if stat.S_ISREG(found.st_mode) else "missing"
     except (FileNotFoundError, NotADirectoryError):
         got = "missing"
     except OSError as error:
         got = error.strerror or str(error)
-    if got != (expected := f"{file.size} bytes"):
-        bad[file.path] = BadFile(file.path.text, expected, got)
-    return file.path in bad
+    bad[file.path] = BadFile(file.path.text, f"{file.size} bytes", got)
+    return True
 
 
 def _hash(
@@ -187,6 +200,7 @@ def _hash(
     layout: Layout,
     present: list[PayloadFile],
     rows: Mapping[RepoPath, FileRow],
+    v1_known: Collection[str],
     bad: dict[RepoPath, BadFile],
     report: Report,
 ) -> Mapping[RepoPath, FileDigests]:
@@ -206,6 +220,7 @@ def _hash(
         layout,
         only={file.path for file in present},
         lfs={path for path, row in rows.items() if row.lfs},
+        v1_known=v1_known,
         on_bytes=on_bytes,
         on_error=on_error,
     )

@@ -76,10 +76,11 @@ class Damager:
         """Yield it if `verify` misses wrong files, or names right ones."""
         new, folder = self.scene.new, fetched(user, self.scene.new)
         wrong = {name for name, data in new.files.items() if not _is(folder / name, data)}
-        held = Library(Home(user.home)).all()
+        library = Library(Home(user.home))
+        held = library.all()
         if held:
             try:
-                bad = {one.path for one in verify_held(held[0], ()).bad}
+                bad = {one.path for one in verify_held(held[0], (), verified=library.verified).bad}
             except Exception as error:  # noqa: BLE001 - any error means that it was noticed
                 if type(error).__module__ != "p2pqwen.errors":
                     yield f"verify broke: {error!r}"

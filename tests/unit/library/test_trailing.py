@@ -27,7 +27,7 @@ def make(folder: Path, *, hashes: bool = True):
     growing = [
         GrowingFile(
             file.path,
-            folder / file.path.text,
+            str(folder / file.path.text),
             file.size,
             layout.pieces(index),
             PIECE,

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from hashlib import sha1, sha256
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pqwen.torrent.merkle import BLOCK_SIZE
-from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, hash_small
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, SmallFile, hash_small
 from p2pqwen.values.digest import Sha256
 from tests.strategies import content, edge_sizes
 
@@ -77,5 +78,11 @@ def test_piece_lengths_that_cannot_be(piece_length):
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("size", [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE, 4 * BLOCK_SIZE - 1])
 def test_a_small_file_in_memory_has_the_hashes_of_one_that_is_read(size, padded):
-    data = content(size, 11)
-    assert hash_small(data, 4 * BLOCK_SIZE, padded=padded) == plain_hashes(data, 4 * BLOCK_SIZE, padded=padded)
+    contents = [content(size, 11), content(5, 12), content(size, 13)]
+    small = [SmallFile(data, Sha256.of(data), padded) for data in contents]
+    expected = [plain_hashes(data, 4 * BLOCK_SIZE, padded=padded) for data in contents]
+    assert hash_small(small, 4 * BLOCK_SIZE) == expected
+    assert not any(hashes.left_out_pieces for hashes in expected)
+    without = hash_small([file._replace(v1=False) for file in small], 4 * BLOCK_SIZE)
+    assert without == [replace(hashes, pieces=b"") for hashes in expected]
+    assert [hashes.left_out_pieces for hashes in without] == [file.data != b"" for file in small]
