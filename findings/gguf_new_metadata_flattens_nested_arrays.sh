@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# gguf==0.19.0: gguf-new-metadata, which copies a GGUF file with another general.name, turns an array of arrays into one flat
-# array on the way, without a word. The reader behind it gives the elements of all inner arrays in one list and does not say
-# where one ends, so what gguf's own writer wrote does not come back. @huggingface/gguf 0.4.6 (npm) reads arrays of arrays as
-# they were written, and shows what became of them in the copy. The GGUF specification lets an array hold arrays.
+# gguf==0.19.0: gguf-new-metadata, which copies a GGUF file with another general.name, silently turns an array of
+# arrays into one flat array. The reader behind it gives the elements of all inner arrays in one list and does not say
+# where one ends, so what gguf's own writer wrote does not come back. @huggingface/gguf 0.4.6 (npm) reads arrays of
+# arrays as they were written, and shows what became of them in the copy. The GGUF specification lets an array hold
+# arrays.
 # Expected: only general.name differs, or an error.
 # Seen, for the key my.groups, written as [[1, 2], [3]]:
 #   GGUFReader, original: [1, 2, 3]

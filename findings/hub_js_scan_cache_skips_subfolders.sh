@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# @huggingface/hub@2.17.5 (npm): scanCacheDir counts only the files at the top of a snapshot, and reads only the refs at the
-# top of refs/. Weights in folders, as diffusers lays them, do not count: a model of 3 MB is one of 2 bytes. A snapshot
-# that only a pull request's ref names is listed without a ref. The same package's snapshotDownload writes such folders
-# and such refs, and huggingface_hub 2.4.0 sees them.
+# @huggingface/hub@2.17.5 (npm): scanCacheDir counts only the files at the top of a snapshot, and reads only the refs
+# at the top of refs/. Weights in folders, where diffusers puts them, do not count: a model of 3 MB is reported as 2
+# bytes. A snapshot that only a pull request's ref names is listed without a ref. The same package's snapshotDownload
+# writes such folders and such refs, and huggingface_hub 2.4.0 sees them.
 # Expected: the same files, size and refs as huggingface_hub's scan_cache_dir, whose cache it is.
 # Seen:
 #   huggingface_hub:  3 files, 3000002 bytes, refs ['refs/pr/1']

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# @huggingface/jinja@0.5.11 (npm, what transformers.js and other JavaScript render chat templates with): strip, lstrip and
-# rstrip ignore their argument and take all white space. Qwen3's template takes newlines alone from an answer of the past
-# (`lstrip('\n')` after `</think>`), so an answer that begins with indented code loses its indent in JavaScript, and the
-# model reads another conversation, with other tokens. No error, no warning. Other things that real templates do differ as
-# silently: no content at all (null, as beside a tool call), an unset variable compared with none, sorted keys, and `%`.
+# @huggingface/jinja@0.5.11 (npm, what transformers.js and other JavaScript render chat templates with): strip, lstrip
+# and rstrip ignore their argument and remove all white space. Qwen3's template removes only newlines from a past
+# answer (`lstrip('\n')` after `</think>`), so an answer that begins with indented code loses its indent in
+# JavaScript, and the model reads a different conversation, with different tokens. There is no error and no warning.
+# Other things that real templates do also differ silently: no content at all (null, as with a tool call), an unset
+# variable compared with none, sorted keys, and `%`.
 # Expected: what jinja2 3.1.6 renders, with the tojson that transformers gives it, or an error.
 # Seen (tojson as transformers has it: json.dumps without ensure_ascii):
 #   expression                           jinja2                               @huggingface/jinja

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# libtorrent==2.1.1 (Python wheel): load_torrent_buffer followed by write_torrent_file drops every key beside the info
-# dictionary that libtorrent does not know, BEP 35's `signatures` among them, without a word: a client that saves a
-# torrent this way passes an unsigned torrent on.
+# libtorrent==2.1.1 (Python wheel): load_torrent_buffer followed by write_torrent_file silently drops every key beside
+# the info dictionary that libtorrent does not know, BEP 35's `signatures` among them. A client that saves a torrent
+# this way passes on an unsigned torrent.
 # Expected: unknown top-level keys survive a round trip.
 # Seen:
 #   read: info, piece layers, signatures, x-note

@@ -2,9 +2,9 @@
 # libtorrent==2.1.1 (Python wheel): one file of priority 0 takes `seed_mode` away, and the files are not checked either.
 #
 # A seed never downloads, so it looks harmless to add it with `file_priorities` of a former partial download: with
-# `seed_mode`, every piece is there. libtorrent drops `seed_mode` without a word as soon as one file has priority 0. It
-# does not check the files on disk instead: it has no piece, serves nobody, and would download what lies there already.
-# Only `force_recheck` finds the pieces.
+# `seed_mode`, every piece is there. libtorrent silently drops `seed_mode` as soon as one file has priority 0. It does
+# not check the files on disk instead: it has no pieces, serves no one, and would download what is there already. Only
+# `force_recheck` finds the pieces.
 #
 # Seen, for two files of 1 MiB that are complete on the disk (128 pieces of 16 KiB):
 #   priorities of the seed  state of the seed  pieces it has  bytes a leech got  pieces after force_recheck

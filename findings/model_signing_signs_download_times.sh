@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# model-signing==1.1.1 with huggingface-hub==2.4.0: a signature over a folder that snapshot_download(local_dir=...) made does
-# not verify for anybody else who downloads the same commit in the same way. It covers .cache/huggingface inside the folder,
-# where each file has its time of download, and it refuses the copy in the Hugging Face cache, which is of links. Of the
-# repository's own files it leaves out .gitattributes. With set_ignored_paths for .cache one signature fits both folders.
-# Installed today, it cannot be imported at first: it needs OpenSSL's bindings, which sigstore 4.5.1 no longer brings.
+# model-signing==1.1.1 with huggingface-hub==2.4.0: a signature over a folder that snapshot_download(local_dir=...)
+# made does not verify for anyone else who downloads the same commit in the same way. It covers .cache/huggingface
+# inside the folder, where each file has its time of download, and it refuses the copy in the Hugging Face cache,
+# which consists of links. Of the repository's own files it leaves out .gitattributes. With set_ignored_paths for
+# .cache one signature fits both folders. A fresh install cannot be imported: it needs OpenSSL's bindings, which
+# sigstore 4.5.1 no longer installs.
 # Expected: two folders that hold the same commit, made by the same tool, share a signature.
 # Seen:
 #   as installed: ModuleNotFoundError OpenSSL; with pyopenssl 26.4.0:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# modelscope-hub==0.5.1 (what modelscope 1.40.2 downloads with): in the glob patterns of download_repo, `.*` also means `*`,
-# for the sake of regular expressions of old. So "model.*" takes modeling_tiny.py and model_index.json too, and as
-# ignore_patterns it leaves them out. huggingface_hub 2.4.0 takes the same patterns as fnmatch reads them.
+# modelscope-hub==0.5.1 (what modelscope 1.40.2 downloads with): in the glob patterns of download_repo, `.*` also
+# means `*`, for compatibility with older regular expressions. So "model.*" takes modeling_tiny.py and
+# model_index.json too, and as ignore_patterns it leaves them out. huggingface_hub 2.4.0 reads the same patterns as
+# fnmatch does.
 # Expected: "model.*" selects names that begin with "model.": the docstring shows glob patterns ("tokenizer*", "*.json").
 # Seen:
 #   allow_patterns=["model.*"]

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# modelscope-hub==0.5.1 (what modelscope 1.40.2 downloads with): a download goes to snapshots/<branch>, and a later one of the
-# same branch leaves there what the branch no longer has. So a model of two shards that becomes one file lies there as three
-# files of weights, and a loader that takes every *.safetensors gets the old ones too. verify_cache names the old ones extra.
+# modelscope-hub==0.5.1 (what modelscope 1.40.2 downloads with): a download goes to snapshots/<branch>, and a later
+# download of the same branch leaves files there that the branch no longer has. So a model of two shards that becomes
+# one file is there as three files of weights, and a loader that takes every *.safetensors gets the old ones too.
+# verify_cache reports the old ones as extra.
 # Expected: a snapshot is one commit's files, as it is in the Hugging Face cache, where the folder is named by the commit.
 # Seen:
 #   first: ['config.json', 'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']

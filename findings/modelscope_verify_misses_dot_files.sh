@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# modelscope-hub==0.5.1 (what modelscope 1.40.2 downloads with): verify_cache, and `cache verify` on it, looks at no local
-# file with a dot in front. It calls the .gitattributes of a complete download missing, as nearly every repository has one,
-# and with --fail-on-missing-files no such download can pass. A .gitattributes that was damaged since is not a mismatch.
+# modelscope-hub==0.5.1 (what modelscope 1.40.2 downloads with): verify_cache, and `cache verify` on it, ignores local
+# files whose names begin with a dot. It reports the .gitattributes of a complete download as missing. Nearly every
+# repository has one, so with --fail-on-missing-files no such download can pass. A .gitattributes that has been
+# damaged since is not a mismatch.
 # Expected: what download_repo has just written verifies, and a changed file is a mismatch whatever its name.
 # Seen:
 #   complete download: 2 checked, missing ['.gitattributes']

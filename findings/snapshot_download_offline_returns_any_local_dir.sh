@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# huggingface-hub==2.4.0: offline, snapshot_download with a local_dir returns that folder as soon as anything is in it,
-# whatever repository and commit were asked for. It logs a warning and does not read the .cache/huggingface beside the files,
-# which holds the commit of each of them. hf_hub_download does the same with a file. The cache refuses both.
+# huggingface-hub==2.4.0: offline, snapshot_download with a local_dir returns that folder if there is anything in it,
+# whatever repository and commit were asked for. It logs a warning and does not read the .cache/huggingface beside the
+# files, which holds the commit of each of them. hf_hub_download does the same with a file. The cache refuses both.
 # Expected: LocalEntryNotFoundError for another commit, and surely for another repository, as without local_dir.
 # Seen, offline, with org/one at commit a in the folder and in the cache:
 #   asked for               local_dir  one file of it  cache

@@ -2,9 +2,9 @@
 # torf==4.3.1: a v2 or hybrid torrent that `Torrent.read` takes, with its right v1 infohash, cannot be written again.
 #
 # The keys of "piece layers" (BEP 52) are pieces roots: 32 bytes of SHA-256, hardly ever UTF-8. torf reads them, and
-# refuses them as dictionary keys when it encodes: `write`, `dump` and `convert` raise MetainfoError "Invalid key", though
-# nothing was changed. So a tracker or web seed cannot be added to such a torrent by torf. With files of one piece each,
-# "piece layers" is empty, and the torrent is written.
+# refuses them as dictionary keys when it encodes: `write`, `dump` and `convert` raise MetainfoError "Invalid key",
+# though nothing was changed. So a tracker or web seed cannot be added to such a torrent with torf. With files of one
+# piece each, "piece layers" is empty, and the torrent is written.
 #
 # Seen:
 #   one piece per file: read, written again

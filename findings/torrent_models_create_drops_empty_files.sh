@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# torrent-models==0.3.4: TorrentCreate leaves empty files out of a v2 file tree without a word, so the infohash is another
-# one than libtorrent 2.1.1 gives the same folder and a download lacks the file. A hybrid of the folder is refused, since
-# its v1 list does hold the file. Torrent.read takes what libtorrent made of the folder, empty file and all. Snapshots of
-# models hold empty files: an __init__.py, a .gitkeep.
-# Expected: an empty file is in the tree with length 0 and no pieces root, as BEP 52 has it.
+# torrent-models==0.3.4: TorrentCreate silently leaves empty files out of a v2 file tree, so the infohash differs from
+# the one that libtorrent 2.1.1 gives the same folder, and a download lacks the file. A hybrid of the folder is
+# refused, since its v1 list does hold the file. Torrent.read takes what libtorrent made of the folder, empty file and
+# all. Snapshots of models hold empty files: an __init__.py, a .gitkeep.
+# Expected: an empty file is in the tree with length 0 and no pieces root, as BEP 52 requires.
 # Seen:
 #   without an empty file: v2 as libtorrent's, hybrid as libtorrent's
 #   with one: v2 lists 1 of 2 files, hybrid ValidationError

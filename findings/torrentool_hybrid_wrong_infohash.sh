@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# torrentool==1.2.0: of a hybrid torrent `info_hash` and `magnet_link` are wrong, without an error.
+# torrentool==1.2.0: for a hybrid torrent, `info_hash` and `magnet_link` are wrong, without an error.
 #
-# torrentool hashes an info dictionary that it decoded and encoded again. On the way byte strings become text where it
-# takes them for text, and a "pieces root" (BEP 52: 32 bytes of SHA-256) does not come back as it was. The infohash is
-# that of no torrent, so the magnet link finds nobody; a torrent that is written again, with nothing but a web seed added,
-# is refused by libtorrent. Of a v1 torrent of the same files all of it is right.
+# torrentool hashes an info dictionary that it has decoded and encoded again. In between, it turns byte strings into
+# text if it takes them for text, and a "pieces root" (BEP 52: 32 bytes of SHA-256) does not survive that. No torrent
+# has the resulting infohash, so the magnet link finds no peers. libtorrent refuses a torrent that torrentool has
+# written again with only a web seed added. For a v1 torrent of the same files everything is right.
 #
 # Seen:
 #   v1: info_hash right, magnet right, written again with a web seed: same infohash

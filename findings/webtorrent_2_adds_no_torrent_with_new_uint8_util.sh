@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# webtorrent@2.8.5 (npm, the last of version 2) as it is installed today: client.add of a .torrent file ends the program
-# with a TypeError before a peer is asked.
+# webtorrent@2.8.5 (npm, the last of version 2) as it is installed today: client.add of a .torrent file ends the
+# program with a TypeError before it contacts a peer.
 #
-# Its torrent.js calls arr2hex of uint8-util on the infohash, which is a string of hex digits already. Up to 2.2.6 uint8-util
-# looked the digits up one by one and gave something back, which was used for log lines alone; 2.3 hands its argument's
-# `buffer` to Node's Buffer, and a string has none. webtorrent asks for ^2.2.5, so a fresh install takes 2.3.2. Version 3
-# works with it.
-# Expected: the torrent is added, as with the uint8-util of the day of the release.
+# Its torrent.js calls arr2hex of uint8-util on the infohash, which is a string of hex digits already. Up to 2.2.6
+# uint8-util looked the digits up one by one and gave something back, which was used only for log lines; 2.3 hands its
+# argument's `buffer` to Node's Buffer, and a string has none. webtorrent asks for ^2.2.5, so a fresh install takes
+# 2.3.2. Version 3 works with it.
+# Expected: the torrent is added, as with the uint8-util current at the time of the release.
 # Seen, for a v1 torrent of libtorrent 2.1.1 with one file of 50,000 bytes:
 #   uint8-util 2.2.6: added, 1 file
 #   uint8-util 2.3.2: TypeError ERR_INVALID_ARG_TYPE

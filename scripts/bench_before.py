@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Whole commands of this checkout against those of an earlier one, in turn, and against libtorrent's own script.
+"""Time whole commands of this checkout against those of an earlier one, in turn, and against plain libtorrent.
 
     git worktree add /tmp/before bf8b906
     scripts/bench_before.py --before /tmp/before [--runs 5] [--only help list small big] [--folder DIR] [--json]
 
     help, list   `p2pqwen --help`, and `p2pqwen list` of a home with one snapshot
-    small        `preserve --from --hard-links` (an earlier checkout that has no such option links anyway), `fetch` from
-                 a seed on loopback, and `verify`, of 10,000 files of 1 kB
+    small        `preserve --from --hard-links` (earlier checkouts without that option link anyway), `fetch` from a seed
+                 on loopback, and `verify`, of 10,000 files of 1 kB
     big          `preserve --from --hard-links` of 2 GB in 2 files, beside a script that makes the same hybrid torrent
-                 with libtorrent's `create_torrent`, which knows no SHA-256 of a file
+                 with libtorrent's `create_torrent`, which computes no SHA-256 of files
 
-Both checkouts run under this Python, from compiled files (one run of each is not counted). A figure is the least of a
-series, in seconds of the clock and of the processor, with the ratio of the two; on a busy machine look at the second.
+Both checkouts run under this Python, from compiled files (the first run of each does not count). A figure is the
+minimum of a series, in wall-clock and CPU seconds, with the ratio of the two checkouts. On a busy machine, compare CPU
+seconds.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Path(sys.argv[2]).write_bytes(lt.bencode(maker.generate()))
 
 @dataclass(frozen=True)
 class Took:
-    """What one run of a program took: seconds of the clock, of the processor, and its most resident bytes."""
+    """What one run of a program took: wall-clock seconds, CPU seconds, and peak resident bytes."""
 
     seconds: float
     processor: float
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 class Bench:
-    """Runs the same for each of several checkouts in turn, and keeps what it took."""
+    """Runs the same commands for several checkouts in turn, and keeps what they took."""
 
     def __init__(self, folder: Path, checkouts: dict[str, Path], runs: int) -> None:
         self._folder, self._checkouts, self._runs = folder, checkouts, runs
@@ -167,7 +168,7 @@ class Bench:
                     took[which].append(found)
 
     def rows(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return the least of each series."""
+        """Return the minimum of each series."""
         return {
             name: {
                 which: {
@@ -181,7 +182,7 @@ class Bench:
         }
 
     def lines(self) -> list[str]:
-        """Return them as a table, with the ratio of ours to each."""
+        """Return the figures as a table, with our ratio to each other checkout."""
         found = [f"least of {self._runs} runs each, in turn; ratio: this checkout's over the other's"]
         for name, row in self.rows().items():
             now = row["now"]
@@ -205,7 +206,7 @@ def environment(checkout: Path, home: Path) -> dict[str, str]:
 
 
 def run(command: list[str], environment: dict[str, str]) -> Took:
-    """Run a program to its end, and return what it took by the system's own account."""
+    """Run a program to its end, and return what it took by wait4(2)."""
     started = time.monotonic()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, env=environment, cwd="/", stdout=subprocess.DEVNULL, stderr=errors)

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""A whole fetch of one model from one seed, by p2pqwen and by other people's programs, in turn.
+"""Time a whole fetch of one model from one seed, by p2pqwen and by other programs, in turn.
 
     scripts/bench_clients.py [--megabytes 1000] [--shards 2] [--runs 3] [--only PROGRAM...] [--folder DIR]
                              [--rqbit PYTHON] [--webtorrent FOLDER]
 
 Each program gets the same hybrid torrent, an empty folder and a tracker that names our seed, all on loopback.
-qBittorrent is also told of the seed, and to use TCP: over uTP, its choice else, loopback carries 8 MB/s. The clock runs
-from the start of its process until it says that all is there. For p2pqwen that is its end, when the snapshot is
-verified, hashed once more as whole files and written out; for a bare libtorrent session, with the tuned settings of
-`bench_fetch.py`, when all is written out; the others do not say when their bytes are on the disk. `through a node` is
-`p2pqwen fetch` with a node running, which then does the work. What is not there in ten minutes ends the run.
+qBittorrent also gets the seed's address, and must use TCP: over uTP, its default, loopback carries 8 MB/s. The clock
+runs from the start of the process until the program reports completion. p2pqwen completes when the snapshot is
+verified, hashed again as whole files and synced to disk; a bare libtorrent session, with the tuned settings of
+`bench_fetch.py`, when all is synced. The others do not say when their bytes are on the disk. `through a node` is
+`p2pqwen fetch` with a running node, which then does the work. A fetch that takes longer than 10 minutes ends the run.
 
-Programs that this machine lacks are left out, and so is aria2, whose 1.36 asks for another infohash than a hybrid
-torrent has. rqbit: `pip install pyrqbit` in an environment, then `--rqbit ITS/bin/python`. webtorrent (3.0; 2.8
-refuses the torrent): `npm install webtorrent` in a folder, then `--webtorrent FOLDER`.
+Programs that this machine lacks are left out, and so is aria2: version 1.36 requests another infohash than the hybrid
+torrent's. rqbit: `pip install pyrqbit` in an environment, then `--rqbit ITS/bin/python`. webtorrent (3.0; 2.8 refuses
+the torrent): `npm install webtorrent` in a folder, then `--webtorrent FOLDER`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def main() -> None:
                 shutil.rmtree(world.out, ignore_errors=True)
                 world.out.mkdir()
                 bench_fetch.use_memory(world.out.parent, 3 * size)
-                os.sync()  # or the disk would still be busy with what was written for that
+                os.sync()  # otherwise the disk would still be busy with the previous run's files
                 times[program].append(run(world))
                 print(f"  {program:16} {times[program][-1]:6.2f} s", file=sys.stderr, flush=True)
     report(times, size, given.shards)
@@ -143,7 +143,7 @@ def seed(folder: Path, size: int, shards: int) -> Iterator[World]:
 
 
 def _wait_for_seed(metainfo: Metainfo) -> None:
-    """Wait until the tracker names the seed: whom it named nobody asks again half an hour later."""
+    """Wait until the tracker names the seed: clients that get an empty answer ask again only half an hour later."""
     v1 = metainfo.infohash.v1
     url = str(scrape_url(metainfo.trackers[0][0], [v1]))
 
@@ -193,7 +193,7 @@ def qbit(world: World) -> float:
     started = time.monotonic()
     with qbittorrent(world.torrent, world.out, world.out / "profile", protocol="TCP") as client:
         _wait(lambda: client.has_torrent, started)
-        client.connect(f"127.0.0.1:{world.port}")  # its first answer of a tracker may come minutes later
+        client.connect(f"127.0.0.1:{world.port}")  # it may wait minutes for its first tracker answer
         _wait(lambda: client.progress == 1, started)
         return time.monotonic() - started
 

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Fetch from one peer on loopback: ours, alone and through a node, against a bare libtorrent session.
+"""Time fetches from one peer on loopback: ours, alone and through a node, against a bare libtorrent session.
 
 All fetch the same torrent from the same `p2pqwen seed` process, several times, each time in another order. The bare
-session has the tuned settings of the project's libtorrent notes. Its clock is read twice: when libtorrent says
-"seeding", which is while the last of it is still in memory, and when all is written out to the disk. Ours stops when
-every file has its SHA-256 compared with the manifest as well, is written out and the snapshot is complete. The node is
-one that was just started; its clock runs from the request over the control API to the result.
+session has the tuned settings of the project's libtorrent notes. Its clock is read twice: when libtorrent reports
+"seeding", while the last data is still in memory, and when all is synced to disk. Ours stops when the SHA-256 of every
+file is compared with the manifest too, all is synced and the snapshot is complete. The node was just started; its clock
+runs from the request over the control API to the result.
 
-Without `--line` two cores are busy with nothing but loopback, and what ours does more, the SHA-256 of each file, has to
-wait for them; with a rate that a line may have, it has not.
+Without `--line`, loopback alone keeps two cores busy, and our additional work, the SHA-256 of each file, has to wait
+for them. At the rate of a real line, it does not.
 
-All find the same memory: what a virtual machine does not use goes back to its host, and takes ten times as long as
-other memory when it is taken again [measured: 2 GB written to fresh files in 0.33 s, and in 3.8 to 4.9 s half a minute
-later]. So three times the model is written to a file and removed before each run.
+All start with the same memory. A virtual machine returns unused memory to its host, and taking it back is 10 times as
+slow: 2 GB were written to new files in 0.33 s, and half a minute later in 3.8 to 4.9 s. So before each run, 3 times the
+model's size is written to a file and removed.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def run_bare(torrent: str, port: int, folder: Path, *, utp: bool) -> tuple[float
 
 
 def bare_seconds(torrent: Path, port: int, folder: Path, *, utp: bool) -> tuple[float, float]:
-    """Return when everything was there, and when it was written out, in seconds."""
+    """Return the seconds until everything was there, and until it was synced."""
     import libtorrent as lt
 
     started = time.monotonic()
@@ -201,7 +201,7 @@ def bare_seconds(torrent: Path, port: int, folder: Path, *, utp: bool) -> tuple[
 
 @contextmanager
 def node(home: Path, *options: str, until: str) -> Iterator[int]:
-    """Run a node until an event of this name has come, and give its port."""
+    """Run a node, wait for an event of this name, and yield its port."""
     command = [sys.executable, "-m", "p2pqwen", "seed", "--listen", "127.0.0.1:0", *QUIET, "--json", *options]
     process = subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, text=True)
     try:

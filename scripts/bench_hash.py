@@ -3,13 +3,12 @@
 
     scripts/bench_hash.py [--size 4GB] [--shards 4] [--rounds 3] [--before CHECKOUT] [--folder DIR] [--json]
 
-Between them stands what the cores can do at most, two of them: as many processes as that hash memory at once, SHA-1 and
-twice SHA-256 (of the whole, and of each 16 KiB) for each byte, with nothing read; and the same where each reads what it
-hashes, once, out of the system's cache.
+It also shows the limit of 2 cores: 2 processes that hash memory at once, with SHA-1 and 2 SHA-256 (of the whole, and of
+each 16 KiB) of each byte, without reading; and the same when each reads what it hashes, once, from the page cache.
 
 Both make the same torrent: the run fails if the infohashes or the SHA-256 of a shard differ. Each round times both, in
-processes of their own, so that drift of the machine meets both and memory is counted for each alone. The ratio is that
-of the median times; that of the least times stands beside it. `--before`: an earlier checkout's hashing as well.
+separate processes, so that drift of the machine affects both and memory is counted separately. The ratio is of median
+times; that of minimum times is beside it. `--before` also times an earlier checkout's hashing.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ def main() -> int:
 
 
 def make_snapshot(folder: Path, size: int, shards: int) -> Path:
-    """Write the shards and leave them in the page cache; the content of a hash is as good as any other."""
+    """Write the shards and leave them in the page cache; the content does not matter."""
     free = shutil.disk_usage(folder).free
     if free < size * 1.05:
         raise SystemExit(f"error: {folder} has {format_size(free)} free, expected {format_size(size)}")
@@ -108,7 +107,7 @@ def measure(one: str, snapshot: Path, before: Path | None) -> dict[str, Any]:
 
 
 def limit(one: str, snapshot: Path) -> float:
-    """Return how many bytes a second two cores hash at most: the slower of two processes at once counts for both."""
+    """Return how many bytes per second two cores can hash: the slower of two concurrent processes counts for both."""
     cores = min(_LIMIT_CORES, len(os.sched_getaffinity(0)))
     command = [sys.executable, __file__, "--one", one, "--folder", str(snapshot)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(cores)]
@@ -117,7 +116,7 @@ def limit(one: str, snapshot: Path) -> float:
 
 
 def hash_memory() -> float:
-    """Return the seconds that the three digests of as many bytes take, which lie in the cache."""
+    """Return the seconds for the 3 digests of `_LIMIT_BYTES` bytes in the CPU's cache."""
     data = os.urandom(_LEAF)
     start = time.perf_counter()
     for make in (hashlib.sha1, hashlib.sha256):
@@ -130,7 +129,7 @@ def hash_memory() -> float:
 
 
 def hash_read(snapshot: Path) -> float:
-    """Return the seconds that the three digests of as many bytes take, read from a file that lies in the cache."""
+    """Return the seconds for the 3 digests of `_LIMIT_BYTES` bytes, read from a file in the page cache."""
     path = min(snapshot.iterdir())
     buffer = memoryview(bytearray(_READ))
     left, first, second = _LIMIT_BYTES, hashlib.sha1(), hashlib.sha256()
@@ -156,7 +155,7 @@ def measure_here(one: str, snapshot: Path) -> dict[str, Any]:
 
 @contextmanager
 def processes_kept() -> Iterator[None]:
-    """Keep the processes that hash until their memory is counted; earlier checkouts end theirs later, or have none."""
+    """Keep the hashing processes until their memory is counted; earlier checkouts end theirs later, or have none."""
     try:
         from p2pqwen.library.spare_cores import SPARE
     except ImportError:
@@ -278,7 +277,7 @@ def machine() -> str:
 
 
 def peak_memory() -> int:
-    """Return the peak of this program and of those it keeps; getrusage would count what each was before its program."""
+    """Return the peak of this program and its children; getrusage would include their memory before exec."""
     children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
     statuses = [Path(f"/proc/{process}/status").read_text() for process in ("self", *children)]
     return sum(int(status.split("VmHWM:")[1].split()[0]) * 1024 for status in statuses)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What a node's watch on the health of its swarms costs, as a share of one core.
+"""Measure a node's watch on the health of its swarms, as a share of one core.
 
     scripts/bench_health.py [SWARMS]       default: 1000
 
-The watch runs as in a node, with its own store, over a DHT of 150 nodes in another process, but
-without its pauses; its CPU time is then set against the time it takes with them. Aim: 1,000 swarms with at most 5 % of
-a core, even if every lookup asked as many nodes as it ever may. Exit 1 if it is missed. The reference is as many
-datagrams there and back over asyncio, with nothing in them.
+The watch runs as in a node, with its own store, over a DHT of 150 nodes in another process, but without its pauses. Its
+CPU time is then divided by the time that it takes with them. Aim: 1,000 swarms with at most 5 % of a core, even if
+every lookup queried the most nodes allowed. Exit 1 if it is missed. The reference is the same number of empty
+datagrams, there and back, over asyncio.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def hashes(number: int) -> InfoHash:
 
 
 def serve(swarms: int) -> None:
-    """Be the DHT, until stdin ends. Each node knows those near it and some others, as real ones do."""
+    """Run the DHT until stdin ends. Each node knows those near it and some others, as real ones do."""
     with simulated_dht(NODES) as nodes:
         for number in range(swarms):
             some = [Endpoint(f"10.{number % 250}.1.{host + 1}", 6881) for host in range(number % 12)]
@@ -90,7 +90,7 @@ def ours(start: tuple[Endpoint, ...], swarms: int, folder: Path) -> tuple[float,
 
 
 async def echoes(count: int) -> None:
-    """Send so many datagrams to an asyncio socket of this process and await each one's return, eight at a time."""
+    """Send `count` datagrams to an asyncio socket of this process and await each one's return, 8 at a time."""
     loop = asyncio.get_running_loop()
     waiting: dict[bytes, asyncio.Future[None]] = {}
 
@@ -121,7 +121,7 @@ async def echoes(count: int) -> None:
 
 
 def reference(queries: int) -> float:
-    """Return the CPU seconds of as many datagrams there and back."""
+    """Return the CPU seconds for this number of datagrams there and back."""
     before = time.process_time()
     asyncio.run(echoes(queries))
     return time.process_time() - before

@@ -1,23 +1,22 @@
 #!/usr/bin/env python3
-"""Measure the Hub's place against what it stands beside, in one run on this machine.
+"""Measure the Hub endpoint against its alternatives, in one run on this machine.
 
-  library     a file of the library, one reader and several: `p2pqwen hub` against nginx with sendfile, both over
-              loopback, by turns; the ratio of the medians
+  library     a file of the library, with one reader and with several: `p2pqwen hub` against nginx with sendfile, both
+              over loopback, in turn; the ratio of the medians
   peer        `hf download` of a model that only a peer has, through the endpoint, against `p2pqwen fetch` of the same;
-              `client` is `hf download` of the same from the library: what it takes by itself. `_cpu`: processor
-              seconds of the program that was called and of the endpoint that answered it, without the peer's.
-              Then the stages of the endpoint's own part, with a reader that only counts bytes: until the list of
-              files is answered, the first byte of the first of them, the last byte of all of them, and until an
-              endpoint that is asked to stop then has hashed and booked them. `--small 0 --large 4`: four large files
-              that make up the size, and no small ones
-  range       the first byte of a range in the middle of a large file that only a peer has, whose line carries 20 MB/s
-              and takes 40 ms there and back
-  head        HEAD requests with so many models listed: the median and the 99th percentile of one client's, to one
-              file and to files of another repository each time; and what the endpoint holds in memory then, beside
-              what it holds with one model listed
-  load        a node that seeds and serves: 64 clients read one large file, each a share of it from another place on,
-              and 1,000 small files are read, while 16 clients take nothing, others go away in the middle and HEAD
-              requests pour in; its memory before and at the most, the share of the client that had the least when
+              `client` is `hf download` of the same from the library: its own share. `_cpu`: CPU seconds of the called
+              program and of the endpoint that answered it, without the peer's. Then the stages of the endpoint's own
+              part, with a reader that only counts bytes: until the list of files is answered, the first byte of the
+              first file, the last byte of all, and until an endpoint that is then asked to stop has hashed and
+              recorded them. `--small 0 --large 4`: 4 large files that make up the size, and no small ones
+  range       the first byte of a range in the middle of a large file that only a peer has, over a line with 20 MB/s
+              and a round-trip time of 40 ms
+  head        HEAD requests with this many models listed: the median and the 99th percentile for one client, to one
+              file and to files of another repository each time; and the endpoint's memory then, compared with that
+              for one listed model
+  load        a node that seeds and serves: 64 clients read one large file, each a part of it from another offset, and
+              1,000 small files are read, while 16 clients read nothing, others disconnect in the middle and HEAD
+              requests flood in; its memory before and at its peak, the share of the client that had the least when
               the first was done, files left open, and whether a peer could fetch from the node meanwhile
 
 Nothing leaves this machine.
@@ -77,7 +76,7 @@ http {{
 
 
 def main() -> None:
-    """Run what was asked for, and print one line of JSON for each."""
+    """Run the requested measurements, and print one line of JSON for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1024, help="MiB of the file")
     parser.add_argument("--rounds", type=int, default=5)
@@ -142,9 +141,9 @@ def library(world: worlds.World, rounds: int, readers: int) -> dict[str, float]:
 
 
 def peer(world: worlds.World, rounds: int) -> dict[str, float]:
-    """Return seconds of both ways, their ratio, and of the client by itself.
+    """Return the seconds of both ways, their ratio, and the seconds of the client alone.
 
-    `most` is the ratio that the processors allow: client, endpoint and seed keep all cores busy from begin to end.
+    `most` is the ratio that the CPUs allow: client, endpoint and seed keep all cores busy from beginning to end.
     """
     seed_cpu: list[float] = []
     with seeding(world.publisher) as (seed, where), _hub(world.publisher) as (process, library):
@@ -166,7 +165,7 @@ def peer(world: worlds.World, rounds: int) -> dict[str, float]:
 
 
 def stages(world: worlds.World, rounds: int) -> dict[str, float]:
-    """Return the seconds of each stage, one after the other, of an endpoint that has just begun; the medians."""
+    """Return the median seconds of each successive stage, for an endpoint that has just started."""
     times: dict[str, list[float]] = {"listing": [], "first_byte": [], "all_bytes": [], "completion": [], "cpu": []}
     with seeding(world.publisher) as (_, where):
         for number in range(rounds):
@@ -178,7 +177,7 @@ def stages(world: worlds.World, rounds: int) -> dict[str, float]:
                 places = [f"{url}/{REPO}/resolve/main/{one['rfilename']}" for one in listed]
                 _read(places[0], lambda _: True)
                 moments.append(time.monotonic())
-                with ThreadPoolExecutor(8) as pool:  # as many as `hf download` has
+                with ThreadPoolExecutor(8) as pool:  # like `hf download`
                     list(pool.map(lambda place: _read(place, lambda _: False), places))
                 moments.append(time.monotonic())
                 processor = cpu_seconds(process)
@@ -192,7 +191,7 @@ def stages(world: worlds.World, rounds: int) -> dict[str, float]:
 
 
 def first_byte(world: worlds.World, at: int, rounds: int) -> dict[str, float]:
-    """Return seconds to the first byte at an offset: of an endpoint that has just begun, and of a second range."""
+    """Return the seconds to the first byte at an offset: for an endpoint that has just started, and a second range."""
     times: dict[str, list[float]] = {"first": [], "second": []}
     with seeding(world.publisher) as (_, where):
         for number in range(rounds):
@@ -209,7 +208,7 @@ def first_byte(world: worlds.World, at: int, rounds: int) -> dict[str, float]:
 
 
 def head(world: worlds.World, models: int) -> dict[str, float]:
-    """Return milliseconds of HEAD requests over one connection, to a reader who trusts an index of so many models."""
+    """Return milliseconds of HEAD requests over one connection, for a reader who trusts an index of `models` models."""
     few = world.publishers_copy(world.folder / "few")
     roots = chain(Rules())
     index = world.folder / "many.json"
@@ -232,7 +231,7 @@ def head(world: worlds.World, models: int) -> dict[str, float]:
 
 
 def _heads(url: str, paths: list[str]) -> list[float]:
-    """Return the milliseconds of HEAD requests over one connection, in order of size; the first hundred warm up."""
+    """Return the sorted milliseconds of HEAD requests over one connection; the first 100 requests warm up."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
     times: list[float] = []
@@ -255,7 +254,7 @@ def _hub(user: CommandLine, *options: str) -> Iterator[tuple[Process, str]]:
 
 
 def load(world: worlds.World, size: int, small: int, clients: int, share: int) -> dict[str, float]:
-    """Return what a node takes and gives under load; bytes in MB, `least_share` of what the fastest had."""
+    """Return a node's memory and results under load; bytes in MB, `least_share` relative to the fastest client."""
     path, part = f"/{REPO}/resolve/main/{FILE}", size // share
     with (world.publisher.home / "config.toml").open("a") as config:
         config.write('[hub_endpoint]\nlisten = "127.0.0.1:0"\nupstream = "never"\n')
@@ -265,7 +264,7 @@ def load(world: worlds.World, size: int, small: int, clients: int, share: int) -
         port = process.json_line(600, containing='"listening"')["port"]
         process.line(600, containing='"seeding"')
         _read(f"{url}{path}", lambda _: True)
-        _fetch_small(world, "before", f"127.0.0.1:{port}")  # libtorrent keeps open what it has opened
+        _fetch_small(world, "before", f"127.0.0.1:{port}")  # libtorrent keeps files open
         before, opened = memory(process), descriptors(process)
         lazy = [begin(url, path, range(size)) for _ in range(16)]
         starts = [(size - part) * number // max(1, clients - 1) for number in range(clients)]
@@ -326,7 +325,7 @@ def _through_hub(world: worlds.World, name: str, where: str) -> tuple[float, flo
 
 
 def _download(user: CommandLine, url: str, endpoint: Process) -> tuple[float, float]:
-    """Return the seconds of `hf download`, and processor seconds with the endpoint's; what it brought is removed."""
+    """Return the seconds of `hf download`, and its CPU seconds with the endpoint's; the files are removed."""
     command = [str(Path(sys.executable).with_name("hf")), "download", REPO, "--quiet"]
     environment = {**os.environ, **user.environment, "HF_ENDPOINT": url}
     started, before = time.monotonic(), _of_children() + cpu_seconds(endpoint)
@@ -337,7 +336,7 @@ def _download(user: CommandLine, url: str, endpoint: Process) -> tuple[float, fl
 
 
 def _of_children() -> float:
-    """Return the processor seconds of the programs that were called and have ended."""
+    """Return the CPU seconds of child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

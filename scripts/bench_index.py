@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""How long large indexes take, from cold process start, how much memory and how many bytes, against an older commit.
+"""Measure commands on large indexes, from a cold start: time, memory and bytes, against an older commit.
 
     scripts/bench_index.py [--entries N] [--against COMMIT] [--runs N] [--million]      default: 100000 bf8b906 3
 
 The whole table, with searching and with 1,000,000 entries, is `scripts/bench_index.py --million`.
 
 Each command runs in turn from this tree and from COMMIT, which is unpacked into a temporary folder, over the same files
-on the same machine: `trust add`, and what of it comes after the last byte, `index verify`, `index update` that brings
-nothing new, `index update` that brings 100 other entries, `adopt --dry-run`, `publish` that withdraws one. A server on
-loopback is the mirror; it knows ETags and parts of files. Each is to take no more than a share of what it took at
-COMMIT, or so many seconds (`AIMS`, for 100,000 entries), by the clock, or with `--cpu` by processor time, for machines
-that do other things too; exit 1 where one takes more. scripts/bench_search.py searches alone.
+on the same machine: `trust add`, and its part after the last byte, `index verify`, `index update` without news, `index
+update` with 100 changed entries, `adopt --dry-run`, `publish` that withdraws one. A server on loopback is the mirror;
+it supports ETags and ranges. Each command may take at most a fraction of its figures at COMMIT, or a number of seconds
+(`AIMS`, for 100,000 entries), by wall clock, or with `--cpu` by CPU time, for busy machines; exit 1 if one takes more.
+scripts/bench_search.py measures only searching.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ ADOPT = ("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0", "--no-d
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process from its start to its end; memory is the largest resident set, both it and `traffic` in bytes."""
+    """One process from start to end; `memory` is its peak resident set, in bytes like `traffic`."""
 
     seconds: float
     cpu: float
@@ -73,7 +73,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """At most so much of what the older commit takes, and at most so many seconds; None: nothing is asked."""
+    """Limits as fractions of the older commit's figures, and in seconds; None: no limit."""
 
     seconds: float | None = None
     memory: float | None = None
@@ -92,7 +92,7 @@ AIMS = {
 
 
 def entry(number: int) -> Entry:
-    """An entry as `publish` makes it with two mirrors; fifty organisations."""
+    """Return an entry as `publish` makes it with 2 mirrors; entries are of 50 organisations."""
     made = make_entry(number, f"Org{number % 50}/Model-{number // 4}")
     magnet = entry_magnet(made.id, made.infohash, made.size, web_seeds=made.web_seeds, trackers=(), mirrors=MIRRORS)
     return replace(made, magnet=magnet)
@@ -100,7 +100,7 @@ def entry(number: int) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """By the clock, and the processor time that a process has taken by then; 0 where the system does not tell."""
+    """A time, and a process's CPU time until then; 0 if the system does not provide it."""
 
     seconds: float = 0.0
     cpu: float = 0.0
@@ -115,7 +115,7 @@ class Moment:
 
 
 class Mirror(ThreadingHTTPServer):
-    """Serves files by path with ETags and the beginning of a file, and counts what it sends."""
+    """Serves files by path, with ETags and ranges from the start of a file, and counts the bytes that it sends."""
 
     daemon_threads = True
 
@@ -124,7 +124,7 @@ class Mirror(ThreadingHTTPServer):
         self.files: dict[str, Path] = {}
         self.sent = 0
         self.reader = 0
-        """The process that reads from it."""
+        """The id of the process that reads from it."""
         self.ended = Moment()
         """When the last body was sent."""
 
@@ -214,13 +214,13 @@ def timed(tree: Path, home: Path, *arguments: str, server: Mirror | None = None)
 
 
 def best(runs: list[Run]) -> Run:
-    """The least of each figure: what else the machine did is in none of them."""
+    """Return the minimum of each figure, which excludes the machine's other work."""
     return Run(*(min(getattr(run, name) for run in runs) for name in ("seconds", "cpu", "memory", "traffic")))
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """An index, the next version with other entries, and the delta between them."""
+    """An index, the next version with changed entries, and the delta between them."""
 
     publisher: str
     first: Path
@@ -231,7 +231,7 @@ class Files:
 
     @classmethod
     def make(cls, entries: int, folder: Path) -> Files:
-        """Make them, of so many entries."""
+        """Make them with `entries` entries."""
         roots = chain(Rules())
         listed = [entry(number) for number in range(entries)]
         one = make_document(roots, 1, listed)
@@ -254,9 +254,9 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A publisher's home that has published many snapshots and holds none of them any more, and the folder of it all.
+    """The home of a publisher that has published many snapshots and no longer holds any, and its site's folder.
 
-    Nobody reads the torrents, so those are empty.
+    The torrents are never read, so they are empty.
     """
 
     home: Path
@@ -286,7 +286,7 @@ class Site:
         shutil.rmtree(home, ignore_errors=True)
         shutil.copytree(self.home, home)
         (self.out / "index.json").unlink(missing_ok=True)
-        timed(tree, home, "search", "nothing")  # a home that has published has a database of what it did
+        timed(tree, home, "search", "nothing")  # a home that has published has a database of its index
         command = ["publish", "--out", str(self.out), "--withdraw", str(self.gone), *PUBLISH]
         if NO_PAGES in (tree / "p2pqwen" / "cli" / "publish.py").read_text():  # an older one writes none anyway
             command.append(NO_PAGES)
@@ -294,7 +294,7 @@ class Site:
 
 
 def measure(tree: Path, files: Files, folder: Path, server: Mirror) -> dict[str, Run]:
-    """Run every command of a tree once, from the first trust on."""
+    """Run every command of a tree once, beginning with `trust add`."""
     home = folder / "home"
     shutil.rmtree(home, ignore_errors=True)
     server.files = {"/index.json": files.first}
@@ -304,7 +304,7 @@ def measure(tree: Path, files: Files, folder: Path, server: Mirror) -> dict[str,
     end = time.perf_counter()
     found["trust add"] = whole
     found[AFTER] = replace(whole, seconds=end - server.ended.seconds, cpu=whole.cpu - server.ended.cpu, traffic=0)
-    timed(tree, home, "index", "update", *QUIET, server=server)  # nothing is asked of what a server has not said yet
+    timed(tree, home, "index", "update", *QUIET, server=server)  # the first update learns the validators
     found["update, unchanged"] = timed(tree, home, "index", "update", *QUIET, server=server)[0]
     found["adopt --dry-run"] = timed(tree, home, *ADOPT)[0]
     server.files = {"/index.json": files.second, f"/{files.location}": files.delta}
@@ -316,7 +316,7 @@ def measure(tree: Path, files: Files, folder: Path, server: Mirror) -> dict[str,
 
 
 def elsewhere(call: Callable[..., Result], *arguments: object) -> Result:
-    """Call in a process of its own: what a child has at most counts what its parent had when it began."""
+    """Call in a separate process, since a child's peak memory includes its parent's at the fork."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(call, *arguments).result()
 
@@ -342,14 +342,14 @@ def main(arguments: list[str]) -> int:
             aim = AIMS.get(what, Aim()) if given.entries == 100_000 else Aim()
             missed |= tell(what, here, there, aim, cpu=given.cpu)
         if given.million:
-            from scripts.bench_search import search_all  # which takes its clock and its table from here
+            from scripts.bench_search import search_all  # it imports this module
 
             missed |= search_all([100_000, 1_000_000], tree, given.runs, cpu=given.cpu)
     return 1 if missed else 0
 
 
 def heading(against: str, runs: int) -> str:
-    """What a table begins with."""
+    """Return a table's heading."""
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit_of(ROOT)} against {against}, {machine()}, "
         f"the best of {runs} runs"
@@ -357,19 +357,19 @@ def heading(against: str, runs: int) -> str:
 
 
 def machine() -> str:
-    """What it ran on."""
+    """Return a description of the machine."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def commit_of(tree: Path) -> str:
-    """The commit of a work tree, marked where files differ from it."""
+    """Return the commit of a work tree, marked if files differ from it."""
     call = ["git", "describe", "--always", "--dirty=+"]
     found = subprocess.run(call, cwd=tree, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
 
 
 def wanted(aim: Aim) -> str:
-    """The aims of a row, in words."""
+    """Return the aims of a row, in words."""
     said = [] if aim.at_most is None else [f"{aim.at_most:g} s"]
     said += [
         f"1/{1 / most:.0f} {name}"
@@ -380,7 +380,7 @@ def wanted(aim: Aim) -> str:
 
 
 def tell(what: str, here: Run, there: Run, aim: Aim, *, cpu: bool = False) -> bool:
-    """Print a row; tell whether an aim was missed, with `cpu` by processor time."""
+    """Print a row; tell whether an aim was missed, with `cpu` by CPU time."""
     seconds = here.cpu / there.cpu if cpu else here.seconds / there.seconds
     ratios = [
         ("seconds", seconds, aim.seconds),

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A node with many torrents: how soon it is ready, how much memory it takes, what it costs while nobody asks.
+"""Measure a node with many torrents: its time to be ready, its memory, and its CPU time when idle.
 
-Each torrent is a snapshot of its own with the same sparse files, all of them verified before, as on a node that is
-started again. The reference is a bare libtorrent session of the same settings with the same torrents in seed mode.
+Each torrent is a separate snapshot with the same sparse files, all verified before, as on a node that is restarted. The
+reference is a bare libtorrent session with the same settings and torrents, in seed mode.
 
 scripts/bench_node.py [--torrents 1000,5000] [--files 20] [--megabytes 64] [--seconds 30]
 """
@@ -29,7 +29,7 @@ SETTLES = 45.0
 @dataclass(frozen=True)
 class Measured:
     ready: float  # seconds from the start of the process until every torrent is served
-    work: float  # seconds of a core until then, which other programs hardly change
+    work: float  # CPU seconds until then, on which other programs have little effect
     resident: float  # bytes
     idle: float  # share of one core
 
@@ -91,7 +91,7 @@ def watch(command: list[str], home: Path, count: int, seconds: float) -> Measure
             if time.monotonic() - started > PATIENCE:
                 raise SystemExit(f"only {seeding} of {count} are served after {PATIENCE:.0f} s")
         ready, work = time.monotonic() - started, cpu_seconds(process.pid)
-        time.sleep(SETTLES)  # what is put off until everything stands: lists of what to watch, a first look round
+        time.sleep(SETTLES)  # for deferred work: lists of what to watch, first lookups
         before, since = cpu_seconds(process.pid), time.monotonic()
         time.sleep(seconds)
         idle = (cpu_seconds(process.pid) - before) / (time.monotonic() - since)
@@ -102,7 +102,7 @@ def watch(command: list[str], home: Path, count: int, seconds: float) -> Measure
 
 
 def bare(home: Path) -> None:
-    """Seed a library with nothing of ours in the process but the settings."""
+    """Seed a library with bare libtorrent and our settings."""
     import signal
 
     import libtorrent as lt

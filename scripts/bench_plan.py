@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How long choosing what to hold takes, `adopt` and `rebalance`, over large indexes, and how much memory.
+"""Measure the time and memory of choosing what to hold, `adopt` and `rebalance`, over large indexes.
 
     scripts/bench_plan.py [ENTRIES…]      default: 10000 100000
 
-From swarms and their memory to a plan with a reason for each snapshot; reading the index is scripts/bench_index.py.
-Aims for 100,000: each plan in less than 2 s of one core, the process within 500 MB. Exit 1 if one is missed. The
-reference is Python's own `sorted` of the same candidates, twice, by keys of the kind the rule has: danger and size.
+It measures from swarms and their records to a plan with a reason for each snapshot; scripts/bench_index.py measures
+reading the index. Aims for 100,000: each plan in less than 2 s of one core, the process within 500 MB. Exit 1 if one is
+missed. The reference is Python's `sorted` of the same candidates, twice, by keys like the rule's: danger and size.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BUDGET = 2 * 10**12
 
 
 def swarm(number: int, chance: random.Random) -> tuple[SnapshotId, int, Upstream, SwarmRecord]:
-    """A listed snapshot of a real-looking size, looked at for a week."""
+    """Return a listed snapshot of a realistic size, with sightings for a week."""
     snapshot = SnapshotId(RepoId(f"Org{number % 50}/Model-{number // 4}"), CommitId(number.to_bytes(20)))
     size = min(10**12, int(chance.lognormvariate(23.2, 1.6)))
     seeds = int(chance.paretovariate(0.9)) - 1

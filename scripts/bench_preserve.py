@@ -1,23 +1,23 @@
 #!/usr/bin/env python
-"""Preserving from a local Hub, in one run with `hf download` alone: preserve also hashes, proves, makes a torrent.
+"""Time `preserve` from a local Hub against `hf download`: preserve also hashes, proves and makes a torrent.
 
     scripts/bench_preserve.py [--gigabytes 2] [--shards 4] [--rounds 5] [--hub-rate MB_PER_SECOND] [--no-xet] [--stages]
     scripts/bench_preserve.py --memory [--gigabytes 5] [--shards 5] [--disk-rate MB_PER_SECOND]
     scripts/bench_preserve.py --repositories 500
 
-The first way times pairs: both programs, one right after the other, in turn the one and the other first, each into an
-empty place, and the ratio is that of a pair. So what else the machine does meets both alike, and what grows warm with
-time favours neither. Processor seconds (of the program and all that it starts) say where the time goes. `--hub-rate`
-is the speed of the line to the Hub, which all connections share; without it the Hub, which runs on the same cores, is
-as fast as it can be. `--no-xet`: over plain HTTP alone.
+The first form times pairs: both programs, one right after the other, in alternating order, each into an empty place;
+the ratio is that of a pair. So the machine's other work affects both alike, and warm caches favour neither. CPU seconds
+(of the program and all that it starts) show where the time goes. `--hub-rate` is the speed of the line to the Hub,
+which all connections share; without it, the Hub, which runs on the same cores, is as fast as possible. `--no-xet`: only
+plain HTTP.
 
-`--stages`: what the medians are made of. A stage ends with what the Hub sees: the first request, the first byte of a
-large file, the last one. The cores that the program and the Hub keep busy in a stage tell whether hashing could hide
-in it, and what it costs alone is measured in the same run.
+`--stages` breaks the medians down. A stage ends with an event at the Hub: the first request, the first byte of a large
+file, the last one. The cores that the program and the Hub keep busy in a stage show whether hashing could run in
+parallel with it; the cost of hashing alone is measured in the same run.
 
-`--memory`: what `preserve` and all that it starts take at most, from a Hub without a limit to a disk of `--disk-rate`.
+`--memory`: the peak memory of `preserve` and all that it starts, from an unlimited Hub to a disk of `--disk-rate`.
 
-`--repositories`: how often the Hub is asked by a second `preserve --org` over so many repositories without a change.
+`--repositories`: the requests of a second `preserve --org` over this many unchanged repositories.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ LARGE = frozenset({"cdn", "xorb"})
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Seconds by the clock, and of processors: of the program with all that it starts, and of the Hub."""
+    """Wall-clock seconds, and CPU seconds: of the program with all that it starts, and of the Hub."""
 
     seconds: float
     processors: float
@@ -76,7 +76,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """Seconds by the clock, and of processors; what they are made of, in the order of `STAGES`."""
+    """Wall-clock and CPU seconds, and their stages, in the order of `STAGES`."""
 
     seconds: float
     processors: float
@@ -97,7 +97,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When, and how many processor seconds and requests until then."""
+    """A time, and the CPU seconds and requests until then."""
 
     at: float
     processors: float
@@ -106,7 +106,7 @@ class Moment:
 
 
 class WatchedHub(HubSimulator):
-    """Notes when a client's first request comes, and the first and last byte of large files that it is sent."""
+    """Records the times of a client's first request, and of the first and last byte of large files sent to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class WatchedHub(HubSimulator):
             self.note("last")
 
     def stages(self, seconds: float, processors: float) -> tuple[Stage, ...]:
-        """Return what a client's time was made of, now that it has ended."""
+        """Return the stages of a client that has ended."""
         begun = self.moments["begun"]
         ended = Moment(begun.at + seconds, processors, time.process_time(), len(self.log))
         marks = [begun, *(self.moments[name] for name in ("asked", "first", "last")), ended]
@@ -159,7 +159,7 @@ class WatchedHub(HubSimulator):
 
 
 def processors_of(pid: int) -> float:
-    """Return the processor seconds of a process and of all that it has started, those that ended too."""
+    """Return the CPU seconds of a process and of all that it has started, ended ones included."""
     found, total = [pid], 0
     while found:
         one = Path(f"/proc/{found.pop()}")
@@ -172,7 +172,7 @@ def processors_of(pid: int) -> float:
 
 
 def make_snapshot(folder: Path, size: int, shards: int, *, sparse: bool = False) -> None:
-    """Write a snapshot of `shards` equal files of random bytes; `sparse`: of zeros after the first ones."""
+    """Write a snapshot of `shards` files of equal size and random bytes; `sparse`: zeros after the first ones."""
     folder.mkdir()
     (folder / ".gitattributes").write_bytes(ATTRIBUTES)
     (folder / "README.md").write_bytes(README)
@@ -215,7 +215,7 @@ def timed(arguments: list[str], environment: dict[str, str], hub: WatchedHub | N
 
 
 def one_pair(work: Path, hub: WatchedHub, *, preserve_first: bool) -> Pair:
-    """Run both, each into an empty place and to a disk that has written out what was before."""
+    """Run both, each into an empty place, after syncing the disk."""
     environment = environment_of(work, hub.endpoint)
     programs = {"hf": [str(Path(sys.executable).parent / "hf"), "download", REPO], "p2pqwen": preserve(REPO)}
     took = {}
@@ -237,7 +237,7 @@ def speed(wanted: argparse.Namespace, work: Path) -> None:
         hub.xet.served = not wanted.no_xet
         make_snapshot(work / "src", int((wanted.gigabytes or 2) * 1e9), wanted.shards or 4)
         hub.add(REPO, work / "src")
-        one_pair(work, hub, preserve_first=False)  # programs and files are read for the first time
+        one_pair(work, hub, preserve_first=False)  # warms up: reads programs and files for the first time
         if wanted.hub_rate:
             hub.line = Line(wanted.hub_rate * 1e6)
         pairs = [one_pair(work, hub, preserve_first=bool(number % 2)) for number in range(wanted.rounds)]
@@ -261,7 +261,7 @@ def speed(wanted: argparse.Namespace, work: Path) -> None:
 
 
 def show_stages(pairs: Sequence[Pair]) -> None:
-    """Print the medians of each stage, and how many cores were busy in it with the program and with the Hub."""
+    """Print the medians of each stage, and how many cores the program and the Hub kept busy in it."""
     print(f"{'':<30}{'hf download':>31}{'p2pqwen preserve':>35}")
     print(f"{'stage':<30}" + f"{'seconds  program  Hub  requests':>33}" * 2)
     for number, name in enumerate(STAGES):
@@ -276,7 +276,7 @@ def show_stages(pairs: Sequence[Pair]) -> None:
 
 
 def show_floor(downloads: Sequence[Took], hashing: float) -> None:
-    """Print what the processors allow: both programs and the Hub share them, and hashing comes on top."""
+    """Print what the CPUs allow: the program and the Hub share them, and hashing comes on top."""
     seconds = statistics.median(one.seconds for one in downloads)
     processors = statistics.median(one.processors + sum(stage.hub for stage in one.stages) for one in downloads)
     cores = len(os.sched_getaffinity(0))
@@ -288,7 +288,7 @@ def show_floor(downloads: Sequence[Took], hashing: float) -> None:
 
 
 def hashing_alone(folder: Path) -> float:
-    """Return what it costs to make every digest of a folder's files, which lie in memory."""
+    """Return the CPU seconds for every digest of a folder's files, which are in the page cache."""
     paths = [RepoPath(path.name) for path in folder.iterdir()]
     layout = Layout.of((path, (folder / path.text).stat().st_size) for path in paths)
     begun = processors_of(os.getpid())

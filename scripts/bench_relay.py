@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Fetch from one web seed on loopback: through the relay from a Hub that redirects, against the two simplest ways.
+"""Time fetches from one web seed on loopback: through the relay from a Hub that redirects, against simpler ways.
 
 The Hub is nginx: it answers 302 to a signed URL on another host name and port, where nginx serves the file. In turn,
 several times:
 
-  plain       libtorrent with the settings it comes with, straight from the nginx that serves the files, no redirects
+  plain       libtorrent with its default settings, directly from the nginx that serves the files, no redirects
   straight    the same with our settings
   relay       libtorrent with our settings through the relay, from the nginx that redirects
   curl        `curl -L` of each file from the nginx that redirects, then `sha256sum` of all
   fetch       the whole command, `p2pqwen fetch --only-web-seeds`: hashed, compared, flushed, installed
 
-Then the relay alone in a process, four readers at once: by how much its resident memory grows.
+Then the growth of resident memory of the relay alone in a process, with 4 concurrent readers.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def relay_memory(torrent: Path, url: str) -> int:
     largest = max(metainfo.files, key=lambda file: file.size)
     with Relay() as relay:
         before = memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the highest so far counts from here
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         urls = relay.offer(metainfo, combine_bases(metainfo.name, RepoId(REPO), command_line=[url]).usable).urls
         share, path = largest.size // len(urls), f"{metainfo.name}/{largest.path.text}"
 
@@ -212,7 +212,7 @@ def memory(name: str) -> int:
 
 @contextmanager
 def nginx(folder: Path, model: Path) -> Iterator[tuple[str, str]]:
-    """Serve the model twice: behind redirects and straight; the address of the one and the BEP 19 base of the other."""
+    """Serve the model behind redirects and directly; yield the former's address and the latter's BEP 19 base."""
     hub, cdn = free_port(), free_port()
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, model=model, hub=hub, cdn=cdn, repo=REPO, commit=COMMIT))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How long `p2pqwen search WORD` takes over large indexes, from cold process start, and how much memory.
+"""Measure the time and memory of `p2pqwen search WORD` over large indexes, from a cold start.
 
     scripts/bench_search.py [--against COMMIT] [--runs N] [--cpu] [ENTRIES…]      default: bf8b906 5 100000
 
-Aims for 100,000 entries: a twentieth of the time and an eighth of the memory of COMMIT, which runs beside it over the
-same index; for 1,000,000 (COMMIT takes none so large): less than 0.5 s and 100 MB, and an `index verify` of at most 11
-times that of 100,000. Both answers are compared. Exit 1 if an aim is missed.
+Aims for 100,000 entries: a twentieth of the time and an eighth of the memory of COMMIT, which runs in turn over the
+same index. For 1,000,000 (COMMIT accepts none that large): less than 0.5 s and 100 MB, and an `index verify` of at most
+11 times that of 100,000. Both answers are compared. Exit 1 if an aim is missed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MILLION_SECONDS, MILLION_BYTES, LINEAR = 0.5, 100e6, 11.0
 
 
 def write_index(path: Path, entries: int) -> str:
-    """Write an index of so many entries, as `publish` prints it, and return its publisher's id."""
+    """Write an index of `entries` entries in the form of `publish`, and return its publisher's id."""
     roots = chain(Rules())
     numbers = sorted(range(entries), key=lambda number: (place_of(number), number))
     header = make_document(roots, 1, []).header_json()
@@ -53,25 +53,25 @@ def write_index(path: Path, entries: int) -> str:
 
 
 def place_of(number: int) -> str:
-    """The repository of the entry with this number."""
+    """Return the repository of the entry with this number."""
     return f"Org{number % 50}/Model-{number // 4}"
 
 
 def in_order(numbers: list[int]) -> Iterator[JsonObject]:
-    """The rows of entries that are sorted by repository, sorted by commit too; never all of them at once."""
+    """Yield the rows of entries that are sorted by repository, sorted by commit too, without holding all of them."""
     for _, some in itertools.groupby(numbers, key=place_of):
         yield from (one.to_json() for one in sorted(map(entry, some), key=row_order))
 
 
 def searched(tree: Path, home: Path, word: str, runs: int) -> tuple[Run, list[tuple[str, str]]]:
-    """The best of several searches, and what was found."""
+    """Return the best of several searches, and the results."""
     done = [timed(tree, home, "search", word, "--json") for _ in range(runs)]
     rows = json.loads(done[-1][1])["results"]
     return best([run for run, _ in done]), [(row["repo"], row["commit"]) for row in rows]
 
 
 def search_all(sizes: list[int], tree: Path, runs: int, *, cpu: bool = False) -> bool:
-    """Print a row for indexes of each of these sizes, `tree` beside ours where it takes them; tell what was missed."""
+    """Print a row for an index of each size, `tree` beside ours if it accepts them; tell whether an aim was missed."""
     missed = False
     verified: dict[int, Run] = {}
     for entries in sizes:

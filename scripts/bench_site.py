@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""What the pages of a published site and the dashboard cost: to write, to open, to look at.
+"""Measure the pages of a published site and the dashboard: writing, opening, watching.
 
     scripts/bench_site.py [--models 10000] [--torrents 1000] [--seconds 30] [--only write,open,dashboard]
 
-write      CPU time of `publish` with pages against `publish --no-site-pages` of the same index, in turn, where one
+write      CPU time of `publish` with pages against `publish --no-site-pages` of the same index, in turn, after one
            model of many changed. Aim: at most 1.5 times.
-open       The list in Chromium, throttled to 1.6 Mbit/s each way and 150 ms a round trip ("slow 4G"): first paint, and
-           the bytes of page, script and style, before anything is searched or checked. Aims: 1 s, 300 kB.
-dashboard  CPU time of a node that holds many torrents, with a dashboard that somebody looks at, less that of the same
-           node with nobody looking, as a share of one core: the median of rounds that take turns, after the node has
-           settled. Aim: 2 %. Beside it the same node without a dashboard. Such a node works for a few milliseconds,
-           several times a second; a processor that is idle in between runs slowly, so that a quiet machine shows more
-           CPU seconds for the same work than a busy one.
+open       The list in Chromium, throttled to 1.6 Mbit/s each way and a round trip of 150 ms ("slow 4G"): first paint,
+           and the bytes of page, script and style, before any search or check. Aims: 1 s, 300 kB.
+dashboard  CPU time of a node with many torrents while a client watches its dashboard, minus that of the same node
+           without a watcher, as a share of one core: the median of alternating rounds, after the node has settled.
+           Aim: 2 %. Also the same node without a dashboard. Such a node works for a few milliseconds, several times a
+           second. A CPU that is idle in between runs slowly, so a quiet machine shows more CPU seconds for the same
+           work than a busy one.
 
 Exit 1 if an aim is missed. Nothing leaves this machine.
 """
@@ -61,13 +61,13 @@ SLOW_4G = {"offline": False, "latency": 150, "downloadThroughput": 1.6e6 / 8, "u
 
 
 def cpu() -> float:
-    """CPU seconds of this process and of those it started that ended."""
+    """Return the CPU seconds of this process and of its ended children."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 class Publisher:
-    """A home that published so many invented models, and holds none of them any more."""
+    """A home that published `count` invented models and no longer holds any."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.home, self.keys = Home(folder / "home"), KeyStore(Home(folder / "home"))
@@ -165,7 +165,7 @@ def looked_at(folder: Path, count: int, seconds: float) -> bool:
         while len(user.ok("status")["snapshots"]) < count and time.monotonic() < until:
             time.sleep(1)
         pid = int(user.ok("status")["node"]["pid"])
-        time.sleep(SETTLES)  # what is put off until everything stands: lists of what to watch, a first look round
+        time.sleep(SETTLES)  # for deferred work: lists of what to watch, first lookups
         return pid
 
     with seeding(user):
@@ -192,7 +192,7 @@ def looked_at(folder: Path, count: int, seconds: float) -> bool:
 
 
 def share(pid: int, seconds: float, wait: Callable[[int], object]) -> float:
-    """Return the share of a core that a process takes while so many seconds pass."""
+    """Return the share of a core that a process takes during `seconds` seconds."""
 
     def used() -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How long `p2pqwen --help` and `list` take from a cold process, beside a Python that imports typer and nothing else.
+"""Time `p2pqwen --help` and `list` from a cold start, beside a Python that imports only typer.
 
 scripts/bench_start.py [--rounds 15]
 """
@@ -20,7 +20,7 @@ REFERENCE = "python -c 'import typer'"
 
 
 def seconds(programs: dict[str, list[str]], rounds: int, home: str) -> dict[str, list[float]]:
-    """Return what each program took, in turn, after one run that is not counted: it compiles modules."""
+    """Return what each program took, in turn; the first run, which compiles modules, does not count."""
     times: dict[str, list[float]] = {name: [] for name in programs}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {"P2PQWEN_HOME": f"{home}/home", "PYTHONPYCACHEPREFIX": f"{home}/compiled"}

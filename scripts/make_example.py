@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Make the example site, torrents/example, or with --check compare it with what is there.
+"""Make the example site, torrents/example, or with --check compare it with the existing one.
 
-The site of a publisher that does not exist: a signed index with one entry, and the torrent of the model of `p2pqwen
-demo`. Everything is fixed, so the same bytes come out on every machine. THE PRIVATE KEYS FOLLOW FROM THE TEXT BELOW AND
-ARE NO SECRET: anyone can sign as this publisher, so nobody should trust it.
+It is the site of a fictitious publisher: a signed index with one entry, and the torrent of the model of `p2pqwen demo`.
+Everything is fixed, so its bytes are the same on every machine. THE PRIVATE KEYS ARE DERIVED FROM THE TEXT BELOW AND
+ARE NOT SECRET: anyone can sign as this publisher, so nobody should trust it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from tests.support.snapshots import sign_torrent  # noqa: E402
 SITE = ROOT / "torrents" / "example"
 PUBLISHER = "Example Publisher (its keys are public)"
 ISSUED = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
-MIRROR = "https://mirror.example/"  # a name that RFC 2606 keeps free: nothing is there
+MIRROR = "https://mirror.example/"  # reserved by RFC 2606: nothing is there
 NAMES = ("ann", "bob", "carol")
 LICENSE = "apache-2.0"
 
@@ -73,12 +73,12 @@ def site() -> dict[str, bytes]:
 
 
 def key(role: str, name: str) -> PrivateKey:
-    """Return a private key that everybody knows."""
+    """Return a publicly known private key."""
     return PrivateKey.from_seed(hashlib.sha256(f"p2pqwen example, not a secret: {role} {name}".encode()).digest())
 
 
 def model() -> tuple[Metainfo, Manifest]:
-    """Return the demo model's torrent, not yet signed, and its manifest."""
+    """Return the demo model's unsigned torrent, and its manifest."""
     with tempfile.TemporaryDirectory() as made:
         folder = write_tiny_model(Path(made) / "model")
         repository = HubRepository(RepoId(REPO))
@@ -121,7 +121,7 @@ def entry_of(metainfo: Metainfo, manifest: Manifest) -> Entry:
 
 
 def chain() -> tuple[SignedRoot, ...]:
-    """Return two roots: Ann alone, then two of Ann, Bob and Carol."""
+    """Return 2 roots: Ann alone, then 2 of Ann, Bob and Carol."""
     first = _root(None, NAMES[:1], 1)
     second = _root(first, NAMES, 2)
     return (_signed(first, NAMES[:1]), _signed(second, NAMES[:2]))
@@ -163,7 +163,7 @@ def document(roots: tuple[SignedRoot, ...], entry: Entry) -> IndexDocument:
 
 
 def readme(root: Root, entry: Entry) -> str:
-    """Return what the site says of itself."""
+    """Return the site's README."""
     return f"""\
 # An example site
 
@@ -199,7 +199,7 @@ Nothing is at mirror.example. Made by `scripts/make_example.py`; with `--check` 
 
 
 def main() -> int:
-    """Write or compare."""
+    """Write the site, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the site differs")
     made, check = site(), parser.parse_args().check

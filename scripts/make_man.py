@@ -3,8 +3,8 @@
 
     scripts/make_man.py DIR
 
-For those who package p2pqwen for a system. They are made when they are needed and are not kept beside the sources:
-`p2pqwen help` shows the same pages wherever p2pqwen is installed.
+They are for packagers. They are generated on demand and not kept with the sources: `p2pqwen help` shows the same pages
+wherever p2pqwen is installed.
 """
 
 from __future__ import annotations
@@ -119,20 +119,20 @@ def _exit_status() -> list[str]:
 
 
 def _title(name: str, section: int) -> str:
-    # An address is one long word: lines that end before one could not be stretched to the margin.
+    # An address is one long word, before which a justified line would be stretched too far.
     return f'.TH "{name.upper()}" "{section}" "" "p2pqwen {__version__}" "p2pqwen"\n.ad l'
 
 
 @dataclass(slots=True)
 class _Roff:
-    """What has been written so far. `lists` are those that are open: 0 for a list of bullets, else the next number."""
+    """The output so far. `lists` are the open lists: 0 for a bullet list, else the next number."""
 
     lines: list[str] = field(default_factory=list)
     lists: list[int] = field(default_factory=list)
-    fresh: bool = False  # whether an item has just begun, so that its paragraph goes on its line
+    fresh: bool = False  # an item has just begun, so its paragraph continues its line
 
     def take(self, token: Token, content: str) -> None:
-        """Write a token; `content` is that of a heading, which the token after it holds."""
+        """Write a token; `content` is a heading's text, which is in the token after it."""
         match token.type:
             case "heading_open":
                 self.lines.append(f"{'.SH' if token.tag == 'h2' else '.SS'} {content}")
@@ -157,7 +157,7 @@ class _Roff:
 
 
 def _roff(markdown: str) -> list[str]:
-    """Return Markdown as lines of roff; a table is a list of its rows."""
+    """Return Markdown as lines of roff; a table becomes a list of its rows."""
     made = _Roff()
     heading = False
     tokens = _PARSER.parse(tables_as_lists(markdown))
@@ -170,7 +170,7 @@ def _roff(markdown: str) -> list[str]:
 
 
 def _inline(token: Token) -> str:
-    """Return running text, line by line: a line that begins with a point or a quote is no request."""
+    """Return running text, line by line, in which no line that begins with a dot or a quote is a request."""
     said, link = [], ""
     for child in token.children or ():
         if child.type in _INLINE:
@@ -188,7 +188,7 @@ def _inline(token: Token) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text in which nothing means anything to roff."""
+    """Return text escaped for roff."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...").replace("→", "\\(->")
     return _plain(escaped)
 
@@ -198,7 +198,7 @@ def _plain(line: str) -> str:
 
 
 def main() -> None:
-    """Write."""
+    """Write the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR", help="where man1 and man7 are made, such as share/man")
     folder = parser.parse_args().folder

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write p2pqwen/manual/config.md from the settings that the code reads, or with --check compare it with what is there.
+"""Write p2pqwen/manual/config.md from the settings that the code reads, or with --check compare it.
 
-Names, types and defaults are the code's. What a setting does is said below, and a setting that is not described, or
+Names, types and defaults come from the code, descriptions from the table below. A setting that is not described, or
 described but not read, ends the script.
 """
 
@@ -39,13 +39,13 @@ SETTINGS: dict[str, dict[str, str]] = {
     "network": {
         "listen": "HOST:PORT where `seed` accepts peers; port 0 takes any free one",
         "dht": "use the DHT to find peers and pointers",
-        "dht_bootstrap": "HOST:PORT, … to enter the DHT by; empty: the public ones; `none`: remembered nodes only",
+        "dht_bootstrap": "HOST:PORT, … for entering the DHT; empty: the public ones; `none`: remembered nodes only",
         "lsd": "look for peers on the local network",
         "upnp": "ask the router to open the port (UPnP, NAT-PMP)",
         "trackers": "talk to trackers",
-        "lan": "speak to peers on private networks",
+        "lan": "connect to peers on private networks",
         "bittorrent_proxy": "`socks5://[USER:PASSWORD@]HOST:PORT`: BitTorrent goes through it or nowhere; see privacy",
-        "webtorrent": "ask `ws://` and `wss://` trackers of torrents, and meet their peers by WebRTC; see privacy",
+        "webtorrent": "use `ws://` and `wss://` trackers of torrents, and reach their peers by WebRTC; see privacy",
         "private_hosts": "HOST, … of private networks to which links, indexes and torrents may lead",
         "upload_limit": "bytes a second, or a rate such as `5MB/s`; 0: no limit",
         "download_limit": "likewise, for downloads",
@@ -76,28 +76,28 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "archive": {
         "budget": "what this home may hold in all, such as `2TB`: a node adopts within it by itself",
-        "every": "how often it plans anew; it does so as well when a swarm's health changes",
+        "every": "how often the node plans again; it also does when a swarm's health changes",
         "prefer": "choose these first, by `ORG/MODEL` or `MODEL`; globs",
         "exclude": "never choose these",
         "license": "choose only these licenses; globs",
-        "rebalance": "give up what the node adopted and others keep well for what is endangered",
+        "rebalance": "replace snapshots that the node adopted and others keep well by endangered ones",
     },
     "alerts": {
-        "to": 'whom a running node tells of trouble: apprise addresses, such as `"ntfys://ntfy.sh/TOPIC"`',
-        "to_file": "a file of such addresses, one a line, for those with passwords; relative paths start at the home",
-        "quiet": "what ends and comes back within this time is told once",
-        "mute": "kinds that are not told: see `p2pqwen help node`",
+        "to": 'where a running node sends alerts: apprise addresses, such as `"ntfys://ntfy.sh/TOPIC"`',
+        "to_file": "a file of such addresses, one per line, for those with passwords; relative paths start at the home",
+        "quiet": "an alert that ends and returns within this time is sent once",
+        "mute": "kinds of alert that are not sent: see `p2pqwen help node`",
     },
     "hub_endpoint": {
-        "listen": "HOST:PORT where `seed` stands in the Hub's place; `hub` takes 127.0.0.1:8080 without it",
+        "listen": "HOST:PORT where `seed` serves the Hub endpoint; `hub` uses 127.0.0.1:8080 without it",
         "peers": "HOST:PORT of peers that are asked directly for what the library lacks",
-        "upstream": "what nobody else has: `pass` on to the Hub, `keep` it as well, or `never` ask",
-        "abandoned": "a file that nobody reads any more while it arrives: `finish` or `stop`",
-        "timeout": "how long a reader waits for a file of which nothing arrives, such as `90s`",
+        "upstream": "for what no one else has: `pass` requests to the Hub, `keep` the snapshot too, or `never` ask",
+        "abandoned": "a download whose reader has disconnected: `finish` it, or `stop`",
+        "timeout": "how long a reader waits while nothing arrives, such as `90s`",
         "beyond_loopback": "allow `listen` on an address that other machines reach",
         "token_file": "a file with the token that other machines must send",
         "allow": "networks whose machines need no token, such as `192.168.1.0/24`",
-        "hosts": "names by which other machines call this one, such as `nas.local`",
+        "hosts": "host names by which other machines reach this one, such as `nas.local`",
     },
 }
 
@@ -105,15 +105,15 @@ _PROXIES = "HTTP or SOCKS5 proxies for web requests; for peers see `bittorrent_p
 ENVIRONMENT: dict[str, tuple[str, str]] = {
     "P2PQWEN_HOME": ("the home: everything p2pqwen keeps", "the system's folder for user data: ~/.local/share/p2pqwen"),
     "P2PQWEN_DHT_BOOTSTRAP": ("as `dht_bootstrap`, which it overrides", ""),
-    "P2PQWEN_PASSPHRASE": ("the passphrase of private keys, where no terminal can ask", ""),
+    "P2PQWEN_PASSPHRASE": ("the passphrase of private keys, if there is no terminal to ask on", ""),
     "HF_ENDPOINT": ("the Hub, or a server with its API", DEFAULT_ENDPOINT),
     "HF_TOKEN": ("a token for the Hub; sent to the Hub's own host only", "the token that `hf auth login` stored"),
     "HF_TOKEN_PATH": ("the file of that token", "HF_HOME/token"),
     "MODELSCOPE_ENDPOINT": ("ModelScope, or a server with its API", DEFAULT_MODELSCOPE),
     "MODELSCOPE_API_TOKEN": ("a token for ModelScope; sent to its own host only", ""),
     "HF_HOME": ("the folder of huggingface_hub", "~/.cache/huggingface"),
-    "HF_HUB_CACHE": ("the cache in which models are laid", "HF_HOME/hub"),
-    "HF_HUB_ETAG_TIMEOUT": ("seconds that huggingface_hub waits; `run` sets it for its command where it is not", "60"),
+    "HF_HUB_CACHE": ("the Hugging Face cache", "HF_HOME/hub"),
+    "HF_HUB_ETAG_TIMEOUT": ("seconds that huggingface_hub waits; if unset, `run` sets it for its command", "60"),
     "HF_HUB_DOWNLOAD_TIMEOUT": ("likewise", "120"),
     "XDG_CACHE_HOME": ("the folder in which HF_HOME is looked for", "~/.cache"),
     "XDG_CONFIG_HOME": ("where `service install` writes the systemd unit", "~/.config"),
@@ -123,7 +123,7 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "no_proxy": ("hosts for which no proxy is used", "none"),
     "TERM": ("`dumb` turns bars, colours and pages off", ""),
 }
-_NAMED_ALONE = ("http_proxy, https_proxy, all_proxy", "no_proxy")  # values.proxy reads both cases of each
+_NAMED_ALONE = ("http_proxy, https_proxy, all_proxy", "no_proxy")  # values.proxy reads both in lower and upper case
 _READ = re.compile(r"(?:P2PQWEN|HF|MODELSCOPE|XDG|SSL)_[A-Z_]*[A-Z]|TERM")
 
 PAGE_TEXT = """\
@@ -145,8 +145,8 @@ upload_limit = "5MB/s"
 folders = ["/mnt/a/p2pqwen"]
 ```
 
-Before the tables, `origin` says who is asked for the Hub's repositories: `"hub"`, the default, or `"auto"`, the Hub
-first and ModelScope where it fails (`p2pqwen help archive`).
+Before the tables, `origin` says where to ask for the Hub's repositories: `"hub"`, the default, or `"auto"`, the Hub
+first and ModelScope if it fails (`p2pqwen help archive`).
 
 Sizes: `500MB`, `2TB`. Rates: `5MB/s`. Times: `90m`, `24h`, `30d`.
 
@@ -156,12 +156,12 @@ Sizes: `500MB`, `2TB`. Rates: `5MB/s`. Times: `90m`, `24h`, `30d`.
 | variable | what it sets | default |
 |---|---|---|
 {environment}
-Other variables of huggingface_hub, such as `HF_HUB_OFFLINE`, apply where p2pqwen asks the Hub.
+Other variables of huggingface_hub, such as `HF_HUB_OFFLINE`, apply when p2pqwen asks the Hub.
 
-## What is changed by commands
+## Choices made by commands
 
-`p2pqwen limits`, `pin`, `pause` and `priority` keep their choices in `choices.json` in the home. They hold at once and
-across restarts, beside what config.toml says.
+`p2pqwen limits`, `pin`, `pause` and `priority` keep their choices in `choices.json` in the home. They take effect at
+once and survive restarts. Of two rates, there and in config.toml, the lower one holds.
 
 <!-- Made by scripts/make_manual.py: change it there. -->
 """
@@ -193,7 +193,7 @@ def settings() -> dict[str, dict[str, str]]:
 
 
 def variables() -> set[str]:
-    """Return the names of environment variables that stand in the code, without the demo's."""
+    """Return the names of environment variables in the code, except the demo's."""
     found = set()
     for path in (ROOT / "p2pqwen").rglob("*.py"):
         if path.parent.name == "demo":
@@ -205,7 +205,7 @@ def variables() -> set[str]:
 
 
 def _defaults(settings_class: type) -> dict[str, str]:
-    """Return the fields' defaults; the fields of a field are written beside the others."""
+    """Return the fields' defaults; nested fields are flattened."""
     found: dict[str, str] = {}
     for one in fields(settings_class):
         found |= _defaults(type(one.default)) if is_dataclass(one.default) else {one.name: _default(one)}
@@ -219,8 +219,9 @@ def _default(one: Field[Any]) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, timedelta):
-        hours = int(value.total_seconds() // 3600)
-        return f"{hours // 24}d" if hours > 24 else f"{hours}h"
+        minutes = int(value.total_seconds() // 60)
+        hours, odd = divmod(minutes, 60)
+        return f"{minutes}m" if odd else f"{hours // 24}d" if hours > 24 else f"{hours}h"
     if one.name == "reserve":
         return format_size(value)
     if one.name == "dht_bootstrap":
@@ -248,7 +249,7 @@ def _must_match(what: str, described: set[str], read: set[str]) -> None:
 
 
 def main() -> int:
-    """Write or compare."""
+    """Write the page, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if the page is not what the code says"

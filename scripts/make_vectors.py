@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Make the golden vectors under tests/vectors, or with --check compare them with what is there.
+"""Make the golden vectors under tests/vectors, or with --check compare them with the existing ones.
 
-Keys, dates and contents are fixed, Ed25519 is deterministic: the same bytes come out on every machine. A difference
-means that a format changed.
+Keys, dates and contents are fixed, and Ed25519 is deterministic, so the bytes are the same on every machine. A
+difference means that a format changed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ SIGNERS = ("index", "index2")
 
 
 def vectors() -> dict[str, bytes]:
-    """Every file by its name below tests/vectors."""
+    """Return every file by its name below tests/vectors."""
     files: dict[str, bytes] = {}
     files["keys.json"] = pretty({name: key_row(name) for name in KEYS})
     files["canonical.json"] = pretty(canonical_rows())
@@ -85,7 +85,7 @@ def vectors() -> dict[str, bytes]:
 
 
 def sums_rows(index_files: dict[str, bytes]) -> list[dict[str, Any]]:
-    """SHA256SUMS beside an index, the envelope of its signature, and whether it counts."""
+    """Return rows of SHA256SUMS beside an index, the envelope of its signature, and whether it counts."""
     rows = []
 
     def add(
@@ -136,7 +136,7 @@ def key_row(name: str) -> dict[str, str]:
 
 
 def canonical_rows() -> list[dict[str, Any]]:
-    """Values, their RFC 8785 bytes, and what is signed for them."""
+    """Return values, their RFC 8785 bytes, and the bytes that a signature covers."""
     values: list[Any] = [
         {"b": 1, "a": [True, None, -5], "": 'é\n\u0001\u007f"\\/'},
         {"\ufb33": "Hebrew Letter Dalet With Dagesh", "\U0001f600": "Emoji: Grinning Face", "\r": 2**53 - 1},
@@ -157,7 +157,7 @@ def canonical_rows() -> list[dict[str, Any]]:
 
 
 def torrent_files() -> dict[str, bytes]:
-    """One snapshot: its files, manifest, signed torrent and magnet."""
+    """Return one snapshot: its files, manifest, signed torrent and magnet."""
     metainfo = sign_torrent(make_snapshot(), make.key("index"), "index")
     snapshot = SnapshotId.parse(f"Qwen/Tiny@{metainfo.commit}")
     magnet = entry_magnet(
@@ -209,7 +209,7 @@ _NOT_MODELSCOPES: dict[str, dict[str, Any]] = {
 
 
 def of_kind(kind: str, name: str, refused: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A manifest of a kind, what its signature states, and manifests of kinds and names that no reader takes."""
+    """Return a manifest of a kind, its signature's statement, and manifests of kinds and names that readers refuse."""
     metainfo = make_snapshot()
     assert metainfo.manifest is not None
     document = {**json.loads(metainfo.manifest), "repo": "Qwen/Rows", "repo_type": kind}
@@ -225,7 +225,7 @@ def of_kind(kind: str, name: str, refused: dict[str, dict[str, Any]]) -> dict[st
 
 
 def git_rows() -> dict[str, Any]:
-    """Manifests of commits with rows as git may have them, and with rows that no reader may take: section 2."""
+    """Return manifests of commits with rows that git may have, and with rows that readers must refuse: section 2."""
     weights = b"w" * 70_000
     digest, size = Sha256.of(weights), len(weights)
     usual = pointer_bytes(digest, size).decode()
@@ -285,7 +285,7 @@ def git_manifest(rows: list[dict[str, Any]]) -> str:
 
 
 def swapped_row() -> dict[str, Any]:
-    """A snapshot whose LFS file was swapped for its pointer, in a plain row: section 2."""
+    """Return a snapshot whose LFS file was swapped for its pointer, in a plain row: section 2."""
     weights = FILES["model.safetensors"]
     files = {**FILES, "model.safetensors": pointer_bytes(Sha256.of(weights), len(weights))}
     metainfo = make_snapshot(files)
@@ -300,7 +300,7 @@ def swapped_row() -> dict[str, Any]:
 
 
 def dht_rows() -> dict[str, Any]:
-    """A bundle, the pointer to it, the notice boards that name the pointer, and the link."""
+    """Return a bundle, the pointer to it, the notice boards that name the pointer, and the link."""
     index, _ = index_cases()
     (torrent, content), *_ = ((name, data) for name, data in torrent_files().items() if name.endswith(".torrent"))
     site = {"index.json": index["index/0.1.json"], f"Qwen/Tiny/{torrent.partition('/')[2]}": content}
@@ -333,7 +333,7 @@ def dht_rows() -> dict[str, Any]:
 
 
 def bundle_cases() -> list[dict[str, Any]]:
-    """Sites with deltas, and which files of them are in the bundle."""
+    """Return sites with deltas, and which of their files are in the bundle."""
     vectors = index_cases()[0] | torrent_files() | delta_files()
     torrent = next(name for name in vectors if name.endswith(".torrent"))
     from_one, from_two = (delta_location(judged(vectors[f"index/{name}.json"]).digest) for name in ("0.1", "0.2"))
@@ -377,7 +377,7 @@ def bundle_case(
 
 
 def board_cases(address: ItemAddress) -> list[dict[str, Any]]:
-    """Boards, and which roots and addresses of them count."""
+    """Return boards, and which of their roots and addresses count."""
     stranger = ItemAddress(make.key("stranger").public, b"p2pqwen")
     forged = make.chain(make.Rules(root=("stranger",), index=("stranger",)))
     unsigned = (ROOTS[0], SignedRoot(ROTATED[1].root, []))
@@ -424,7 +424,7 @@ def item_row(item: MutableItem) -> dict[str, Any]:
 
 
 class Cases:
-    """Index files and what a reader that believes in some of them answers."""
+    """Index files, and the answers of a reader that trusts some of them."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -670,7 +670,7 @@ def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third
 
 
 def delta_files() -> dict[str, bytes]:
-    """Deltas between the index files, and such as are refused; expected.json says what each leads to."""
+    """Return deltas between the index files, and invalid ones; expected.json has the result of each."""
     first = make.make_document(ROOTS, 1, [FIRST])
     second = make.make_document(
         ROOTS, 2, [FIRST, SECOND], previous=make.digest(first), mirrors=("https://one.example/",)

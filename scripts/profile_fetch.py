@@ -3,19 +3,19 @@
 
     scripts/profile_fetch.py [--megabytes 1000] [--shards 1] [--runs 3] [--folder DIR] [--json]
 
-A seed on loopback gives a model of random bytes; each run fetches it in a process of its own, whose functions are
-timed from outside: nothing in p2pqwen knows of it. Two kinds of row:
+A seed on loopback serves a model of random bytes. Each run fetches it in a separate process, whose functions are timed
+from outside, without any support in p2pqwen. There are two kinds of row:
 
-* what follows one another from the start of the process to its end, in seconds of the clock;
-* what goes on meanwhile, on threads of its own: what libtorrent's counters say of its disk and hash jobs, our SHA-256,
-  its waits for bytes and its reading, and every wait for the disk (fsync and its kin), by who waits.
+* consecutive stages from the start of the process to its end, in wall-clock seconds;
+* concurrent work on other threads: libtorrent's disk and hash jobs by its counters, our SHA-256 with its waits for
+  bytes and its reading, and every wait for the disk (fsync and similar calls), by the waiting thread.
 
-Of several runs the quickest is shown. `bare`: a libtorrent session with the tuned settings of `bench_fetch.py`, that
-writes out to the disk what it got (fdatasync) and does nothing else; the two take turns. Processor seconds are the
-fetching process's own, of all its threads; on two cores those of the seed come on top of both.
+The fastest of several runs is shown. `bare`: a libtorrent session with the tuned settings of `bench_fetch.py`, which
+only syncs what it got to the disk (fdatasync); the two take turns. CPU seconds are those of the fetching process, with
+all its threads; on two cores, the seed's come on top of both.
 """
 
-# ruff: noqa: ANN401, FBT001, SLF001 - it stands in for whatever it times
+# ruff: noqa: ANN401, FBT001, SLF001 - it wraps arbitrary functions
 from __future__ import annotations
 
 import argparse
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def profile(folder: Path, size: int, shards: int, runs: int) -> dict[str, Any]:
-    """Return the stages of the quickest of several fetches, and the seconds of bare sessions beside them."""
+    """Return the stages of the fastest of several fetches, and the seconds of bare sessions."""
     bench_fetch.make_model(folder / "model", size, shards)
     seeder, fetcher = folder / "seeder", folder / "fetcher"
     identity = ("--repo", bench_fetch.REPO, "--commit", bench_fetch.COMMIT)
@@ -107,7 +107,7 @@ def profile(folder: Path, size: int, shards: int, runs: int) -> dict[str, Any]:
 
 
 def bare_run(torrent: str, port: int, folder: Path) -> dict[str, float]:
-    """Fetch with libtorrent alone, and write out to the disk; the whole process."""
+    """Fetch with bare libtorrent and sync to disk; return the figures of the whole process."""
     before, started = os.times(), time.monotonic()
     seeding, written = bench_fetch.run_bare(torrent, port, folder, utp=False)
     seconds, after = time.monotonic() - started, os.times()
@@ -131,7 +131,7 @@ def probed(torrent: str, port: int, home: Path, report: Path) -> dict[str, Any]:
 
 
 class Probe:
-    """Times the functions of one fetch, in the process that fetches. `started`: when the process was begun."""
+    """Times the functions of one fetch, in the fetching process. `started`: when the process started."""
 
     def __init__(self, started: float, report: Path) -> None:
         self._started, self._report = started, report
@@ -156,7 +156,7 @@ class Probe:
         sys.exit(code)
 
     def _time_imports(self) -> None:
-        """Count the time of imports of the main thread that load something."""
+        """Count the time of the main thread's imports that load something."""
         ordinary, by_name = builtins.__import__, importlib.import_module
 
         def timed(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
@@ -196,7 +196,7 @@ class Probe:
         return timed
 
     def _watch_modules(self) -> None:
-        """Put timers around what a fetch calls."""
+        """Wrap the functions that a fetch calls with timers."""
         from p2pqwen.hub.cache import HubCache
         from p2pqwen.library.hashing import Digester
         from p2pqwen.library.snapshots import Library
@@ -290,7 +290,7 @@ class Probe:
         owner._readable = timed
 
     def _read_counters(self, swarm: Any) -> None:
-        """Ask libtorrent for its counters, before the session is closed."""
+        """Read libtorrent's counters before the session is closed."""
         import libtorrent as lt
 
         session = swarm._session
@@ -314,7 +314,7 @@ class Probe:
         spent["connection"] = marks["first piece"] - marks["session ends"]
         spent["transfer"] = marks["last piece"] - marks["first piece"]
         spent["news that it is there"] = marks["flush begins"] - marks["last piece"]
-        # Imports come before the session, nearly all of them; what is left has no row of its own.
+        # Nearly all imports come before the session; the rest has no row.
         spent["other work before the session"] = max(0.0, marks["session begins"] - self._begun - spent["imports"])
         rows = ("flush", "last of our hashes", "resume data", "leaving the swarm", "the snapshot is written down")
         told = sum(spent[one] for one in (*rows, "Hugging Face cache"))
@@ -336,7 +336,7 @@ class Probe:
 
 
 def _peak_memory() -> int:
-    """Return this process's most resident bytes; getrusage counts those of the process it was begun by as well."""
+    """Return this process's peak resident bytes; getrusage would include those of its parent at the fork."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 

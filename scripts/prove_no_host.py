@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""No host at all, on real hosts: everything central is cut off, one after another, and newcomers still get the model.
+"""Cut off every central host, one after another, and show that newcomers still get the model.
 
-Thirteen hosts, each a Linux network namespace with an address of its own, at one bridge: a Hub, a publisher, a mirror,
-a tracker (opentracker), a DHT node that everybody enters the DHT by, three seeders, and five newcomers. Each newcomer
-knows a publisher id and that DHT node, nothing else; it pins the id, gets the index and fetches the model:
+There are 13 hosts, each a Linux network namespace with its own address, on one bridge: a Hub, a publisher, a mirror, a
+tracker (opentracker), a DHT node through which all others enter the DHT, 3 seeders, and 5 newcomers. Each newcomer
+knows only a publisher id and that DHT node. It pins the id, gets the index and fetches the model:
 
     1 with everything there   2 the Hub is cut off   3 and the mirror   4 and the tracker   5 and the publisher
 
-Local discovery (LSD) is off, so that nobody is found for being near. Needs root, iproute2 and opentracker.
+Local discovery (LSD) is off, so peers are not found by being near. Needs root, iproute2 and opentracker.
 
     python scripts/prove_no_host.py                  # a clean network
     python scripts/prove_no_host.py --line 20,5,1    # each cable: 20 ± 5 ms each way and 1 % of all frames lost
@@ -41,8 +41,8 @@ from lib.namespaces import Host, Line, NamespacesError, Network, network  # noqa
 
 from p2pqwen.demo.tiny_model import REPO, TinyShape, write_tiny_model  # noqa: E402
 
-# Addresses that look public (no route leads out of the namespaces), each in a /24 of its own: the DHT takes several
-# nodes of one /24 for one person. (libtorrent's DHT ignores some ranges that nobody is known to use, such as 11/8.)
+# Addresses that look public (no route leads out of the namespaces), each in its own /24: the DHT treats several nodes
+# of one /24 as one. (libtorrent's DHT ignores some ranges that are considered unused, such as 11/8.)
 ADDRESSES = {
     "hub": "77.77.1.1", "publisher": "77.77.2.1", "mirror": "77.77.3.1", "tracker": "77.77.4.1", "dht": "77.77.5.1",
     "seeder1": "77.77.6.1", "seeder2": "77.77.7.1", "seeder3": "77.77.8.1",
@@ -80,12 +80,12 @@ def main() -> int:
 
 
 class StepError(Exception):
-    """A step did not do what it should."""
+    """A step failed."""
 
 
 @dataclass(slots=True)
 class Play:
-    """The hosts, the processes on them, and what happens."""
+    """The hosts, the processes on them, and the steps."""
 
     network: Network
     folder: Path
@@ -152,7 +152,7 @@ class Play:
     def _start_tracker(self, *infohashes: str) -> None:
         rules = self.folder / "tracker"
         rules.mkdir(mode=0o755)
-        self.folder.chmod(0o755)  # it gives up root's rights
+        self.folder.chmod(0o755)  # it drops root privileges
         (rules / "whitelist").write_text("".join(f"{one}\n" for one in infohashes))
         port = str(TRACKER_PORT)
         where = ["-i", ADDRESSES["tracker"], "-p", port, "-P", port]
@@ -198,7 +198,7 @@ class Play:
         return row
 
     def _trust(self, name: str, identity: str) -> int:
-        """Pin the publisher and get its index; return how often that was asked for: frames are lost."""
+        """Pin the publisher and get its index; return the number of tries: frames are lost."""
         for tries in range(1, MAX_TRIES + 1):
             trusted = self._p2pqwen(name, "trust", "add", identity)
             if trusted["version"] == 1:
@@ -245,7 +245,7 @@ class Play:
 def started(
     host: Host, arguments: Sequence[object], environment: dict[str, str], log: Path, until: str | None
 ) -> Iterator[str]:
-    """Run a program on a host for the length of the block; give the line of its output that holds `until`."""
+    """Run a program on a host for the length of the block; yield the line of its output that contains `until`."""
     with log.open("w+b") as output:
         process = subprocess.Popen(
             host.command(arguments), stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, cwd=ROOT
@@ -274,7 +274,7 @@ def _await_line(process: subprocess.Popen[bytes], log: Path, until: str | None) 
 
 
 def serve_dht(host: str) -> int:
-    """Be one node of the DHT, and nothing else, until somebody ends it."""
+    """Run one node of the DHT, until the process is ended."""
     import libtorrent as lt
 
     session = lt.session(

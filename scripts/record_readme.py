@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Record the README's picture, .github/images/quickstart.svg, from a real run.
 
-A publisher preserves, publishes and seeds a tiny model on a local Hub; then the commands of `SCENE` run one after
-another in a terminal of 80 columns, and what is on the screen becomes the picture. Nothing leaves this machine. Only
-names of this run are replaced: the temporary home is shown as /home/you, the port as 16881.
+A publisher preserves, publishes and seeds a tiny model from a local Hub. Then the commands of `SCENE` run one after
+another in a terminal of 80 columns, and the screen becomes the picture. Nothing leaves this machine. Only names of this
+run are replaced: the temporary home is shown as /home/you, the port as 16881.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SCENE = (
     "p2pqwen verify Qwen/Qwen3-0.6B",
     "HF_HUB_OFFLINE=1 hf download Qwen/Qwen3-0.6B --quiet",
 )
-"""Each is, without `| head`, an example of the manual too: the test runner compares what it prints."""
+"""Each, without `| head`, is also an example of the manual, whose output the tests compare."""
 _PROMPT = "$ "
 _WORLD = "seeded"
 _TEMPLATE = """\
@@ -68,7 +68,7 @@ font-size: {char_height}px; line-height: {line_height}px; }}
 
 
 def record() -> list[tuple[str, str]]:
-    """Run the scene and return each command with what it printed."""
+    """Run the scene and return each command with its output."""
     with tempfile.TemporaryDirectory(prefix="p2pqwen-readme-") as made, LocalHub() as hub:
         folder = Path(made)
         hub.add("Qwen/Qwen3-0.6B", write_tiny_model(folder / "model"))
@@ -107,7 +107,7 @@ def _shown(text: str, users: Machines) -> str:
 
 
 def draw(scene: list[tuple[str, str]]) -> str:
-    """Return the picture of a terminal that shows commands and what they printed."""
+    """Return the picture of a terminal that shows commands and their output."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     for number, (command, said) in enumerate(scene):
         if number:
@@ -122,24 +122,24 @@ def draw(scene: list[tuple[str, str]]) -> str:
 
 
 def _rows(line: str) -> list[str]:
-    """Break a line as a terminal does: at its last column."""
+    """Break a line as a terminal does: after its last column."""
     return [line[at : at + COLUMNS] for at in range(0, len(line), COLUMNS)] or [""]
 
 
 def read(picture: str) -> list[tuple[str, str]]:
-    """Return the commands of a picture and what they printed, as `record` gave them."""
+    """Return the commands of a picture and their output, as `record` returned them."""
     rows: dict[float, str] = {}
     for y, text in re.findall(r'<text class="p2pqwen-r\d+"[^>]* y="([\d.]+)"[^>]*>(.*?)</text>', picture):
         rows[float(y)] = rows.get(float(y), "") + unescape(text).replace("\xa0", " ")
     scene: list[tuple[str, list[str]]] = []
-    whole = False  # whether the row before filled the terminal, so that this one goes on with it
+    whole = False  # the previous row filled the terminal, so this one continues it
     for y in sorted(rows):
         row = rows[y]
         if row.startswith(_PROMPT) and not whole:
             scene.append((row.removeprefix(_PROMPT), []))
         elif scene:
             lines = scene[-1][1]
-            if whole and lines and not row.startswith(" "):  # what p2pqwen wraps by itself is indented
+            if whole and lines and not row.startswith(" "):  # p2pqwen indents lines that it wraps itself
                 lines[-1] += row
             else:
                 lines.append(row)

@@ -1,18 +1,18 @@
-"""Does the rule keep models alive? Years of a crowd without a coordinator, under rules of what to hold.
+"""Simulate years of an uncoordinated crowd under several rules of what to hold, to show which keep models alive.
 
-Every week nodes come (with a disk of their own, somewhere: at home or at one of six hosting companies), choose what to
-hold, and leave for good when their time is over. What they know of the swarms is late and wrong: two weeks old, with
-a quarter of the seeds not seen, each node's view off by some 40 %. The Hub deletes a repository now and then, and after
-half a year it is gone altogether: from then on a snapshot without a copy is lost. After one and a half years the
-largest hosting company closes, and takes a quarter of all disk space along at once.
+Every week, nodes arrive (each with a disk, at home or at one of 6 hosting companies), choose what to hold, and leave
+for good when their time is over. Their knowledge of the swarms is late and wrong: 2 weeks old, with a quarter of the
+seeds unseen, and with an error of about 40 % that differs by node. The Hub occasionally deletes a repository, and after
+half a year it closes: from then on, a snapshot without a copy is lost. After 1.5 years, the largest hosting company
+closes, and a quarter of all disk space disappears at once.
 
-`ours` is the rule of p2pqwen.stewardship (a test compares the two), with its rebalancing every four weeks; in life a
-person says yes to each, so `no rebalancing` shows what choosing alone does. `fewest` takes the snapshot with the fewest
-copies seen, as most lists of "please seed these" do, and rebalances too; its viewers err each in a way of their own,
-which spreads them more than one page for everybody would. `popular` takes what is most asked for; `random` is blind.
+`ours` is the rule of p2pqwen.stewardship (a test compares the two), with rebalancing every 4 weeks. Because in reality
+people confirm each rebalancing, `no rebalancing` shows the effect of choosing alone. `fewest` takes the snapshot with
+the fewest seen copies, like most lists of "please seed these", and rebalances too; its nodes err independently, which
+spreads them more than one shared page would. `popular` takes the most requested snapshots; `random` is blind.
 
     python scripts/simulate_survival.py                        # the table and plots of SURVIVAL.md (minutes)
-    python scripts/simulate_survival.py --worlds large --runs DIR   # 100,000 nodes, 10,000 snapshots (hours; goes on)
+    python scripts/simulate_survival.py --worlds large --runs DIR   # 100,000 nodes, 10,000 snapshots (hours; resumes)
     python scripts/simulate_survival.py --rules variants       # why the rule's constants are what they are
 """
 
@@ -85,8 +85,8 @@ TITLES = {
 class View:
     """What some nodes (rows) know of some snapshots (columns) when they choose.
 
-    `standing`: copies each may count on, as far as each node knows. `luck`: even in (0, 1), by the hash of the two.
-    `sizes` and `popularity` for each snapshot, `disks` for each node.
+    `standing`: the dependable copies of each snapshot, as each node sees them. `luck`: uniform in (0, 1), by the hash
+    of the two. `sizes` and `popularity` are per snapshot, `disks` per node.
     """
 
     standing: Floats
@@ -101,7 +101,7 @@ Order = Callable[[View], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a node orders snapshots (the least first), and whether it goes on rebalancing."""
+    """How a node orders snapshots (the least first), and whether it rebalances."""
 
     name: str
     order: Order
@@ -117,7 +117,7 @@ def ours(view: View, *, spread: float = allocation.SPREAD, weight: float = alloc
 
 
 def fewest(view: View) -> Floats:
-    """The fewest copies seen; equals in the order of the list, as a web page shows them to everybody."""
+    """Order by the fewest seen copies; ties in the order of the list, as on a web page."""
     return np.asarray(np.round(view.standing) + np.arange(len(view.sizes)) * 1e-9)
 
 
@@ -149,7 +149,7 @@ VARIANTS = (
 
 @dataclass(slots=True)
 class Nodes:
-    """The crowd, one slot for each node; a slot is used again after its node has left."""
+    """The crowd, one slot for each node; slots of nodes that left are reused."""
 
     disk: Floats
     leaves: Ints
@@ -162,7 +162,7 @@ class Nodes:
         return cls(np.zeros(0), np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.uint64))
 
     def keep(self, staying: NDArray[np.bool_]) -> list[Ints]:
-        """Drop those who do not stay and return what they held."""
+        """Drop the nodes that do not stay, and return what they held."""
         gone = [self.held[index] for index in np.flatnonzero(~staying)]
         self.disk, self.leaves = self.disk[staying], self.leaves[staying]
         self.company, self.seed = self.company[staying], self.seed[staying]
@@ -182,12 +182,12 @@ class Simulation:
 
     def __init__(self, world: World, rule: Rule, seed: int) -> None:
         self.world, self.rule = world, rule
-        # Who comes, who leaves and what is deleted is drawn apart from what anybody sees, so that every rule lives
-        # through the same years.
+        # Arrivals, departures and deletions have a separate random source from what nodes see, so every rule lives
+        # through the same events.
         self.fate = np.random.default_rng([seed, 7])
         self.random = np.random.default_rng([seed, 8])
         count = world.snapshots
-        # From embedding models of a few hundred megabytes to mixtures of experts of a terabyte; half below 12 GB.
+        # From embedding models of a few hundred MB to mixtures of experts of 1 TB; half below 12 GB.
         self.sizes = np.clip(np.exp(self.fate.normal(np.log(12e9), 1.6, count)), 2e8, 1e12)
         self.popularity = self.fate.pareto(1.2, count)
         self.seeds = self.fate.integers(0, 2**63, count, dtype=np.uint64)
@@ -202,7 +202,7 @@ class Simulation:
         self.week = 0
 
     def run(self) -> dict[str, Floats]:
-        """Live through all weeks; per week: snapshots and bytes lost, low percentiles of copies, traffic."""
+        """Simulate all weeks; return, per week: snapshots and bytes lost, low percentiles of copies, traffic."""
         rows = []
         for week in range(int(self.world.years * WEEKS)):
             self.week = week
@@ -241,7 +241,7 @@ class Simulation:
         self.lost |= ~self.on_hub & (self.copies <= 0)
 
     def _standing(self, viewers: int, columns: Ints | slice = slice(None)) -> Floats:
-        """Return what each viewer believes: late, incomplete, and wrong by a factor of its own for each snapshot."""
+        """Return what each viewer sees: late, incomplete, and wrong by an individual factor for each snapshot."""
         known = self.past[0] if self.past else self.copies
         seen = self.random.binomial(known[columns], self.world.seen) / self.world.seen
         return np.asarray(seen * self._errors((viewers, len(seen))) + HUB_WORTH * self.on_hub[columns])
@@ -277,14 +277,14 @@ class Simulation:
         self.nodes.join(come)
 
     def _companies(self) -> Floats:
-        """Return where newcomers rent; nobody does where everything was closed."""
+        """Return the companies' shares of newcomers; a closed one gets none."""
         shares = HOSTING_COMPANIES.copy()
         if self.week >= self.world.company_closes:
             shares[0] = 0.0
         return np.asarray(shares / shares.sum())
 
     def _fill(self, keys: Floats, disk: float) -> Ints:
-        """Take in order whatever still fits."""
+        """Take, in order, everything that still fits."""
         possible = np.flatnonzero((self.on_hub | (self.copies > 0)) & (self.sizes <= disk))
         order = possible[np.argsort(keys[possible], kind="stable")]
         taken = []
@@ -297,7 +297,7 @@ class Simulation:
         return np.concatenate(taken) if taken else np.zeros(0, int)
 
     def _review(self) -> None:
-        """A quarter of the nodes look again: take what is in danger, for room that is free or of what is well kept."""
+        """A quarter of the nodes review: they take endangered snapshots, in free room or in place of well-kept ones."""
         nodes = self.nodes
         known = self.past[0] if self.past else self.copies
         alive = self.on_hub | (self.copies > 0)
@@ -308,7 +308,7 @@ class Simulation:
         turn = np.flatnonzero(nodes.seed % np.uint64(4) == self.week % 4)
         for start in range(0, len(turn), BATCH):
             part = turn[start : start + BATCH]
-            # Of very many the worst are enough to look at, of equals others for each batch.
+            # Of very many, only the worst are considered; each batch gets other ones among ties.
             worst = np.argsort(known[danger] + self.random.random(len(danger)))[:COLUMNS_AT_REVIEW]
             shown = np.sort(danger[worst])
             standing = self._standing(len(part), shown)
@@ -326,7 +326,7 @@ class Simulation:
         if not len(wanted):
             return
         drawn = luck(self.nodes.seed[node : node + 1] ^ (period << np.uint64(32)), self.seeds[held])[0]
-        # What it believes of its own swarms is as late and wrong as all else: this is how a last copy gets lost.
+        # Its view of its own swarms is as late and wrong as all else: this is how a last copy gets lost.
         others = self.random.binomial(known[held], self.world.seen) / self.world.seen * self._errors(held.shape) - 1
         order = np.argsort(-others, kind="stable")
         order = order[((others > self.rule.give_above) & (drawn < self.rule.may_give))[order]]
@@ -365,7 +365,7 @@ def _make_room(spare: list[int], sizes: Floats, missing: float) -> list[int] | N
 
 
 def luck(nodes: NDArray[np.uint64], snapshots: NDArray[np.uint64]) -> Floats:
-    """Return an even number in (0, 1) for each pair: splitmix64 in the place of the tool's BLAKE2b."""
+    """Return a uniform number in (0, 1) for each pair: splitmix64 in place of p2pqwen's BLAKE2b."""
     mixed = nodes[:, None] ^ snapshots[None, :]
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
@@ -374,7 +374,7 @@ def luck(nodes: NDArray[np.uint64], snapshots: NDArray[np.uint64]) -> Floats:
 
 
 def run(world: World, rule: Rule, seed: int, kept_in: Path | None) -> dict[str, Floats]:
-    """Run once, or read what an earlier call kept."""
+    """Run once, or read the kept result of an earlier call."""
     if kept_in is None:
         return Simulation(world, rule, seed).run()
     rules = inspect.getsource(Simulation), inspect.getsource(ours), inspect.getsource(fewest)
@@ -429,7 +429,7 @@ def markdown(world: World, table: dict[str, dict[str, float]]) -> list[str]:
 
 
 def draw(results: dict[str, dict[str, list[dict[str, Floats]]]], out: Path) -> list[Path]:
-    """Draw what was lost over time, and how many copies the least-kept hundredth had."""
+    """Draw the losses over time, and the copies of the least-kept hundredth."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -473,7 +473,7 @@ def _panel(axis, world, by_rule, field_name, colours) -> None:  # noqa: ANN001 -
         axis.set_ylim(LEAST_SHOWN, 100)
         axis.set_yticks([0.1, 1, 10, 100], ["0.1 or less", "1", "10", "100"])
     else:
-        axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # what lies at zero is seen
+        axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # makes zero visible
     for week, text in ((world.hub_closes, "the Hub closes"), (world.company_closes, "a hosting company closes")):
         axis.axvline(week / WEEKS, color="#444444", linestyle=":", linewidth=1)
         place = axis.get_xaxis_transform()

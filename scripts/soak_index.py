@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""A node that follows several publishers of large indexes, watched for an hour: memory, processor time, bytes.
+"""Watch a node that follows several publishers of large indexes for an hour: memory, CPU time, bytes.
 
     scripts/soak_index.py [--publishers 5] [--entries 100000] [--minutes 60] [--every 300] [--changed 100]
 
-The publishers list the same snapshots, each with rows of its own that change. Every `--every` seconds each has a new
-version, with a delta, on a mirror on loopback; and the node, whose own pace is an hour, asks twice as often. Beside it
-runs what a person or cron would: `search` after each round. A line each minute, and a summary at the end.
-Exit 1 where the node missed a version, keeps a removed file open for each, or its memory grew by more than a tenth of
-what it was after the second round.
+The publishers list the same snapshots, each with some rows of its own that change. Every `--every` seconds, each
+publishes a new version, with a delta, on a mirror on loopback. The node, whose normal pace is an hour, polls twice as
+often. `search` runs after each round, as a person or cron would run it. The script prints a line each minute and a
+summary.
+
+Exit 1 if the node missed a version, keeps a removed file open for each, or if its memory grew by more than a tenth
+since the second round.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ DELTAS = 4
 
 @dataclass(slots=True)
 class Publisher:
-    """One publisher: its rows are those of `rows`, but for some of its own."""
+    """One publisher: its rows are `rows`, except for some of its own."""
 
     name: str
     rows: list[bytes]
@@ -69,7 +71,7 @@ class Publisher:
         return (changed.get(number, row) for number, row in enumerate(self.rows))
 
     def publish(self, server: Mirror, changed: dict[int, bytes]) -> None:
-        """Let the next version stand on the mirror, with deltas from the last few."""
+        """Put the next version on the mirror, with deltas from the last few."""
         after = {**self.changed, **changed}
         self.version += 1
         header = self.header()
@@ -98,7 +100,7 @@ class Publisher:
         self.changed, self.digest = after, digest
 
     def printed(self, header: JsonObject, rows: Iterator[bytes], signatures: list[JsonValue]) -> Iterator[bytes]:
-        """The file in the order in which `publish` prints it: its version stands before its entries."""
+        """Yield the file in the order of `publish`: the version comes before the entries."""
         yield b'{"roots":' + canonical([root.to_json() for root in self.roots])
         yield b',"signed":' + canonical(header).removesuffix(b"}") + b',"entries":[\n'
         for number, row in enumerate(rows):
@@ -116,7 +118,7 @@ def make_rows(entries: int) -> list[bytes]:
 
 
 def changes(rows: list[bytes], number: int, round_: int, count: int) -> dict[int, bytes]:
-    """Other licenses for some entries, spread over the index, others each time."""
+    """Return new licenses for some entries, spread over the index, other entries each time."""
     step = max(1, len(rows) // count)
     places = [(index * step + 7 * number + round_) % len(rows) for index in range(count)]
     return {place: canonical({**json.loads(rows[place]), "license": f"license-{round_}"}) for place in places}
@@ -124,7 +126,7 @@ def changes(rows: list[bytes], number: int, round_: int, count: int) -> dict[int
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A process at one moment: resident bytes, seconds of a core so far."""
+    """A process at one moment: resident bytes, and CPU seconds so far."""
 
     resident: int
     cpu: float
@@ -137,7 +139,7 @@ class Look:
 
 
 def removed_files(pid: int) -> int:
-    """How many files a process keeps open that have no name any more."""
+    """Return the number of removed files that a process keeps open."""
     found = 0
     for one in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -146,13 +148,13 @@ def removed_files(pid: int) -> int:
 
 
 def accepted(home: Path, publisher: Publisher) -> int:
-    """The version of a publisher that the home has accepted."""
+    """Return the version of a publisher's index that the home has accepted."""
     seen = home / "trust" / publisher.id / "seen.json"
     return int(json.loads(seen.read_text())["version"]) if seen.exists() else 0
 
 
 def node(every: float) -> int:
-    """Run the node of this home, its publishers looked after at another pace than every hour."""
+    """Run the node of this home, polling publishers at this interval instead of every hour."""
     from p2pqwen.assembly import serving
     from p2pqwen.cli.main import main as run
     from p2pqwen.operations.node.publisher_sync import PublisherSync

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Take the pictures of the manual: the catalogue, a row that somebody changed, the dashboard of a node.
+"""Take the pictures of the manual: the catalogue, a row that was tampered with, the dashboard of a node.
 
     scripts/take_pictures.py [FOLDER]       default: .github/images
 

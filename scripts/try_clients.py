@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""What other people's BitTorrent programs do with a published torrent: the table of tests/CLIENTS.md, measured.
+"""Measure what other BitTorrent programs do with a published torrent, for the table of tests/CLIENTS.md.
 
-Each program gets the same hybrid torrent and one source: our `seed` by BitTorrent, our `seed --http`, the Hub's
-redirects alone (302 to a signed URL on another host for large files, 307 to a relative path for small ones), both bases
-of the Hub, both with signed URLs that expire during the download; or it is pointed at the complete files, as `export`
-writes them, without pad files and with them, and must find them. The Hub is the tests' simulator. Transmission 3.00
-refuses hybrids, so it gets a v1 torrent of the same files. Bytes are compared with the source when a program says that
-it is done, or after `--seconds`. Our own fetch stands in the last row.
+Each program gets the same hybrid torrent and one source: our `seed` over BitTorrent, our `seed --http`, only the Hub's
+redirects (302 to a signed URL on another host for large files, 307 to a relative path for small ones), both bases of
+the Hub, or both with signed URLs that expire during the download. Or it gets the complete files, as `export` writes
+them, without and with pad files, and must recognise them. The Hub is the tests' simulator. Transmission 3.00 refuses
+hybrids, so it gets a v1 torrent of the same files. Bytes are compared with the source when a program reports
+completion, or after `--seconds`. The last row is our own fetch.
 
-Newer programs than this machine's: `scripts/clients_root FOLDER`, then P2PQWEN_CLIENTS_ROOT=FOLDER; files must then be
-below /tmp. rqbit: `pip install pyrqbit` in an environment, then `--rqbit ITS/bin/python`.
+For newer programs than this machine's: `scripts/clients_root FOLDER`, then P2PQWEN_CLIENTS_ROOT=FOLDER; files must then
+be below /tmp. rqbit: `pip install pyrqbit` in an environment, then `--rqbit ITS/bin/python`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class World:
         return alone.get(source, (first, second))
 
     def renamed(self) -> int:
-        """How many of the files do not stand under their names in `out`, and something else does."""
+        """The number of files that are in `out` under another name."""
         folder = self.out / self.metainfo.name
         return sum(not (folder / name).exists() and any(folder.rglob(f"{Path(name).name}*")) for name in self.files)
 
@@ -75,7 +75,7 @@ class World:
         return self.folder / "keeper" / "home" / "library" / SNAPSHOT.repo.text / self.metainfo.name
 
     def share_right(self) -> float:
-        """How much of the payload stands rightly in `out`, 0 to 1."""
+        """The fraction of the payload that is correct in `out`, 0 to 1."""
         right = 0
         for name, data in self.files.items():
             path = self.out / self.metainfo.name / name
@@ -141,9 +141,9 @@ def one(row: Row, source: str, shard: int, seconds: float) -> str:
 
 @contextmanager
 def world(shard: int, *, tracked: bool) -> Iterator[World]:
-    """Make the files and whoever serves them; `tracked`: our seed is found through a tracker."""
+    """Make the files and their servers; `tracked`: our seed is found through a tracker."""
     files = small_model(1000) | {
-        # Of two sizes: Transmission 4.1 refuses a torrent with two pad files of one length.
+        # Two sizes, since Transmission 4.1 refuses a torrent with two pad files of the same length.
         f"model-{number}.safetensors": noise(shard + number, f"shard {number}")
         for number in (1, 2)
     }
@@ -167,7 +167,7 @@ def world(shard: int, *, tracked: bool) -> Iterator[World]:
 
 
 def wait(done: Callable[[], bool], seconds: float) -> float | None:
-    """Wait until the program says that it is done; the seconds it took, None if it did not."""
+    """Wait until the program reports completion; return the seconds that it took, None if it did not."""
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         if done():
@@ -198,7 +198,7 @@ def transmission_row(made: World, torrent: Path, seconds: float) -> float | None
 
 
 def rtorrent_row(made: World, torrent: Path, seconds: float) -> float | None:
-    """It says how far it is over its own protocol only: by the files, then, and by those it makes beside given ones."""
+    """Run rTorrent, which reports progress only over its own protocol, so completion is judged by the files."""
     with rtorrent(torrent, made.out, made.folder / "profile"):
         return wait(lambda: made.share_right() == 1, seconds)
 

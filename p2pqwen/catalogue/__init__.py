@@ -1,1 +1,1 @@
-"""The pages, data files and feeds of a published site, made of what an index, its torrents and READMEs say."""
+"""Render the pages, data files and feeds of a published site from an index, its torrents and READMEs."""

@@ -1,4 +1,4 @@
-"""What stands beside a .torrent for other programs: its magnet in a file, Metalink 4 (RFC 5854); and the sitemap."""
+"""Files for other programs: beside each .torrent, its magnet and a Metalink 4 (RFC 5854); for the site, a sitemap."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from p2pqwen.values.utc_time import format_time
 _METALINK = "urn:ietf:params:xml:ns:metalink"
 _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 MAX_SITEMAP = 50_000
-"""Addresses of one sitemap (sitemaps.org)."""
-_UNHOLDABLE = frozenset("\ufffe\uffff")  # XML 1.0 section 2.2; a path holds none of the other characters that XML lacks
+"""The most addresses of one sitemap (sitemaps.org)."""
+_UNHOLDABLE = frozenset("\ufffe\uffff")  # XML 1.0 section 2.2; paths have no other characters that XML excludes
 
 
 def magnet_file(entry: Entry) -> tuple[str, bytes]:
-    """Return the place and the content of a magnet in a file of its own."""
+    """Return the place and the content of a magnet file."""
     return entry.torrent.removesuffix(".torrent") + ".magnet", entry.magnet.encode() + b"\n"
 
 
 def metalink(entry: Entry, manifest: Manifest, mirrors: Sequence[str], *, in_tree: bool = False) -> tuple[str, bytes]:
     """Return the place and the content of a snapshot's Metalink: each file's size, SHA-256 and web seeds.
 
-    `in_tree`: the first mirror's tree has them, too. Files are named `<commit>/<path>`, as the torrent names them. One
-    whose name XML cannot hold is left out. The torrent is not named: aria2 would prefer it to the addresses, and never
-    end, since it asks them for pad files that no Hub has.
+    `in_tree`: the first mirror's tree has the files too. Files are named `<commit>/<path>`, as in the torrent. A file
+    whose name XML cannot hold is left out. The torrent is not listed: aria2 would prefer it to the addresses, and never
+    finish, since it requests pad files, which no Hub has.
     """
     root = ET.Element("metalink", xmlns=_METALINK)
     ET.SubElement(root, "generator").text = "p2pqwen"
@@ -51,7 +51,7 @@ def metalink(entry: Entry, manifest: Manifest, mirrors: Sequence[str], *, in_tre
 
 
 def sitemap(site: Site, rows: Sequence[Row]) -> bytes | None:
-    """Return the sitemap, None where no mirror says at which address the site is."""
+    """Return the sitemap, None if the site has no mirror and so no address."""
     base = base_of(site.mirrors)
     if base is None:
         return None

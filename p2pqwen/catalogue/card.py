@@ -1,7 +1,7 @@
-"""A model card as HTML: the README of a snapshot, by strangers, rendered so that nothing in it runs or is fetched.
+"""Render a model card, an untrusted README, as HTML in which nothing runs or is fetched.
 
-Markdown is rendered by markdown-it, then nh3 keeps the tags, attributes and addresses named here and nothing else.
-There are no images: one that is fetched tells its host who reads the page. Headings become h3 to h6, below the page's.
+markdown-it renders the Markdown, and nh3 keeps only the tags, attributes and addresses named here. There are no images:
+fetching one would tell its host who reads the page. Headings become h3 to h6, below the page's own.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
 MAX_CARD = 128 * 1024
-"""Characters that are rendered; a longer card is cut at a line."""
+"""The most characters that are rendered; a longer card is cut at a line end."""
 
 DEEPEST = 64
-"""Tags within one another that are kept."""
+"""The deepest nesting of tags that is kept."""
 
 _TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-z][a-z0-9]*)(?:\s+[a-z-]+=\"[^\"]*\")*\s*>", re.ASCII)
 _VOID = frozenset({"br", "hr"})
@@ -36,20 +36,20 @@ _TAGS = frozenset(_TAG_NAMES.split())
 _WITH_CONTENT = frozenset({"script", "style", "iframe", "object", "noscript", "template", "title", "textarea", "svg"})
 _ATTRIBUTES = {"a": {"href", "title"}, "td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan", "scope"}}
 _FRONT_MATTER = re.compile(r"\A\ufeff?(?:\s*\n)?---[ \t]*\r?\n.*?^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
-# What changes how the text around it is read; marks that say how one word runs (U+200E, U+200F) may stay.
+# Characters that reorder the text around them; marks for the direction of one word (U+200E, U+200F) may stay.
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A rendered card; `cut` tells that the README is longer."""
+    """A rendered card; `cut`: the README is longer."""
 
     html: Markup
     cut: bool
 
 
 def render_card(readme: bytes) -> Card:
-    """Return a README as safe HTML. It never fails: bytes that are no UTF-8 are shown as such."""
+    """Return a README as safe HTML. It never fails: invalid UTF-8 is shown as U+FFFD."""
     text = _visible(_FRONT_MATTER.sub("", readme[: 4 * MAX_CARD + 4].decode("utf-8", "replace"), count=1))
     cut = len(text) > MAX_CARD or len(readme) > 4 * MAX_CARD + 4
     if len(text) > MAX_CARD:
@@ -62,15 +62,15 @@ def render_card(readme: bytes) -> Card:
         attribute_filter=_kept,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow ugc",
-        set_tag_attribute_values={"table": {"tabindex": "0"}},  # it scrolls sideways on a phone: by keyboard too
+        set_tag_attribute_values={"table": {"tabindex": "0"}},  # makes wide tables scrollable by keyboard
     )
-    return Card(Markup(_flattened(clean)), cut)  # noqa: S704 - nh3 made it, and tags that are left out come in pairs
+    return Card(Markup(_flattened(clean)), cut)  # noqa: S704 - nh3 made it, and dropped tags come in pairs
 
 
 def _flattened(clean: str) -> str:
-    """Leave out the tags that stand deeper than `DEEPEST`: a browser takes minutes for tens of thousands.
+    """Drop tags nested deeper than `DEEPEST`: a browser takes minutes for tens of thousands.
 
-    `clean` is of nh3, in which every tag is closed.
+    `clean` is nh3's output, in which every tag is closed.
     """
     depth, open_tags, parts, at = 0, list[bool](), list[str](), 0
     for tag in _TAG.finditer(clean):
@@ -91,14 +91,14 @@ def _flattened(clean: str) -> str:
 
 
 def _kept(tag: str, name: str, value: str) -> str | None:
-    """Drop links without a scheme: they mean files of the repository, which do not stand beside the page."""
+    """Drop links without a scheme: they point at files of the repository, which are not beside the page."""
     if (tag, name) == ("a", "href") and not re.match(r"(?:https?://|mailto:)", value, re.IGNORECASE):
         return None
     return value
 
 
 def _visible(text: str) -> str:
-    """Show controls and characters that reorder text as their escapes; lines and tabs stay."""
+    """Replace control characters and characters that reorder text by escapes; line ends and tabs stay."""
     return "".join(
         character.encode("unicode_escape").decode()
         if character in _REORDERING or (unicodedata.category(character) == "Cc" and character not in "\n\t\r")

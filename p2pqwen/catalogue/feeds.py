@@ -1,9 +1,9 @@
-"""Feeds of a published site, so that any client with an RSS rule becomes a steward: Atom, RSS and JSON Feed.
+"""Atom, RSS and JSON feeds of a published site: with them, any client that has RSS rules can be a steward.
 
-Each .torrent is an enclosure (BEP 36), in RSS with its infohash and size. Enclosures need whole addresses: where the
-index names no mirror, they are magnet links, which clients take in that place too.
+Each .torrent is an enclosure (BEP 36), in RSS with its infohash and size. Enclosures need absolute addresses. If the
+index names no mirror, they are magnet links, which clients accept there too.
 
-Nothing of the time of writing stands in a feed: one whose rows did not change is the same bytes.
+A feed does not contain the time of writing: the same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.values.utc_time import format_time
 
 ITEMS = 100
-"""The newest rows that a feed holds."""
+"""The most rows in a feed, the newest."""
 LICENSES = 40
-"""Licenses that have feeds of their own: the commonest. An index may name thousands."""
+"""The most licenses with a feed, the commonest: an index may name thousands."""
 FEW = 2
-"""Whole copies up to which a snapshot is endangered."""
+"""A snapshot with at most this many whole copies is endangered."""
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _TORRENT = "application/x-bittorrent"
 
@@ -46,22 +46,22 @@ class Feed:
 
     @property
     def rss(self) -> str:
-        """Where the RSS feed stands."""
+        """The place of the RSS feed."""
         return f"{places.FOLDER}/feeds/{self.name}.rss.xml"
 
     @property
     def atom(self) -> str:
-        """Where the Atom feed stands."""
+        """The place of the Atom feed."""
         return f"{places.FOLDER}/feeds/{self.name}.atom.xml"
 
     @property
     def json(self) -> str:
-        """Where the JSON feed stands."""
+        """The place of the JSON feed."""
         return f"{places.FOLDER}/feeds/{self.name}.json"
 
 
 def feeds_of(rows: Sequence[Row]) -> list[Feed]:
-    """Return every feed of a list: by what happened, by size class and by license; some may be empty."""
+    """Return every feed of the list: by event, by size class and by license; some may be empty."""
     newest = sorted(rows, key=lambda row: (row.entry.added, str(row.entry.id)), reverse=True)
     first: dict[str, datetime] = {}
     for row in reversed(newest):
@@ -102,7 +102,7 @@ def _is_endangered(row: Row) -> bool:
 
 
 def _licenses(rows: Iterable[Row]) -> list[tuple[str, set[str]]]:
-    """Return the commonest licenses, each as part of an address and the names that it stands for."""
+    """Return the commonest licenses as pairs: a part of an address, and the names that it covers."""
     found: dict[str, set[str]] = {}
     counted: Counter[str] = Counter()
     for row in rows:
@@ -114,7 +114,7 @@ def _licenses(rows: Iterable[Row]) -> list[tuple[str, set[str]]]:
 
 
 def base_of(mirrors: Sequence[str]) -> str | None:
-    """Return the folder of the first mirror, which ends in a slash; None without mirrors."""
+    """Return the address of the first mirror's folder, with a slash at the end; None without mirrors."""
     if not mirrors:
         return None
     first = mirrors[0].rpartition("/")[0] if mirrors[0].endswith(".json") else mirrors[0].rstrip("/")
@@ -172,9 +172,9 @@ def _add(maker: FeedGenerator, row: Row, base: str | None) -> None:
 
 
 class _Links:
-    """An extension of feedgen: gives an Atom entry's links the attributes that feedgen 1.0.0 forgets.
+    """A feedgen extension that adds the attributes that feedgen 1.0.0 omits from the links of Atom entries.
 
-    Without `rel` no link is an enclosure.
+    Without `rel`, a link is no enclosure.
     """
 
     def __init__(self) -> None:
@@ -198,7 +198,7 @@ def _words(row: Row) -> str:
 
 
 def _json(site: Site, feed: Feed, base: str | None) -> bytes:
-    """Return the feed by jsonfeed.org, version 1.1; what programs want of a snapshot is under `_p2pqwen`."""
+    """Return the feed in JSON Feed 1.1 (jsonfeed.org), with the facts for programs under `_p2pqwen`."""
     items = [
         {
             "id": f"urn:btih:{row.entry.infohash.v1}",

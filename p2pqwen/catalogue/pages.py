@@ -1,4 +1,4 @@
-"""The pages, by jinja2 with autoescape; nothing in them is fetched from another host, and a policy says so."""
+"""Render the pages with jinja2 and autoescape; they fetch nothing from other hosts, and their policy forbids it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from p2pqwen.values.printable_text import printable
 from p2pqwen.values.utc_time import format_time
 
 ALL_ON_ONE = 500
-"""Rows up to which the list is one page."""
+"""A list of at most this many rows is one page."""
 ROWS = 150
-"""Rows of a page where there are more: a page of them, with its script and style, stays below 300 kB."""
+"""Rows per page of a longer list: with its script and style, a page stays below 300 kB."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'"
@@ -38,27 +38,27 @@ _MAKERS = (
     *(f"values/{name}.py" for name in ("byte_size", "model_file", "plural", "printable_text", "snapshot_id")),
     *("values/snapshot_place.py", "values/utc_time.py", "manifest/license.py", "torrent/magnet.py"),
 )
-"""What the words and addresses of a page are made by, besides the templates."""
+"""The sources that determine the words and addresses of a page, besides the templates."""
 _LIBRARIES = ("feedgen", "jinja2", "markdown-it-py", "nh3", "segno")
 
 
 def pages_of(rows: Sequence[Row]) -> list[Sequence[Row]]:
-    """Cut the list into its pages; there is always one."""
+    """Cut the list into pages; there is always at least one."""
     step = len(rows) if len(rows) <= ALL_ON_ONE else ROWS
     return [rows[at : at + step] for at in range(0, len(rows), max(step, 1))] or [()]
 
 
 def linked(number: int, count: int) -> list[int]:
-    """Return the pages that page `number` of `count` leads to: those beside it, the ends, and some all the way through.
+    """Return the pages to which page `number` of `count` links: its neighbours, the ends, and some evenly between.
 
-    Of 700 pages that is a line or two, and no page is further than a few steps.
+    For 700 pages the links fill a line or two, and every page is a few steps away.
     """
     near = range(max(1, number - 2), min(count, number + 2) + 1)
     return sorted({1, count, *near, *range(0, count, max(1, -(-count // 8)))} - {0})
 
 
 def render_row(row: Row, place: str) -> bytes:
-    """Return a row of the list as the page at a place shows it."""
+    """Return a row of the list as HTML for the page at a place."""
     return str(_row_macro()(row, places.to_root(place))).encode()
 
 
@@ -74,7 +74,7 @@ def render_list(
 ) -> bytes:
     """Return page `number` (from 1) of `count` of the list; the first one also shows what was withdrawn.
 
-    `rows` are of `render_row` for that page, one after the other in it; `start`: how many stand on the pages before.
+    `rows` are the page's rows from `render_row`; `start` is the number of rows on the pages before it.
     """
     place = places.list_page(number)
     return _page(
@@ -96,7 +96,7 @@ def render_list(
 def render_model(
     site: Site, revisions: Sequence[Revision], card: Card | None, withdrawn: Sequence[Withdrawal], readme: str | None
 ) -> bytes:
-    """Return the page of a model: its newest revision first. `readme` is where the card's source stands."""
+    """Return a model's page, the newest revision first. `readme` is the place of the card's source."""
     newest = revisions[0]
     return _page(
         "model.html",
@@ -113,10 +113,10 @@ def render_model(
 
 
 def assets() -> dict[str, bytes]:
-    """Return the scripts and the style, by their places.
+    """Return the scripts and the style sheet, by place.
 
-    The script of the pages is one classic file, so that it runs from a disk too, where browsers load no modules. It
-    holds the verifier as it stands, without the word `export`.
+    The pages' script is one classic file, since browsers load no modules from a disk. It contains the verifier
+    unchanged, except for the word `export`.
     """
     files = resources.files(_PACKAGE) / "files"
     parts = [(files / name).read_text() for name in _SCRIPT]
@@ -134,7 +134,7 @@ def assets() -> dict[str, bytes]:
 
 @cache
 def made_by() -> str:
-    """Return what changes whenever this version makes other pages of the same index."""
+    """Return a fingerprint that changes whenever this version renders an index differently."""
     files = resources.files(_PACKAGE) / "files" / "templates"
     parts = [one.read_bytes() for one in sorted(files.iterdir(), key=lambda one: one.name)]
     parts += [(resources.files("p2pqwen") / name).read_bytes() for name in _MAKERS]
@@ -183,19 +183,19 @@ def _environment() -> Environment:
 
 
 def _qr(text: str) -> Markup:
-    """Return a QR code as SVG; what it says is an ASCII magnet of ours."""
-    # Any mask can be read; to weigh all eight takes most of the time that a page takes.
+    """Return the QR code of an ASCII magnet of ours, as SVG."""
+    # Any mask can be read; evaluating all 8 would take most of the time of a page.
     code = segno.make(text, error="l", boost_error=False, mask=3)
     svg = code.svg_inline(border=2, scale=4, omitsize=True, svgclass="qr", lineclass=None, dark="#000", light="#fff")
     return Markup(svg.replace("<svg ", '<svg role="img" aria-label="QR code of the magnet link" ', 1))  # noqa: S704
 
 
 _CONTEXT = ("https://schema.org", {"dcat": "http://www.w3.org/ns/dcat#", "dcterms": "http://purl.org/dc/terms/"})
-"""Names that search engines read, and those of DCAT 3, which catalogues of research data harvest."""
+"""The vocabularies of search engines (schema.org) and of catalogues of research data (DCAT 3)."""
 
 
 def _catalogue(site: Site) -> Mapping[str, object]:
-    """Return the whole list as schema.org and DCAT say it; its datasets stand on their own pages."""
+    """Return the whole list in schema.org and DCAT terms; each model's page describes its dataset."""
     base = base_of(site.mirrors)
     where = {} if base is None else {"@id": base, "url": base}
     return {
@@ -213,7 +213,7 @@ def _catalogue(site: Site) -> Mapping[str, object]:
 
 
 def _about(revision: Revision, site: Site) -> Mapping[str, object]:
-    """Return the model in the words of schema.org and DCAT, for search engines and catalogues."""
+    """Return the model in schema.org and DCAT terms, for search engines and catalogues."""
     row, entry, base = revision.row, revision.row.entry, base_of(site.mirrors)
     where = {} if base is None else {"@id": f"{base}{row.page}", "url": f"{base}{row.page}"}
     catalogue = {"@type": "DataCatalog", "name": site.name, **({} if base is None else {"@id": base})}

@@ -1,11 +1,11 @@
-"""Where the pages of a published site stand, relative to index.json.
+"""The places of a published site's pages, relative to index.json.
 
     index.html                       the first page of the list; SHA256SUMS, SHA256SUMS.sig and sitemap.xml beside it
     <site path>/index.html           a model; <commit>.README.md beside it
     p2pqwen--site/                   further pages of the list, data for searching, scripts, style, feeds
-    files/                           the files themselves, where the publisher asks for a mirror tree
+    files/                           the snapshots' files, if the publisher wants a mirror tree
 
-No organisation may be called `p2pqwen--site`: names of repositories hold no `--` (SPEC section 1).
+No organisation can be called `p2pqwen--site`: repository names have no `--` (SPEC section 1).
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ def model_page(repo: RepoId) -> str:
 
 
 def readme(snapshot: SnapshotId) -> str:
-    """Return the place of a snapshot's README, as the commit holds it."""
+    """Return the place of a snapshot's unrendered README."""
     return "/".join((*library_parts(snapshot.repo), f"{snapshot.commit}.README.md"))
 
 
 def data_part(number: int) -> str:
-    """Return the place of a part of what is searched, counted from 0."""
+    """Return the place of a part of the search data, counted from 0."""
     return f"{FOLDER}/data-{number}.json"
 
 
 def tree_file(snapshot: SnapshotId, path: str) -> str:
-    """Return the place of a snapshot's file in a mirror tree, from the tree's own folder."""
+    """Return the place of a snapshot's file in a mirror tree, relative to the tree's folder."""
     return "/".join((*library_parts(snapshot.repo), str(snapshot.commit), path))
 
 
 def tree_sums(snapshot: SnapshotId) -> str:
-    """Return the place of the sums of one snapshot in a mirror tree."""
+    """Return the place of one snapshot's sums in a mirror tree."""
     return "/".join((TREE, *library_parts(snapshot.repo), f"{snapshot.commit}{SNAPSHOT_SUMS}"))
 
 
 def to_root(place: str) -> str:
-    """Return the way from a page to the site's root: empty, or `../` as often as needed."""
+    """Return the relative path from a page to the site's root: empty, or a series of `../`."""
     return "../" * place.count("/")

@@ -12,7 +12,7 @@ from p2pqwen.values.strict_json import JsonObject
 
 SUMS_TYPE = "sums"
 TREE_TYPE = "file-sums"
-"""What is signed over the sums of a mirror tree: a type of its own, so that neither passes for the other."""
+"""The signed type of a mirror tree's sums; it differs so that neither document passes for the other."""
 _LINE = re.compile(r"[0-9a-f]{64}  [^\n]+", re.ASCII)
 
 
@@ -22,7 +22,7 @@ def sums_text(hashed: Mapping[str, str]) -> bytes:
 
 
 def read_sums(data: bytes) -> dict[str, str]:
-    """Return the SHA-256 of each path; raises `FormatError`. Whether a path leads out is for its user to check."""
+    """Return the SHA-256 of each path; raises `FormatError`. Callers must check that paths stay inside."""
     lines = data.decode("utf-8", "replace").split("\n")[:-1]
     if wrong := next((line for line in lines if not _LINE.fullmatch(line)), None):
         raise FormatError("a line of SHA256SUMS", expected="64 hex digits, two blanks and a path", got=wrong[:100])
@@ -30,7 +30,7 @@ def read_sums(data: bytes) -> dict[str, str]:
 
 
 def sums_document(accepted: Accepted, digest: Sha256, kind: str = SUMS_TYPE) -> JsonObject:
-    """Return what the index keys sign for the sums with this digest, beside an index that was accepted."""
+    """Return the document that the index keys sign for the sums with this digest, for an accepted index."""
     return {
         "type": kind,
         "spec": 1,

@@ -1,7 +1,7 @@
-"""What the pages say of an index: words, made once here, that the page's own check makes again from index.json.
+"""The words by which pages describe an index; the pages' own check derives the same words from index.json.
 
-`page.js` builds the same words (`expectedWords` there); what a row says beside them is marked `also`, and is covered by
-the signature over SHA256SUMS alone.
+`page.js` builds them in `expectedWords`. Other words of a row are marked `also`; only the signature over SHA256SUMS
+covers those.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from p2pqwen.values.strict_json import JsonValue
 from p2pqwen.values.utc_time import format_time
 
 SHORT = 8
-"""Digits of a commit that a row shows."""
+"""The number of digits of a commit id that a row shows."""
 NO_LICENSE = "no license named"
 ODD_LICENSE = "a license without a plain name"
 SIZE_CLASSES = (
@@ -34,7 +34,7 @@ SIZE_CLASSES = (
     ("large", "20 to 200 GB", 200 * 10**9),
     ("huge", "over 200 GB", None),
 )
-"""(name, words, largest size in bytes) of each class that feeds and filters know."""
+"""(name, words, largest size in bytes) of each class in feeds and filters."""
 
 
 def size_class(size: int) -> str:
@@ -43,7 +43,7 @@ def size_class(size: int) -> str:
 
 
 def upstream_words(repo: RepoId, upstream: Upstream) -> str:
-    """Return whether the place a repository lies at still shows it."""
+    """Say whether a repository's origin still shows it."""
     place = repo.kind.origin.words
     if upstream is Upstream.UNKNOWN:
         return f"{repo.kind.origin.label} not asked"
@@ -51,7 +51,7 @@ def upstream_words(repo: RepoId, upstream: Upstream) -> str:
 
 
 def license_words(name: str | None) -> str:
-    """Return a license's name for a page: what is no plain text is not shown."""
+    """Return a license's name for a page; a name that is not printable ASCII is not shown."""
     if name is None:
         return NO_LICENSE
     return name if name and name.isascii() and name.isprintable() else ODD_LICENSE
@@ -59,7 +59,7 @@ def license_words(name: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """What the publisher's node last saw of a swarm: whole copies (None: it could not tell), and the day."""
+    """What the publisher's node last saw of a swarm: the whole copies (None: unknown), and the day."""
 
     seeds: int | None
     seen: date
@@ -71,7 +71,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the files' names say of a snapshot: formats and quantisations, each sorted."""
+    """The formats and quantisations of a snapshot, by its files' names, each sorted."""
 
     formats: tuple[str, ...] = ()
     quantisations: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An entry as a row of the list shows it."""
+    """An entry as a row of the list."""
 
     entry: Entry
     facts: Facts
@@ -97,17 +97,17 @@ class Row:
 
     @property
     def repo(self) -> str:
-        """The model's full name, which says where it lies."""
+        """The model's full name, including its origin."""
         return str(self.entry.id.repo)
 
     @property
     def page(self) -> str:
-        """Where its page stands."""
+        """The place of its page."""
         return model_page(self.entry.id.repo)
 
     @property
     def short(self) -> str:
-        """The beginning of the commit."""
+        """The first digits of the commit id."""
         return str(self.entry.id.commit)[:SHORT]
 
     @property
@@ -117,7 +117,7 @@ class Row:
 
     @property
     def files(self) -> str:
-        """How many files there are."""
+        """The number of files."""
         return plural(self.entry.files, "file")
 
     @property
@@ -142,16 +142,16 @@ class Row:
 
     @property
     def added(self) -> str:
-        """The day it was listed first."""
+        """The day on which it was first listed."""
         return format_time(self.entry.added)[:10]
 
     @property
     def also(self) -> str:
-        """What the files' names say."""
+        """The formats and quantisations, by the files' names."""
         return " ".join((*self.facts.formats, *self.facts.quantisations))
 
     def data(self) -> list[JsonValue]:
-        """Return the row of a data part: what is searched, filtered, sorted and shown."""
+        """Return the row of a data part: the values to search, filter, sort and show."""
         entry, copies = self.entry, self.copies
         return [
             self.repo,
@@ -171,9 +171,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What every page says of the index it was made of.
+    """What every page says about its index.
 
-    `repositories`: how many models and datasets, in words. `sums`: whether SHA256SUMS is signed.
+    `repositories`: the number of models and datasets, in words. `sums`: whether SHA256SUMS is signed.
     """
 
     publisher: str
@@ -189,7 +189,7 @@ class Site:
 
     @classmethod
     def of(cls, accepted: Accepted, entries: Sequence[Entry], *, sums: bool) -> Site:
-        """Read an accepted index, whose `entries` were read."""
+        """Describe an accepted index; `entries` are all its entries."""
         document = accepted.document
         return cls(
             publisher=str(accepted.publisher),
@@ -225,9 +225,9 @@ class FileLine:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One snapshot on its model's page. `changes`: what differs from the revision before it, in words.
+    """One snapshot on its model's page. `changes`: the differences from the previous revision, in words.
 
-    `in_tree`: whether its files stand in the site's mirror tree.
+    `in_tree`: whether its files are in the site's mirror tree.
     """
 
     row: Row
@@ -237,12 +237,12 @@ class Revision:
 
     @property
     def magnet_v1(self) -> str:
-        """A magnet for clients that pass over `btmh`."""
+        """A magnet for clients that ignore `btmh`."""
         return str(replace(parse_magnet(self.row.entry.magnet), infohash_v2=None))
 
     @property
     def magnet_short(self) -> str:
-        """A magnet for a QR code: infohashes and name."""
+        """A short magnet for a QR code: infohashes and name."""
         infohash, name = self.row.entry.infohash, str(self.row.entry.id)
         return str(Magnet(infohash.v1, infohash.v2, name))
 
@@ -254,7 +254,7 @@ def file_lines(manifest: Manifest | None) -> tuple[FileLine, ...]:
 
 
 def changes_between(before: Manifest | None, after: Manifest | None) -> tuple[str, ...]:
-    """Say which files one revision adds, drops or changes; nothing where either is not known."""
+    """Say which files a revision adds, removes or changes; empty if either manifest is unknown."""
     if before is None or after is None:
         return ()
     old, new = ({row.path.text: row.sha256 for row in one.files} for one in (before, after))

@@ -1,1 +1,1 @@
-"""The demonstration: a tiny real model, a local Hub that serves it, and the story told with both."""
+"""The demo: a tiny real model, a local Hub that serves it, and the steps played with both."""

@@ -1,4 +1,4 @@
-"""One request as the local Hub understands it, and what became of it: the Hub's log is a list of these."""
+"""One parsed request to the local Hub, and its outcome: the Hub's log is a list of these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _XET_TOKEN = re.compile(r"/api/(model|dataset)s/([^/]+/[^/]+)/xet-read-token/([^
 
 @dataclass(slots=True)
 class Call:
-    """A request: `repo` as `org/model` or `datasets/org/name`, `revision` and `path` where the URL names them.
+    """A request: `repo` as `org/model` or `datasets/org/name`, `revision` and `path` if the URL has them.
 
     `status` and `sent` (body bytes) are filled in while it is answered; `status` stays 0 when the connection was cut
     before a status line.
@@ -39,7 +39,7 @@ class Call:
 
 
 def parse_call(method: str, raw_path: str, *, cdn: bool) -> Call:
-    """Sort a request by its path; `raw_path` is still percent-encoded, so an encoded slash stays inside its part."""
+    """Parse a request's path; `raw_path` is still percent-encoded, so an encoded slash stays inside its segment."""
     if cdn:
         parts = [unquote(part) for part in raw_path.split("/")[1:]]
         return Call("cdn", method, raw_path, repo="/".join(parts[1:-1]), path=parts[-1])

@@ -1,7 +1,7 @@
-"""A model repository as the Hub keeps it: git commits whose large files are LFS pointers, built from a folder.
+"""A model repository as on the Hub, built from a folder: git commits whose large files are LFS pointers.
 
-Authors and dates are fixed, so the same folder always gives the same commit id. Which files are LFS is read from the
-folder's own `.gitattributes` (gitattributes(5)); files above 10 MiB are LFS in any case, as the Hub demands.
+Authors and dates are fixed, so the same folder always gives the same commit id. The folder's own `.gitattributes`
+(gitattributes(5)) says which files are in LFS; files above 10 MiB always are, as the Hub requires.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _READ_SIZE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a commit. `blob_id` is the git blob's: of the content, or of the LFS pointer that stands for it."""
+    """One file of a commit. `blob_id` is the git blob id of the content, or of its LFS pointer."""
 
     path: str
     size: int
@@ -47,18 +47,18 @@ class StoredFile:
 
     @property
     def etag(self) -> str:
-        """What the Hub calls the file's ETag, and the cache its blob name: SHA-256 for LFS, else the git blob id."""
+        """The file's ETag on the Hub and blob name in the cache: SHA-256 for LFS, else the git blob id."""
         return etag(self)
 
     @property
     def pointer_size(self) -> int:
-        """The size of its LFS pointer, 0 where it has none."""
+        """The size of its LFS pointer, 0 if it has none."""
         return len(self.pointer)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCommit:
-    """A repository at one commit, as the Hub's answers show it."""
+    """A repository at one commit, for the Hub's answers."""
 
     repo: RepoId
     commit: CommitId
@@ -69,7 +69,7 @@ class StoredCommit:
 
 
 class HubRepository:
-    """Commits, branches and tags of one repository, and who may read it."""
+    """Commits, branches and tags of one repository, and its access settings."""
 
     def __init__(self, repo: RepoId) -> None:
         self.repo = repo
@@ -93,8 +93,8 @@ class HubRepository:
     ) -> CommitId:
         """Commit every file of a folder to a branch and return the commit's id.
 
-        LFS content is served from the folder itself, so those files must stay as they are. `links`: symlinks are
-        committed as such, as git does, and not followed. `pointers`: LFS pointers in another than the canonical form.
+        LFS content is served from the folder itself, so those files must not change. `links`: commit symlinks as
+        symlinks, as git does, instead of following them. `pointers`: LFS pointers in a non-canonical form.
         """
         attributes = _attributes(folder)
         found = (path for path in folder.rglob("*") if path.is_file() or (links and path.is_symlink()))

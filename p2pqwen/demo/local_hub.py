@@ -1,8 +1,8 @@
-"""A small honest Hub on loopback: the calls huggingface_hub 2.x makes, answered as huggingface.co answers them.
+"""A small honest Hub on loopback that answers the calls of huggingface_hub 2.x as huggingface.co does.
 
-Large (LFS) files redirect with 302 to a signed, expiring URL on another host and port; small files with 307 to a
-relative path with a query; any commit can be fetched with git. Nothing here misbehaves: the test suite's simulator
-builds on this class for that.
+Large (LFS) files redirect with 302 to a signed, expiring URL on another host and port; small files redirect with 307 to
+a relative path with a query. Any commit can be fetched with git. Nothing here misbehaves: the test suite's simulator
+subclasses it for that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SHUTDOWN_SECONDS = 0.2
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja")
 _BESIDE_THE_HUB = frozenset({"cdn", "cas", "xorb", "xet-telemetry"})
 _ANSWERED = frozenset({"list", "info", "tree", "refs", "paths-info", "resolve", "resolve-cache", "git", "xet-token"})
-# Sent with every answer, long before a limit is reached; huggingface_hub reads them.
+# Every answer has them, long before a limit is reached; huggingface_hub reads them.
 _STANDING_HEADERS = {
     "RateLimit": '"resolvers";r=2999;t=172',
     "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300',
@@ -52,10 +52,10 @@ _STANDING_HEADERS = {
 
 
 class LocalHub:
-    """Serves repositories from a thread of its own between `start` and `close` (or as a context manager).
+    """Serves repositories from its own thread between `start` and `close` (or as a context manager).
 
-    It binds at `host`. `cdn_host` names the host of signed URLs and must lead there. `tokens` are those the Hub knows:
-    any of them opens private and gated repositories.
+    It binds to `host`. `cdn_host` is the host in signed URLs and must resolve to `host`. Any of `tokens` opens private
+    and gated repositories.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class LocalHub:
         tokens: Iterable[str] = (),
     ) -> None:
         self.repositories: dict[str, HubRepository] = {}
-        self.moved: dict[str, str] = {}  # old names, in lower case, and those of today
+        self.moved: dict[str, str] = {}  # old name, in lower case, to the current one
         self.tokens = set(tokens)
         self.log: list[Call] = []
         self.page_size = TREE_PAGE
@@ -82,25 +82,25 @@ class LocalHub:
         self._stop: asyncio.Event | None = None
 
     def add(self, repo: str, folder: Path, *, branch: str = "main") -> CommitId:
-        """Commit a folder to a repository, made when it is new, and return the commit's id."""
+        """Commit a folder to a repository, creating it if needed, and return the commit's id."""
         return self.repository(repo).commit(folder, branch=branch)
 
     def repository(self, repo: str) -> HubRepository:
-        """Return the repository of this name, made when it is new."""
+        """Return the repository of this name, creating it if needed."""
         return self.repositories.setdefault(repo, HubRepository(RepoId.parse(repo)))
 
     @property
     def endpoint(self) -> str:
-        """The Hub's address, for `HF_ENDPOINT`; stays the same over `close` and `start`."""
+        """The Hub's address, for `HF_ENDPOINT`; it survives `close` and `start`."""
         return f"http://{self._host}:{self._ports[0]}"
 
     @property
     def cdn(self) -> str:
-        """Where signed URLs lead."""
+        """The address in signed URLs."""
         return f"http://{self._cdn_host}:{self._ports[1]}"
 
     def start(self) -> None:
-        """Bind its ports and serve."""
+        """Bind the ports and serve."""
         sockets = [_listen(self._host, port) for port in self._ports]
         hub, cdn, cas, storage = (one.getsockname()[1] for one in sockets)
         self._ports = (hub, cdn, cas, storage)
@@ -112,7 +112,7 @@ class LocalHub:
             raise TimeoutError("the local hub did not start")
 
     def close(self) -> None:
-        """Stop serving: connections are cut, and new ones refused."""
+        """Stop serving: cut connections and refuse new ones."""
         if self._thread is not None and self._loop is not None and self._stop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended: an earlier `close` was interrupted while it waited
                 self._loop.call_soon_threadsafe(self._stop.set)
@@ -179,7 +179,7 @@ class LocalHub:
         return response
 
     async def answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
-        """Answer one request; the simulator's faults come in here."""
+        """Answer one request; the simulator injects its faults here."""
         if call.kind == "cdn":
             return await self._answer_cdn(request, call)
         if call.kind in {"cas", "xet-telemetry"}:
@@ -223,7 +223,7 @@ class LocalHub:
         return await self._answer_file(request, call, repository, commit)
 
     def _own_name(self, name: str) -> str | None:
-        """Return what a repository is called that is asked for by an old name, or by its name in another case."""
+        """Return the current name of a repository that is requested by an old name, or by its name in another case."""
         if name in self.repositories:
             return None
         named = {one.lower(): one for one in self.repositories}
@@ -231,14 +231,14 @@ class LocalHub:
 
     @staticmethod
     def _moved(request: web.BaseRequest, call: Call, own: str) -> web.StreamResponse:
-        """Redirect to the repository's name of today, as the Hub does: 307 and the same path with that name in it."""
+        """Redirect to the repository's current name, as the Hub does: 307 and the same path with that name."""
         path = request.rel_url.raw_path.replace(f"/{quote(call.repo)}", f"/{own}", 1)
         query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
         text = f"Temporary Redirect. Redirecting to {path}"
         return web.Response(status=307, headers={"Location": f"{path}{query}"}, text=text)
 
     def refuse(self, status: int, code: str | None, message: str) -> web.StreamResponse:
-        """Make an error as the Hub makes it: a code and a message in headers, and the message in the body."""
+        """Make an error as the Hub does: a code and a message in headers, and the message in the body."""
         return refused(HubProblem(status, code, message))
 
     def _access_problem(self, call: Call) -> web.StreamResponse | None:
@@ -247,7 +247,7 @@ class LocalHub:
             return self.refuse(401, None, "Invalid credentials in Authorization header")
         repository = self.repositories.get(call.repo)
         if repository is None or (repository.private and token is None):
-            if token is None:  # the Hub does not tell strangers whether a repository exists
+            if token is None:  # without a token, the Hub does not say whether a repository exists
                 response = self.refuse(401, None, "Invalid username or password.")
                 response.headers["WWW-Authenticate"] = 'Basic realm="Authentication required", charset="UTF-8"'
                 return response
@@ -312,7 +312,7 @@ class LocalHub:
     async def answer_lfs_in_cache(
         self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
     ) -> web.StreamResponse:
-        """Answer `resolve-cache` asked for an LFS file: there is none."""
+        """Answer `resolve-cache` for an LFS file: not found."""
         del request, call, file, headers
         return refused(entry_not_found(""))
 
@@ -340,7 +340,7 @@ class LocalHub:
     async def send_file(
         self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
     ) -> web.StreamResponse:
-        """Send a file or the range that was asked for, with GET or HEAD."""
+        """Send a file or the requested range, for GET or HEAD."""
         wanted = parse_range(call.range, file.size)
         if wanted is None:
             return web.Response(status=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
@@ -361,7 +361,7 @@ class LocalHub:
 
     @staticmethod
     def _may_compress(request: web.BaseRequest, call: Call, file: StoredFile) -> bool:
-        # The Hub gzips text for clients that take it, and then there is no Content-Length.
+        # The Hub gzips text for clients that accept it; the answer then has no Content-Length.
         accepted = "gzip" in request.headers.get("Accept-Encoding", "")
         text = file.path.endswith(_TEXT_SUFFIXES) and file.size > 0
         return accepted and text and request.method == "GET" and call.range is None
@@ -374,7 +374,7 @@ class LocalHub:
         file: StoredFile,
         span: tuple[int, int],
     ) -> None:
-        """Write the bytes from `span[0]` up to `span[1]`; the simulator cuts, slows and spoils them here."""
+        """Write the bytes from `span[0]` up to `span[1]`; the simulator cuts, slows and corrupts them here."""
         del request
         start, stop = span
         if isinstance(file.source, bytes):
@@ -389,7 +389,7 @@ class LocalHub:
                 call.sent += len(block)
 
     async def answer_git(self, request: web.BaseRequest, call: Call, repository: HubRepository) -> web.StreamResponse:
-        """Answer git's two requests, the advertisement and the fetch."""
+        """Answer git's 2 requests, the advertisement and the fetch."""
         if call.path == "info/refs":
             if request.query.get("service") != "git-upload-pack":
                 return web.Response(status=403, text="only smart HTTP, and only reading")
@@ -413,7 +413,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _token(authorization: str | None) -> str | None:
-    """Return the token of a Bearer header, or the password of a Basic one (which is how git sends it)."""
+    """Return the token of a Bearer header, or the password of a Basic one, in which git sends it."""
     scheme, _, value = (authorization or "").partition(" ")
     if scheme.lower() == "basic":
         with contextlib.suppress(ValueError):

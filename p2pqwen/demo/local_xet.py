@@ -1,7 +1,7 @@
 """The Xet part of the local Hub: tokens, the reconstruction API (v2 and v1) and signed ranges of xorbs.
 
-Followed: huggingface.co/docs/xet, draft-denis-xet, and what hf_xet 1.8 asks. Tokens come from the Hub's host, the
-reconstruction from one of its own, and xorbs from a third, as on the real Hub.
+Sources: huggingface.co/docs/xet, draft-denis-xet, and the requests of hf_xet 1.8. As on the real Hub, tokens come from
+the Hub's host, the reconstruction from a second host, and xorbs from a third.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from p2pqwen.values.byte_range import parse_range
 TOKEN_SECONDS = 3600
 _RECONSTRUCTION = re.compile(r"/(v[12])/reconstructions/([0-9a-f]{64})")
 _XORB = re.compile(r"/xorbs/default/([0-9a-f]{64})")
-_KNOWN: dict[str, str] = {}  # Xet hashes by SHA-256: making them takes a process
+_KNOWN: dict[str, str] = {}  # Xet hashes by SHA-256: computing them takes a process
 _TELEMETRY = re.compile(r"/v[0-9]+/telemetry")
 
 
 class LocalXet:
-    """What is stored, under which token it is shown, and where its two hosts are.
+    """The store: its files, its tokens, and the addresses of its 2 hosts.
 
-    `served` is whether the Hub offers Xet, as huggingface.co does; `versions` are those of the reconstruction API that
-    there are.
+    `served`: whether the Hub offers Xet, as huggingface.co does. `versions`: the served versions of the reconstruction
+    API.
     """
 
     def __init__(self, files: Callable[[], Iterable[StoredFile]]) -> None:
@@ -38,20 +38,20 @@ class LocalXet:
         self.served = True
         self.versions = {"v1", "v2"}
         self.cas = self.storage = ""
-        self.hashes: dict[str, str] = {}  # by SHA-256, for files that are to have another than they have
+        self.hashes: dict[str, str] = {}  # by SHA-256, to override files' real hashes
         self.token_seconds = TOKEN_SECONDS
         self._tokens: dict[str, float] = {}
         self.signer = UrlSigner(TOKEN_SECONDS)
 
     def hash_of(self, file: StoredFile) -> str:
-        """Return the file's name in the store."""
+        """Return the file's Xet hash, its name in the store."""
         sha256 = str(file.sha256)
         if sha256 not in self.hashes and sha256 not in _KNOWN:
             _KNOWN.update(xet_hashes(one for one in self._files() if str(one.sha256) not in _KNOWN))
         return self.hashes.get(sha256) or _KNOWN[sha256]
 
     def headers(self, file: StoredFile, token_route: str) -> Mapping[str, str]:
-        """Return what `resolve` says of a file that is in the store; nothing where Xet is not served."""
+        """Return the headers that `resolve` adds for a file in the store, none if Xet is not served."""
         if not self.served:
             return {}
         return {
@@ -69,7 +69,7 @@ class LocalXet:
         return web.json_response({"casUrl": self.cas, "exp": expires, "accessToken": token}, headers=headers)
 
     def sort(self, call: Call) -> None:
-        """Fill in what a request at one of the two hosts asks for: its kind, and which file."""
+        """Fill in the kind and the file of a request to one of the 2 hosts."""
         path = call.url.split("?")[0]
         if match := _RECONSTRUCTION.fullmatch(path):
             file = next((one for one in self._files() if self.hash_of(one) == match[2]), None)
@@ -108,7 +108,7 @@ class LocalXet:
         return web.json_response(body)
 
     def xorb_file(self, request: web.BaseRequest) -> StoredFile | web.Response:
-        """Return what a signed URL of the storage shows, as a file; else the refusal."""
+        """Return the xorb behind a signed URL, as a file, or else the refusal."""
         match = _XORB.fullmatch(request.rel_url.path)
         xorb = self._xorb(match[1]) if match else None
         if xorb is None:

@@ -1,4 +1,4 @@
-"""A node of the demo: our own command line in a process, with a home and a Hugging Face cache of its own."""
+"""A node of the demo: our command line in a process, with its own home and Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN_LINES = 20
 
 
 class DemoStepError(P2pqwenError):
-    """A step of the demo failed; `stderr` is what its process said, and the demo goes no further."""
+    """A step of the demo failed and ends it; `stderr` has the last lines of its process."""
 
     def __init__(self, what: str, *, expected: object = None, got: object = None, stderr: str = "") -> None:
         self.stderr = stderr.strip().splitlines()[-_SHOWN_LINES:]
@@ -32,7 +32,7 @@ class DemoStepError(P2pqwenError):
 
 
 class NodeProcess:
-    """Runs commands in one home. The user's own homes, caches, tokens and settings are out of sight."""
+    """Runs commands in one home, without access to the user's homes, caches, tokens and settings."""
 
     def __init__(self, home: Path, endpoint: str) -> None:
         self.home = home
@@ -46,7 +46,7 @@ class NodeProcess:
         }
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """Return the command line of our own program, with `--json`."""
+        """Return the command line of our program, with `--json`."""
         return python("-m", "p2pqwen", *arguments, "--json")
 
     def run(self, *arguments: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class NodeProcess:
         return value
 
     def python(self, code: str, *arguments: str, **environment: str) -> str:
-        """Run a line of Python as another program would, and return what it prints."""
+        """Run a line of Python in the node's environment and return its output."""
         return self._output("python", python("-c", code, *arguments), self.environment | environment)
 
     def _output(self, name: str, command: list[str], environment: dict[str, str]) -> str:
@@ -85,7 +85,7 @@ class NodeProcess:
 
 
 class SeedProcess:
-    """`seed` in the background for the length of a block; its events can be waited for."""
+    """Runs `seed` in the background for the length of a block; `wait_for` waits for its events."""
 
     def __init__(self, node: NodeProcess, arguments: Sequence[str]) -> None:
         self._command = node.command(["seed", *arguments])
@@ -121,7 +121,7 @@ class SeedProcess:
         self._stderr.close()
 
     def wait_for(self, event: str) -> dict[str, Any]:
-        """Return the next event of this name; raises `DemoStepError` when the node ends or stays silent."""
+        """Return the next event of this name; raises `DemoStepError` if the node ends or stays silent."""
         deadline = time.monotonic() + STEP_SECONDS
         while True:
             try:

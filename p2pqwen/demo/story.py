@@ -1,7 +1,7 @@
 """The demo: a model is preserved, signed and seeded; its Hub goes away; a stranger still gets it, whole and proven.
 
-Everything is real: a local Hub, our own command line in processes of their own with homes of their own, BitTorrent
-between them, huggingface_hub reading the result offline. Nothing leaves the loopback interface.
+Everything is real: a local Hub, our command line in separate processes with separate homes, BitTorrent between them,
+huggingface_hub reading the result offline. Nothing leaves the loopback interface.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _FIND_OFFLINE = (
 
 Tell = Callable[[str], None]
 Stay = Callable[[Sequence[str]], None]
-"""Shows the commands that somebody else can type now, and returns when the demo shall end."""
+"""Show the commands that the user can try now, and return when the demo should end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the demo measured; times in seconds, sizes in bytes."""
+    """The demo's measurements; times in seconds, sizes in bytes."""
 
     repo: str
     commit: str
@@ -74,7 +74,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What `demo --json` says; `kept` is None where everything was removed."""
+    """The answer of `demo --json`; `kept` is None if everything was removed."""
 
     ok: bool = field(default=True, init=False)
     figures: Figures = field(metadata=FLAT)
@@ -82,9 +82,9 @@ class Told:
 
 
 def tell_and_keep(tell: Tell) -> Told:
-    """Play the story as `tell_story` does, and leave its folder and a node of its publisher, with a dashboard.
+    """Play the story as `tell_story` does, but leave its folder and the publisher's node, with a dashboard.
 
-    Where a step fails nothing is left.
+    If a step fails, nothing is left.
     """
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="p2pqwen-demo-"))
@@ -98,10 +98,9 @@ def tell_and_keep(tell: Tell) -> Told:
 
 
 def tell_story(tell: Tell, stay: Stay | None = None) -> Figures:
-    """Play the whole story, telling each step as it is done; raises `DemoStepError` for the first that fails.
+    """Play the whole story and tell each step when it is done; raises `DemoStepError` for the first that fails.
 
-    `stay` is called while the publisher's node still seeds. What was made, files and processes, is gone afterwards
-    either way.
+    `stay` is called while the publisher's node still seeds. All files and processes are removed in any case.
     """
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="p2pqwen-demo-") as folder:
@@ -122,7 +121,7 @@ class _Story:
         self._site = folder / "site"
 
     def play(self) -> Figures:
-        """Go through the steps; the figures lack the time of the whole."""
+        """Play the steps; the figures lack the total time."""
         self._make_model()
         with LocalHub() as hub:
             commit = hub.add(REPO, self._model)
@@ -167,7 +166,7 @@ class _Story:
         )
 
     def keep(self) -> Kept:
-        """Start the publisher's node anew, to outlive the demo, after `play`; the Hub is gone."""
+        """Start the publisher's node again, after `play`, to outlive the demo; the Hub stays stopped."""
         publisher = NodeProcess(self._folder / "publisher", "http://127.0.0.1:9")
         listening = ("--listen", "127.0.0.1:0", "--dashboard", "127.0.0.1:0")
         node = publisher.run("seed", "--daemon", *listening, *_LOOPBACK_ONLY)

@@ -1,7 +1,7 @@
-"""A tiny model of the real Qwen3 architecture, the same bytes every time: what the demo and the tests preserve.
+"""A tiny model of the real Qwen3 architecture for the demo and the tests; its bytes are always the same.
 
-The weights are random (SHAKE-256 of a fixed seed), so it speaks nonsense; but `transformers` loads it as it loads
-Qwen3-0.6B, with tokenizer and all. The safetensors file is written by hand after the format's description: the header's
+The weights are random (SHAKE-256 of a fixed seed), so its output is nonsense, but `transformers` loads it and its
+tokenizer as it loads Qwen3-0.6B. The safetensors file is written directly, by the format's description: the header's
 length in 8 bytes, little-endian, the header in JSON, then the tensors.
 """
 
@@ -18,8 +18,8 @@ from p2pqwen.demo.tiny_tokenizer import SPECIAL_TOKENS, tokenizer_files
 REPO = "Qwen/Qwen3-Tiny-Demo"
 _ALIGNMENT = 8
 _ONE = b"\x80\x3f"  # bfloat16 1.0, little-endian
-# bfloat16 has eight exponent bits, the lowest of them in the lower byte. Upper byte 0x3c or 0xbc with any lower byte is
-# a magnitude from 2**-7 to 2**-5 with either sign: about the spread Qwen3 is initialised with.
+# bfloat16 has 8 exponent bits, the lowest of them in the lower byte. Upper byte 0x3c or 0xbc with any lower byte is a
+# magnitude from 2**-7 to 2**-5 with either sign: about the spread with which Qwen3 is initialised.
 _SIGNED_UPPER_BYTE = bytes(0x3C if byte < 0x80 else 0xBC for byte in range(256))
 
 
@@ -37,7 +37,7 @@ class TinyShape:
 
 
 def write_tiny_model(folder: Path, shape: TinyShape | None = None, *, seed: str = "p2pqwen") -> Path:
-    """Write the whole snapshot into a folder, made when it is not there, and return the folder."""
+    """Write the whole snapshot into a folder, creating it if needed, and return the folder."""
     shape = shape or TinyShape()
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in _text_files(shape).items():
@@ -58,7 +58,7 @@ def _text_files(shape: TinyShape) -> dict[str, str]:
 
 
 def _tensors(shape: TinyShape) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Give every tensor of Qwen3ForCausalLM with tied embeddings: name and dimensions."""
+    """Yield the name and dimensions of every tensor of Qwen3ForCausalLM with tied embeddings."""
     yield "model.embed_tokens.weight", (shape.vocabulary, shape.hidden)
     queries, keys = shape.heads * shape.head, shape.key_value_heads * shape.head
     for layer in range(shape.layers):

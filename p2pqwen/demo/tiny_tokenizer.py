@@ -1,7 +1,7 @@
 """A small byte-level BPE tokenizer with the files and special tokens of Qwen3's, for the tiny model.
 
-Byte-level BPE after GPT-2: every byte has a printable stand-in, so any text can be tokenized, and merges join the
-commonest pairs.
+It is byte-level BPE as in GPT-2: every byte maps to a printable character, so any text can be tokenized, and merges
+join the commonest pairs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CHAT_TEMPLATE = (
 
 
 def _alphabet() -> list[str]:
-    """Return the stand-in of each byte: itself where it prints, else a character from U+0100 on."""
+    """Return the printable character for each byte: itself if it prints, else one from U+0100 on."""
     shifted = iter(range(0x100, 0x200))
     return [chr(byte) if byte in _PRINTABLE else chr(next(shifted)) for byte in range(256)]
 

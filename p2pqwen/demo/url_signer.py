@@ -1,4 +1,4 @@
-"""Expiring download URLs in the manner of the Hub's content delivery: `X-Amz-Date`, `X-Amz-Expires`, a signature."""
+"""Expiring download URLs like those of the Hub's content delivery: `X-Amz-Date`, `X-Amz-Expires`, a signature."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 class UrlSigner:
-    """Signs paths for a while and tells whether a signed path still holds."""
+    """Signs paths for a limited time and checks signed paths."""
 
     def __init__(self, lifetime: int) -> None:
         self.lifetime = lifetime

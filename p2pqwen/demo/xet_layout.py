@@ -1,8 +1,8 @@
-"""How a Xet server lays a file out: chunks, xorbs of many chunks, and the terms that make the file again.
+"""How a Xet server lays out a file: chunks, xorbs of many chunks, and the terms that reconstruct the file.
 
-Followed: draft-denis-xet and huggingface.co/docs/xet (xorb format, file reconstruction). A server may cut chunks where
-it likes, since clients take what the reconstruction says: here they are of one size and stored uncompressed, so that
-any range of a xorb is made from the file itself and nothing is kept twice.
+Sources: draft-denis-xet and huggingface.co/docs/xet (xorb format, file reconstruction). A server may cut chunks
+anywhere, since clients follow the reconstruction. Here they have one size and are stored uncompressed, so any range of
+a xorb is made from the file itself and nothing is stored twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from p2pqwen.demo.hub_repository import StoredFile
 
 CHUNK_SIZE = 64 * 1024
-XORB_CHUNKS = 1000  # with their headers just below the 64 MiB that a xorb may have
+XORB_CHUNKS = 1000  # with headers, just below the 64 MiB limit of a xorb
 _HEADER_SIZE = 8
 _STORED_CHUNK = CHUNK_SIZE + _HEADER_SIZE
 
@@ -52,26 +52,26 @@ class Xorb:
 
     @property
     def hash(self) -> str:
-        """The name it is asked for by; nobody checks it against the content."""
+        """Its name in requests; clients do not check it against the content."""
         return hashlib.sha256(f"xorb {self.number} of {self.file.sha256}".encode()).hexdigest()
 
     @property
     def size(self) -> int:
-        """Its bytes, headers included."""
+        """Its size in bytes, headers included."""
         return self.stored_end(XORB_CHUNKS)
 
     def stored_end(self, chunk: int) -> int:
-        """Return where the chunks before this one end."""
+        """Return the offset at which the chunks before this one end."""
         unpacked = min(chunk * CHUNK_SIZE, self.file.size - self.number * XORB_CHUNKS * CHUNK_SIZE)
         return unpacked + -(-unpacked // CHUNK_SIZE) * _HEADER_SIZE
 
     def open(self, mode: str) -> io.BufferedReader:
-        """Open it for reading in ranges, as a path is opened."""
+        """Open it for reading, like a path."""
         del mode
         return io.BufferedReader(_XorbReader(self), 16 * _STORED_CHUNK)
 
     def chunks(self, first: int) -> Iterator[bytes]:
-        """Yield chunks with their headers, from this one on."""
+        """Yield the chunks from `first` on, with their headers."""
         at = (self.number * XORB_CHUNKS + first) * CHUNK_SIZE
         end = min(self.file.size, (self.number + 1) * XORB_CHUNKS * CHUNK_SIZE)
         with _opened(self.file) as content:
@@ -83,7 +83,7 @@ class Xorb:
 
 
 def terms(file: StoredFile, start: int, stop: int) -> tuple[int, list[Term]]:
-    """Return what makes up bytes `start` to `stop` of a file, and how many bytes of the first term to leave out."""
+    """Return how many bytes of the first term to skip, and the terms that make up bytes `start` to `stop` of a file."""
     first, last = start // CHUNK_SIZE, -(-min(stop, file.size) // CHUNK_SIZE)
     found = []
     for number in range(first // XORB_CHUNKS, -(-last // XORB_CHUNKS)):
@@ -95,9 +95,9 @@ def terms(file: StoredFile, start: int, stop: int) -> tuple[int, list[Term]]:
 
 
 def xet_hashes(files: Iterable[StoredFile]) -> dict[str, str]:
-    """Return files' names in the store by their SHA-256: Xet hashes, as hf_xet makes them of the bytes.
+    """Return files' names in the store by their SHA-256: the Xet hashes that hf_xet computes.
 
-    Where there is no hf_xet nobody asks by them, and they are others.
+    Without hf_xet, no client uses them, and they are other hashes.
     """
     by_sha256 = {str(file.sha256): file for file in files}
     with TemporaryDirectory(prefix="p2pqwen-xet-") as folder:
@@ -115,7 +115,7 @@ def _on_disk(file: StoredFile, path: Path) -> Path:
 
 
 class _XorbReader(io.RawIOBase):
-    """A xorb as a file, made while it is read."""
+    """A xorb as a file object, generated while it is read."""
 
     def __init__(self, xorb: Xorb) -> None:
         self._xorb = xorb
@@ -130,7 +130,7 @@ class _XorbReader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        del whence  # always from the start: `size` says where the end is
+        del whence  # always from the start
         self._at, self._chunks = offset, None
         return offset
 
@@ -152,7 +152,7 @@ class _XorbReader(io.RawIOBase):
 
 
 def _header(length: int) -> bytes:
-    """Version 0, stored length, compression scheme 0 (none), unpacked length; lengths are 3 bytes, little-endian."""
+    """Return version 0, stored length, scheme 0 (uncompressed), unpacked length; lengths are 3 bytes, little-endian."""
     size = length.to_bytes(3, "little")
     return b"\0" + size + b"\0" + size
 

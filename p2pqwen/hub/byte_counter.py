@@ -1,4 +1,4 @@
-"""huggingface_hub's progress bar interface, answered by a callback: bytes are counted and nothing is drawn."""
+"""A silent replacement for huggingface_hub's progress bar that passes byte counts to a callback."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from p2pqwen.errors import VerificationError
 
 @contextmanager
 def counted(on_bytes: Callable[[int], None], what: str, size: int) -> Iterator[type[Any]]:
-    """Give a class to pass as `tqdm_class`; if the block fails, what it counted is taken back.
+    """Yield a class to pass as `tqdm_class`; if the block fails, what it counted is taken back.
 
-    More bytes than `size` are not counted but end the download, with `VerificationError`: huggingface_hub itself looks
-    at the size once a body has ended, and some need not end before the disk is full.
+    Raises `VerificationError` as soon as more than `size` bytes arrive. huggingface_hub checks the size only at the end
+    of a body, and an endless body would fill the disk first.
     """
     received = 0
 
@@ -56,7 +56,7 @@ class _SilentBar:
         """Nothing to close."""
 
     def update_transfer(self, n: float | None = 1) -> None:
-        """Take no notice of bytes on the wire: with Xet they are counted when they are written."""
+        """Ignore bytes on the wire: Xet bytes are counted when they are written."""
 
     def set_postfix_str(self, text: str, *, refresh: bool = False) -> None:
         """Draw nothing."""

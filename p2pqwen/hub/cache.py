@@ -3,21 +3,22 @@
     <root>/models--org--name/blobs/<etag>               content; etag is the SHA-256 for LFS, else the git blob id
     <root>/models--org--name/snapshots/<commit>/<path>  relative symlinks to blobs; real files where links do not work
     <root>/models--org--name/trees/<commit>.json        the whole commit, so that a partial snapshot shows as partial
-    <root>/models--org--name/.no_exist/<commit>/<name>  empty: the commit has no such file (`looked_for`)
+    <root>/models--org--name/.no_exist/<commit>/<name>  empty: the commit has no such file (see `looked_for`)
     <root>/models--org--name/refs/p2pqwen/<commit>      our own ref, so that `hf cache prune` keeps the snapshot
-    <root>/models--org--name/refs/<name>                40 hex digits without a newline; written last, when asked for
+    <root>/models--org--name/refs/<name>                40 hex digits without a newline; written last, on request
     <root>/.locks/models--org--name/<etag>.lock         huggingface_hub's own lock, taken around each blob
-    <root>/blobs/<2 digits>/<Xet hash>                  what several repositories share (`shared_blobs`)
+    <root>/blobs/<2 digits>/<Xet hash>                  what several repositories share (see `shared_blobs`)
 
-Followed: huggingface_hub's "Understand caching" and file_download.py, _tree_cache.py, _shared_blobs.py of 2.4.0. A
-blob may be a symlink into a store that other repositories share, so none is ever written to in place: a right one is
-kept, a wrong one is replaced by rename and reported. Others may share the cache: a file of ours has the mode and the
-group that a new file has there, and nothing is written, nor a lock asked for, where all is as it should be. Whatever
-changes the cache goes through `CachePlace`, which follows no link that somebody put there.
+Sources: huggingface_hub's "Understand caching", and file_download.py, _tree_cache.py, _shared_blobs.py of 2.4.0.
 
-What lies here, other programs take for the repository's own word. So a snapshot enters with an `Admission` alone, which
-only the judgement of its standing makes (`index.standing`), and under the name that was judged. Where the cache has
-other content for the same commit, a proven snapshot replaces it, and any other is refused before anything is written.
+A blob may be a symlink into a store that other repositories share. So a blob is never modified in place: a correct one
+is kept, and a wrong one is replaced by rename and reported. Several users may share the cache, so our files get the
+mode and the group of any new file there. When everything is already in place, nothing is written and no lock is taken.
+Every change goes through `CachePlace`, which does not follow links that other users placed.
+
+Other programs trust the cache as they trust the Hub. So a snapshot enters only with an `Admission`, which only the
+judgement of its standing issues (`index.standing`), and only under the name that was judged. If the cache has other
+content for the same commit, a proven snapshot replaces it; any other is refused before anything is written.
 """
 
 from __future__ import annotations
@@ -69,22 +70,22 @@ _TAG = """Signature: 8a477f597d28d172789f06886806bc55
 Place = Callable[[Path, Path], object]
 """Create the second path with the content of the first: reflink, hard link or copy."""
 XetNaming = Callable[[SnapshotId, Mapping[Sha256, Path]], Mapping[Sha256, str]]
-"""Return the Xet hashes of a snapshot's verified files, made of their bytes; without those that nobody can make."""
+"""Compute the Xet hashes of a snapshot's verified files; leaves out those that cannot be computed."""
 
 
 class CacheNotWrittenError(DiskError):
-    """The cache cannot be read or written where it must be: read-only, full, another user's. Its text has the path."""
+    """The cache cannot be read or written: it is read-only, full, or another user's. The message has the path."""
 
 
 class CacheBusyError(P2pqwenError):
-    """Another program holds the lock of a blob, for long."""
+    """Another program has held a blob's lock for too long."""
 
 
 class HubCache:
-    """The cache under one `HF_HUB_CACHE`. Methods raise `CacheNotWrittenError`, unless they say that they do not."""
+    """The cache under one `HF_HUB_CACHE`. Methods raise `CacheNotWrittenError` unless they say otherwise."""
 
     def __init__(self, root: Path, xet_naming: XetNaming = lambda *_: {}) -> None:
-        """`xet_naming` gives the names under which other repositories find what is laid."""
+        """`xet_naming` gives the names under which other repositories find the files laid here."""
         self.root = root
         self._cache = CachePlace(root)
         self._xet_naming = xet_naming
@@ -98,14 +99,14 @@ class HubCache:
     def find(self, repo: RepoId, file: ListedFile | FileRow) -> Path | None:
         """Return where this file's content should be, by name and size; the caller hashes it before using it.
 
-        An LFS file is found in any repository's blobs, since its blob is named after its SHA-256. What cannot be read
-        is not found; nothing is raised.
+        An LFS file is found in any repository's blobs, since its blob is named after its SHA-256. Returns None for what
+        cannot be read; raises nothing.
         """
         try:
             for candidate in self._candidates(repo, file):
                 if _is_readable(candidate, file.size):
                     return candidate
-        except OSError:  # a folder of somebody else's
+        except OSError:  # another user's folder
             return None
         return None
 
@@ -114,20 +115,20 @@ class HubCache:
         return self._repo_folder(snapshot.repo) / "snapshots" / str(snapshot.commit)
 
     def holds(self, snapshot: SnapshotId) -> bool:
-        """Tell whether the snapshot has a folder here, as far as that can be seen; raises nothing."""
-        return os.path.isdir(self.snapshot_folder(snapshot))  # noqa: PTH112 - a forbidden one is none
+        """Tell whether the snapshot has a folder here that we may see; raises nothing."""
+        return os.path.isdir(self.snapshot_folder(snapshot))  # noqa: PTH112 - False for a forbidden one
 
     def missing(self, snapshot: SnapshotId, rows: Iterable[FileRow], payload: Path) -> list[RepoPath]:
-        """Return the files of these rows that readers do not find here; `payload/<path>` is their verified content.
+        """Return the rows' files that readers do not find here; `payload/<path>` is their verified content.
 
-        What is neither that file nor has its content is missing. It is read to the end.
+        A file is present if it is the payload's file or has the row's SHA-256; that is checked by reading all of it.
         """
         folder = self.snapshot_folder(snapshot)
         with self._disk_errors(f"read {snapshot} in the Hugging Face cache"):
             return [row.path for row in rows if not _is_laid(folder / row.path.text, payload / row.path.text, row)]
 
     def ref(self, repo: RepoId, name: str) -> CachedRef | None:
-        """Return a ref such as `main`, None if there is no such ref."""
+        """Return a ref such as `main`, or None."""
         with self._disk_errors(f"read refs/{name} of {repo}"):
             return read_ref(self._repo_folder(repo), RepoPath(name).text)
 
@@ -143,10 +144,10 @@ class HubCache:
     ) -> Path:
         """Lay an admitted snapshot's verified files, `payload/<path>`, into the cache and return its folder there.
 
-        `only` are the files that are there (None: all). `ref` (such as `main`) is made to point at the commit. Raises
-        `VerificationError` for a payload file of another size, `NotAdmittedError` where the cache has other content
-        that must stay, `CacheBusyError`. What helps loaders but is not needed (markers, our own ref) is only told of
-        where it cannot be written.
+        `only` are the files that the payload has (None: all). `ref` (such as `main`) is made to point at the commit.
+        Raises `VerificationError` for a payload file of another size, `NotAdmittedError` if the cache has other content
+        that must stay, and `CacheBusyError`. Markers and our own ref help loaders but are not needed: a failure to
+        write them is only reported.
         """
         snapshot, rows = admission.snapshot, admission.rows
         folder = self.snapshot_folder(snapshot)
@@ -182,13 +183,13 @@ class HubCache:
         return folder
 
     def _require_room(self, payload: Path, size: int) -> None:
-        """Raise `OSError` where these bytes have to be copied to another disk, and that has no room for them."""
+        """Raise `OSError` if these bytes must be copied to another disk that has no room for them."""
         if self._is_apart(payload) and _free(self._existing) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
 
     @property
     def _existing(self) -> Path:
-        """The cache, or the folder above it that is there."""
+        """The cache, or the nearest folder above it that exists."""
         return next(path for path in (self.root, *self.root.parents) if path.is_dir())
 
     def _is_apart(self, payload: Path) -> bool:
@@ -223,18 +224,18 @@ class HubCache:
                     f"another program is writing {etag} of {repo} into the Hugging Face cache",
                     hint=f"if there is none, remove {path}",
                 ) from error
-            except OSError as error:  # another user's, and closed to us
+            except OSError as error:  # another user's, closed to us
                 raise OSError(error.errno, error.strerror or str(error), str(path)) from error
             yield
 
     @contextmanager
     def _disk_errors(self, doing: str) -> Iterator[None]:
-        """Turn what a disk says no with into `CacheNotWrittenError`, which names the path and the way round it."""
+        """Turn a disk's errors into `CacheNotWrittenError`, which names the path and a way around it."""
         try:
             yield
         except CacheNotWrittenError:
             raise
-        except DiskError as error:  # of the function that places content
+        except DiskError as error:  # from the `Place` function
             raise CacheNotWrittenError(f"cannot {doing}: {error.what}", got=error.got, hint=_ROUND) from error
         except OSError as error:
             path = error.filename2 or error.filename or self.root
@@ -275,7 +276,7 @@ class _Laying:
         self._touched: set[Path] = set()
 
     def refuse_links(self, ref: str | None) -> None:
-        """Raise `OSError` where a folder that is needed is a link, before anything is written."""
+        """Raise `OSError` if a folder that will be written to is a link; call it before writing anything."""
         needed = [self._folder / row.path.text for row in self._admission.rows]
         needed += [self._blobs / "a blob", self._tree]
         if ref is not None:
@@ -284,10 +285,10 @@ class _Laying:
             self._cache.require_plain(path)
 
     def refuse_other_content(self) -> None:
-        """Raise `NotAdmittedError` where the cache says that the commit holds anything else than is admitted."""
+        """Raise `NotAdmittedError` if the cache shows other content for the commit than was admitted."""
         rows = self._admission.rows
         known: Mapping[str, object] = {}
-        with suppress(PermissionError):  # another user's, and closed to us
+        with suppress(PermissionError):  # another user's, closed to us
             known = read_tree(self._tree) or {}
         listed = {row.path.text: tree_entry(row) for row in rows}
         other = [
@@ -295,7 +296,7 @@ class _Laying:
         ]
         other += [row.path.text for row in rows if self._shows_other_content(row)]
         for path in self._wrong_markers():
-            self._cache.require_plain(path)  # else the hint below would speak of somebody's folder
+            self._cache.require_plain(path)  # otherwise the hint below would name another user's folder
             other.append(path.relative_to(self._markers).as_posix())
         if other:
             raise NotAdmittedError(
@@ -312,11 +313,11 @@ class _Laying:
         return not _holds(pointer, row)
 
     def is_laid(self, row: FileRow) -> bool:
-        """Tell whether the content is where readers look for it: then there is nothing to write."""
+        """Tell whether the content is already where readers look for it."""
         return _is_laid(self._folder / row.path.text, self._payload / row.path.text, row)
 
     def begin(self) -> None:
-        """Make the folders, and see what a new file is like here and whether links work."""
+        """Make the folders; find out the mode and group of a new file here, and whether links work."""
         self._cache.make_folder(self._folder)
         self._cache.make_folder(self._blobs)
         self._tidy()
@@ -330,7 +331,7 @@ class _Laying:
         self._use_links = not constants.HF_HUB_DISABLE_SYMLINKS and _links_work(self._cache, probe)
 
     def _tidy(self) -> None:
-        """Remove what killed runs left; a run that goes on has made its own a moment ago."""
+        """Remove what killed runs left; the temporary files of a live run are younger than an hour."""
         with suppress(OSError):
             for folder in (self._repo_folder, self._blobs):
                 for path in folder.glob(f"{_TEMPORARY}-*"):
@@ -338,7 +339,7 @@ class _Laying:
                         self._cache.remove(path)
 
     def lay(self, row: FileRow) -> None:
-        """Put one file's blob and the link to it in place; the blob's lock is held."""
+        """Put one file's blob and the link to it in place; the caller holds the blob's lock."""
         pointer = self._folder / row.path.text
         self._cache.make_folder(pointer.parent)
         if not self._use_links:
@@ -349,13 +350,13 @@ class _Laying:
 
     @property
     def shares(self) -> bool:
-        """Whether a blob may be a link into the store that repositories share; `begin` was called."""
+        """Whether a blob may be a link into the store that repositories share; call `begin` first."""
         from p2pqwen.hub.shared_blobs import sharing_is_on
 
         return self._use_links and sharing_is_on()
 
     def _put_shared(self, row: FileRow, blob: Path) -> None:
-        """Put a blob in place; in the shared store, where its name there is known, one that is not here yet."""
+        """Put a blob in place: a new one goes into the shared store if its Xet hash is known."""
         xet_hash = self.xet_hashes.get(row.sha256)
         if xet_hash is None or (blob.is_file() and self._is_right(row, blob)):
             self._put(row, blob)
@@ -395,9 +396,9 @@ class _Laying:
         self._touched.add(target.parent)
 
     def _open_to_others(self, source: Path, temporary: Path) -> None:
-        """Copy what was hard-linked where its mode or group would close it to those who may read the cache.
+        """Replace a hard link by a copy if its mode or group would hide it from other readers of the cache.
 
-        It is the same file as the library's, so its own mode stays as it is.
+        A hard link is the library's own file, so its mode must not be changed.
         """
         new, linked = self._new_file, temporary.stat()
         if new is None or linked.st_nlink == 1:
@@ -418,27 +419,27 @@ class _Laying:
         self._touched.add(pointer.parent)
 
     def _temporary(self, row: FileRow) -> Path:
-        """Return a free name beside the blobs, so that a snapshot never shows anything half-made."""
+        """Return a free name beside the blobs, so that a snapshot never shows a half-written file."""
         temporary = self._blobs / f"{_etag(row)}{_TEMPORARY}"
         self._cache.remove(temporary)  # left by a run that was killed: the lock is ours
         return temporary
 
     def write_tree(self) -> None:
-        """Write the list of the commit's files, unless one that says the same is there."""
+        """Write the list of the commit's files, unless an equal one is there."""
         rows = sorted(self._admission.rows, key=lambda row: row.path.text)
         files = {row.path.text: tree_entry(row) for row in rows}
         try:
             known = read_tree(self._tree)
-        except PermissionError:  # huggingface_hub makes them 0600: what another user's says is not known
+        except PermissionError:  # huggingface_hub makes them 0600, so another user's cannot be read
             if not self._admission.replaces:
                 return
             known = None
-        # huggingface_hub's own has more to say (xet hashes); it stays when it agrees.
+        # huggingface_hub's own list also has xet hashes, so it stays if it agrees.
         if known is None or {name: without_xet(entry) for name, entry in known.items()} != files:
             self._write(self._tree, json.dumps({"format_version": TREE_FORMAT, "files": files}, indent=1))
 
     def remove_wrong_markers(self) -> None:
-        """Remove markers of missing files for files that the commit has: they hide those from every loader."""
+        """Remove `.no_exist` markers of files that the commit has: they hide those files from loaders."""
         for path in self._wrong_markers():
             name = path.relative_to(self._markers).as_posix()
             told = f"the Hugging Face cache said that there is no {name}: there is"
@@ -457,9 +458,9 @@ class _Laying:
         return [path for path in paths if path.is_file()]
 
     def write_aids(self) -> None:
-        """Write what spares loaders requests, and the snapshot a clean-up: no failure, they only help.
+        """Write the markers that spare loaders requests, and the ref that protects from pruning; only warn on failure.
 
-        A manifest that nothing proves may leave out files that the commit has: it tells no loader what there is not.
+        Markers need a proven snapshot: an unproven manifest may leave out files that the commit has.
         """
         try:
             if self._admission.standing is Standing.PROVEN:
@@ -478,7 +479,7 @@ class _Laying:
             self._cache.write_new(marker)
 
     def mend_refs(self) -> None:
-        """Take blanks off refs that name a snapshot which is there; only `main` is worth a failure."""
+        """Strip blanks from refs that name a held snapshot; raise only if `main` cannot be written."""
         for ref in all_refs(self._repo_folder):
             if ref.mendable and ref.commit is not None:
                 told = f"refs/{ref.name} of the Hugging Face cache had blanks after {ref.commit}, which no loader reads"
@@ -492,7 +493,7 @@ class _Laying:
                     self._report(Notice("warning", f"{told}: they are gone"))
 
     def write_ref(self, name: RepoPath) -> None:
-        """Point a ref at the commit, and say so where it named what is not there."""
+        """Point a ref at the commit; report it if the ref named a snapshot that the cache lacks."""
         before = read_ref(self._repo_folder, name.text)
         if before is not None and not before.held:
             shown = before.commit or f"{before.text[:80]!r}"
@@ -501,7 +502,7 @@ class _Laying:
         self._point(name.text)
 
     def _point(self, name: str) -> None:
-        """Write 40 hex digits and no newline, which readers would take for part of the id."""
+        """Write 40 hex digits and no newline: readers would take a newline for part of the id."""
         path = self._repo_folder / "refs" / name
         before = read_ref(self._repo_folder, name)
         if before is None or before.text != self._commit:
@@ -515,7 +516,7 @@ class _Laying:
 
     def _write(self, path: Path, text: str) -> None:
         self._cache.make_folder(path.parent)
-        # Not beside it: whatever stands below refs is taken for a ref.
+        # Not beside it: readers take every file below refs for a ref.
         temporary = self._repo_folder / f"{_TEMPORARY}-{secrets.token_hex(4)}"
         try:
             self._cache.write_new(temporary, text)
@@ -561,7 +562,7 @@ def _is_readable(path: Path, size: int) -> bool:
 
 
 def _links_work(cache: CachePlace, probe: Path) -> bool:
-    """Tell whether symlinks can be made; raises `OSError` where nothing can be."""
+    """Tell whether symlinks can be made; raises `OSError` if nothing can be written at all."""
     try:
         cache.link(probe, "nowhere")
         cache.remove(probe)

@@ -1,6 +1,6 @@
-"""Look at a Hugging Face cache, without changing it: what keeps p2pqwen from writing there, or a loader from reading.
+"""Look at a Hugging Face cache without changing it: what keeps p2pqwen from writing there, or a loader from reading.
 
-Nothing is raised: what cannot be looked at is part of what was seen.
+Nothing here raises: what cannot be read is part of the result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAY_WRITE = os.R_OK | os.W_OK | os.X_OK
 
 @dataclass(frozen=True, slots=True)
 class LooseRef:
-    """A ref by which no loader finds a snapshot; `folder` is its repository's."""
+    """A ref that leads no loader to a snapshot; `folder` is the name of its repository's folder."""
 
     folder: str
     ref: CachedRef
@@ -31,9 +31,9 @@ class LooseRef:
 
 @dataclass(frozen=True, slots=True)
 class CacheLook:
-    """What was seen. `closed`: folders that we may not write to, and lists of files that we may not read.
+    """What was seen. `closed`: folders that we may not write to, and tree files that we may not read.
 
-    `locks`: lock files of others that we may not open. `unmarked`: held snapshots without all their markers.
+    `locks`: other users' lock files that we may not open. `unmarked`: held snapshots that lack some markers.
     """
 
     exists: bool
@@ -45,7 +45,7 @@ class CacheLook:
 
 def look_at_cache(root: Path, held: Iterable[SnapshotId]) -> CacheLook:
     """Look at the cache below `root`; `held` are the snapshots of the library."""
-    if not os.path.isdir(root):  # noqa: PTH112 - one that we may not look at is none
+    if not os.path.isdir(root):  # noqa: PTH112 - False for one that we may not read
         return CacheLook(exists=False)
     folders = _repositories(root)
     closed = [root] if not os.access(root, _MAY_WRITE) else []

@@ -1,12 +1,12 @@
-"""The one way by which p2pqwen changes a Hugging Face cache: never through a symbolic link.
+"""The only way in which p2pqwen changes a Hugging Face cache: never through a symbolic link.
 
-Others may share the cache, and place links in it that lead to files of ours. So every folder made, file written and
-file removed goes through a `CachePlace`, which looks at each folder on the way first. What the last name is does not
-matter: a rename replaces a link, a removal removes it, and a new file is never written through one. The look comes
-just before the change and not with it: somebody who swaps a folder in between is not stopped.
+Several users may share the cache, and another user may place links in it that lead to our files. So every folder made,
+file written and file removed goes through a `CachePlace`, which first checks each folder on the way. The last component
+is not checked: a rename replaces a link, a removal removes it, and a new file is never written through one. The check
+and the change are two steps, so this does not stop somebody who swaps a folder in between.
 
 Two links are the user's own choice and are followed: the cache itself, and a repository's folder (or `.locks`) that
-the user, or the administrator, moved to another disk. One of another member's leads nowhere.
+the user or the administrator moved to another disk. Such a link is refused if it belongs to another user.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from p2pqwen.portable.owners import is_ours
 
 LINKED = "a symbolic link is in the way, and p2pqwen writes through none"
 _ADMINISTRATOR = 0
-_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT; a folder of OneDrive has another tag, and leads nowhere
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT; a OneDrive folder has another tag and is no link
 
 
 class CachePlace:
-    """What may be written to below the root of one cache. Methods raise `OSError`: `ELOOP` names a link in the way."""
+    """Write access below the root of one cache. Methods raise `OSError`; `ELOOP` names a link in the way."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def require_plain(self, path: Path) -> None:
-        """Raise `OSError` where a folder between the root and `path` is a symbolic link, or a junction of Windows."""
+        """Raise `OSError` if a folder between the root and `path` is a symbolic link or a Windows junction."""
         here = self._root
         for depth, part in enumerate(path.relative_to(self._root).parts[:-1]):
             here /= part
@@ -43,7 +43,7 @@ class CachePlace:
                 raise OSError(errno.ELOOP, LINKED, str(here))
 
     def make_root(self, tag: str, text: str) -> None:
-        """Make the cache; one that is new gets a file `tag`, one of the user's is left as it is."""
+        """Make the cache folder; a new one gets a file `tag`, an existing one is left unchanged."""
         try:
             self._root.mkdir(parents=True)
         except FileExistsError:
@@ -53,12 +53,12 @@ class CachePlace:
         self.write_new(self._root / tag, text)
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder and those above it, unless they are there."""
+        """Make a folder and its parents if they are missing."""
         self.require_plain(folder / "in it")
         folder.mkdir(parents=True, exist_ok=True)
 
     def make_lock_folder(self, lock: Path) -> None:
-        """Make the folder of a lock file, which must be no link either: taking the lock opens it for writing."""
+        """Make a lock file's folder; the file must be no link either, since taking the lock opens it for writing."""
         self.make_folder(lock.parent)
         if lock.is_symlink():
             raise OSError(errno.ELOOP, LINKED, str(lock))
@@ -77,12 +77,12 @@ class CachePlace:
         fill(path)
 
     def link(self, path: Path, to: str) -> None:
-        """Make a symbolic link, as the snapshots have them."""
+        """Make a symbolic link, as in snapshot folders."""
         self.require_plain(path)
         path.symlink_to(to)
 
     def replace(self, temporary: Path, target: Path) -> None:
-        """Give a file its name, in place of what had it."""
+        """Rename a file to its final name, replacing what is there."""
         self.require_plain(temporary)
         self.require_plain(target)
         temporary.replace(target)
@@ -93,7 +93,7 @@ class CachePlace:
         path.unlink(missing_ok=True)
 
     def remove_empty(self, path: Path) -> None:
-        """Remove an empty regular file; anything else is no marker of huggingface_hub's, and stays."""
+        """Remove an empty regular file; anything else is not a marker of huggingface_hub's and stays."""
         self.require_plain(path)
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_size:

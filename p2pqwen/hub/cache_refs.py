@@ -1,11 +1,11 @@
-"""The refs of one repository in a Hugging Face cache: what they name, and whether a reader can go by them.
+"""The refs of one repository in a Hugging Face cache: what they name, and whether readers can use them.
 
-A ref is a file `refs/<name>` that holds 40 hex digits and nothing else: huggingface_hub takes the whole text for the
-name of a folder below `snapshots`, a line end included. A ref that names no such folder leaves the model unloadable by
-name, and makes `scan_cache_dir` (`hf cache ls`, `hf cache prune`) pass the repository over as corrupted.
+A ref is a file `refs/<name>` that holds 40 hex digits and nothing else: huggingface_hub takes the whole text, line end
+included, as the name of a folder below `snapshots`. If a ref names no such folder, the model cannot be loaded by name,
+and `scan_cache_dir` (`hf cache ls`, `hf cache prune`) skips the repository as corrupted.
 
-Each commit that p2pqwen lays gets a ref of its own, `p2pqwen/<commit>`: `hf cache prune` deletes what no ref names.
-Followed: file_download.py and utils/_cache_manager.py of huggingface_hub 2.4.0.
+Each commit that p2pqwen lays gets its own ref, `p2pqwen/<commit>`: `hf cache prune` deletes what no ref names.
+Sources: file_download.py and utils/_cache_manager.py of huggingface_hub 2.4.0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_REFS = 10_000
-"""Refs of one repository that are looked at."""
+"""The most refs of one repository that are read."""
 _MAX_TEXT = 4096
 _OURS = "p2pqwen"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -25,10 +25,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class CachedRef:
-    """A ref as it stands. `commit`: what it means, None where that is no commit id; `held`: there is a snapshot of it.
-
-    `tidy`: its text is the commit id alone.
-    """
+    """A ref and its raw text. `commit`: the commit id in it, or None; `held`: the cache has a snapshot of it."""
 
     name: str
     text: str
@@ -42,7 +39,7 @@ class CachedRef:
 
     @property
     def mendable(self) -> bool:
-        """Tell whether it names a snapshot that is there, but with blanks around, which readers do not take off."""
+        """Tell whether it names a held snapshot with blanks around the id, which readers do not strip."""
         return self.held and not self.tidy
 
 
@@ -52,7 +49,7 @@ def own_ref(commit: str) -> str:
 
 
 def read_ref(repo_folder: Path, name: str) -> CachedRef | None:
-    """Return a ref, None if there is none; raises `OSError`."""
+    """Return a ref, or None; raises `OSError`."""
     path = repo_folder / "refs" / name
     if not path.is_file():
         return None

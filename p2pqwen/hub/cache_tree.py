@@ -1,4 +1,4 @@
-"""`trees/<commit>.json` of a Hugging Face cache: the list of a commit's files, by huggingface_hub's _tree_cache.py.
+"""`trees/<commit>.json` of a Hugging Face cache: a commit's files, in the format of huggingface_hub's _tree_cache.py.
 
 {"format_version": 1, "files": {"<path>": {"size", "blob_id"[, "lfs_sha256", "lfs_size"][, "xet_hash"]}}}
 """
@@ -22,7 +22,7 @@ MAX_TREE_FILE = 64 * 1024 * 1024
 
 
 def tree_entry(row: FileRow) -> dict[str, str | int]:
-    """Return what the list says of a file."""
+    """Return a file's entry in the list."""
     entry: dict[str, str | int] = {"size": row.size, "blob_id": str(row.git_oid)}
     if row.lfs:
         entry |= {"lfs_sha256": str(row.sha256), "lfs_size": row.size}
@@ -30,12 +30,12 @@ def tree_entry(row: FileRow) -> dict[str, str | int]:
 
 
 def without_xet(entry: object) -> object:
-    """Return an entry without what only the Hub knows of it."""
+    """Return an entry without its Xet hash, which only the Hub knows."""
     return {key: value for key, value in entry.items() if key != "xet_hash"} if isinstance(entry, dict) else entry
 
 
 def read_tree(path: Path) -> dict[str, object] | None:
-    """Return the files that a list names, None where there is none or it makes no sense; raises `OSError`."""
+    """Return the files that a list names, None if it is missing or malformed; raises `OSError`."""
     try:
         if path.stat().st_size > MAX_TREE_FILE:
             return None
@@ -49,19 +49,19 @@ def read_tree(path: Path) -> dict[str, object] | None:
 
 
 def files_of_tree(repo_folder: Path, commit: str) -> list[RepoPath]:
-    """Return the names that the cache's own list of a commit holds, none without one; raises `OSError`."""
+    """Return the file names in the cache's list of a commit, none without a list; raises `OSError`."""
     found = []
     for name in read_tree(repo_folder / "trees" / f"{commit}.json") or {}:
-        with suppress(FormatError):  # no name of a file that p2pqwen would have laid
+        with suppress(FormatError):  # not a name that p2pqwen would have laid
             found.append(RepoPath(name))
     return found
 
 
 def names_to_mark(kind: RepoKind, snapshot_folder: Path, files: Collection[RepoPath]) -> list[RepoPath]:
-    """Return the names that loaders look for and a commit of these files has not: each deserves a marker.
+    """Return the names that loaders look for and a commit with these files lacks: each needs a marker.
 
-    They look for them in models: what `datasets` looks for it asks the Hub for in any case.
-    What the cache shows in the snapshot's folder gets none, whatever the list says: a marker would hide it.
+    Only models get markers: `datasets` asks the Hub in any case. A file that the snapshot's folder shows gets none,
+    whatever the list says: a marker would hide it.
     """
     if kind is not RepoKind.MODEL:
         return []

@@ -1,7 +1,7 @@
 """The Hub's API through huggingface_hub: resolve a revision, list a commit's files, download one file.
 
-Downloads keep no half-finished file between runs: huggingface_hub 1.18 and later write to a file of their own name
-and delete it on failure. Within a run they go on from where the connection broke.
+Downloads keep no half-finished file between runs: huggingface_hub 1.18 and later write to a temporary file and delete
+it on failure. Within a run they resume where the connection broke.
 """
 
 from __future__ import annotations
@@ -55,24 +55,24 @@ from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, RepoKind, Snap
 MAX_REPOS = 10_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
-MOST_AT_ONCE = 64  # downloads; those who ask for them have limits of their own
+MOST_AT_ONCE = 64  # downloads; callers set lower limits
 _FRONT_PAGE_SECONDS = 10.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
-_EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
+_EXPIRED = frozenset({403, 410})  # what content delivery answers once a signed URL has expired
 
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
 
 
 class GitReader(Protocol[Answer_co]):
-    """`commit_object`, `tree_rows`, or `small_blobs` of some ids."""
+    """`commit_object`, `tree_rows`, or `small_blobs` with its ids bound."""
 
     def __call__(self, source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts) -> Answer_co:
         """Read from a URL."""
 
 
 class _Way(enum.Enum):
-    """How a file's bytes come."""
+    """How a file is downloaded."""
 
     HTTP = "plain HTTP"
     XET = "Xet"
@@ -86,8 +86,8 @@ class _Way(enum.Enum):
 class HubClient:
     """The Hub at one endpoint, an `Origin` (operations/preserve/origin.py).
 
-    Its methods may be called from several threads at once. Every method raises `NotFoundError`, `NetworkError`,
-    `P2pqwenError` (refused: gated, bad token), and `FormatError` for answers that do not hold together.
+    Methods may be called from several threads at once. Every method raises `NotFoundError`, `NetworkError`,
+    `P2pqwenError` (refused: gated, bad token), and `FormatError` for malformed answers.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class HubClient:
         rate: Callable[[], int] = lambda: 0,
         xet_folder: Path | None = None,
     ) -> None:
-        """`took` gets the bytes of every download as they come, and may hold it back or end it by raising.
+        """`took` gets the number of bytes of every download as they arrive; it may block, or raise to end the download.
 
-        It is called with 0 too while none come. `rate` is how many bytes a second it lets through, 0 for no limit: it
-        bounds what is in flight. hf_xet's logs go below `xet_folder` (None: they go when the download ends).
+        It is also called with 0 while no bytes arrive. `rate` is the limit in bytes per second that `took` enforces, 0
+        for none; it bounds what is in flight. hf_xet's logs go below `xet_folder` (None: deleted after the download).
 
         `named` are the hosts that the user named; an endpoint that is not among them must be public.
         """
@@ -113,17 +113,17 @@ class HubClient:
         self._token = token
         self._xet = XetStore(self.endpoint, token, named=named, took=took, rate=rate, folder=xet_folder)
         self._turns = Turns(lambda: 1 if rate() else MOST_AT_ONCE, lambda: took(0))
-        self._ways: dict[tuple[Path, RepoPath], _Way] = {}  # that brought a file
-        self._again: dict[tuple[Path, RepoPath], _Way] = {}  # to use for a file that came out wrong
-        # `False` keeps huggingface_hub from finding a token of its own.
+        self._ways: dict[tuple[Path, RepoPath], _Way] = {}  # how each file came
+        self._again: dict[tuple[Path, RepoPath], _Way] = {}  # for files that came out wrong
+        # `False` keeps huggingface_hub from looking for a token itself.
         self._api = HfApi(endpoint=self.endpoint, token=token or False, library_name="p2pqwen")
 
     def telling_waits(self, listener: Callable[[float], None]) -> AbstractContextManager[None]:
-        """Within the block `listener` gets the seconds of every long wait that the Hub's limits impose."""
+        """Within the block, pass `listener` the seconds of every long wait that the Hub's limits impose."""
         return quota.telling(listener)
 
     def time(self) -> datetime | None:
-        """Ask the Hub for anything and return what time it says it is, None if it does not say."""
+        """Return the time by the Hub's `Date` header, None without one."""
         with self._asking("its front page"):
             answer = get_session().head(self.endpoint, timeout=_FRONT_PAGE_SECONDS)
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -133,8 +133,8 @@ class HubClient:
     def resolve(self, repo: RepoId, revision: str | None = None, *, renamed: bool = False) -> Listing:
         """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files.
 
-        The Hub answers for an old name, or one in another case, under its own. `renamed`: that name is taken; else
-        `VerificationError` is raised for it.
+        The Hub answers a query for an old name, or a name in another case, under the current name. `renamed` accepts
+        that name; otherwise `VerificationError` is raised.
         """
         with self._asking(f"{repo}@{revision}" if revision else str(repo)):
             info = self._info(repo, revision)
@@ -149,7 +149,7 @@ class HubClient:
         return Listing(snapshot, bool(info.gated), bool(info.private), files, disabled=bool(info.disabled))
 
     def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
-        """List every repository of an organisation or user, by name; one that is unknown has none."""
+        """List the repositories of an organisation or user, sorted by name; empty for an unknown owner."""
         _require_hub(owner.kind, owner)
         list_them = self._api.list_models if owner.kind is RepoKind.MODEL else self._api.list_datasets
         with self._asking(f"the {owner.kind}s of {owner.name}"):
@@ -164,12 +164,12 @@ class HubClient:
             return tuple(sorted((_listed_repo(one, owner.kind) for one in found), key=lambda one: one.repo))
 
     def xet_storage(self, snapshot: SnapshotId) -> str | None:
-        """Return the address of the Xet storage that answers for a snapshot, None where there is none for us."""
+        """Return the address of the Xet storage that serves a snapshot, None if we can use none."""
         with self._asking("its Xet storage"):
             return self._xet.look(snapshot)
 
     def serves(self, snapshot: SnapshotId) -> bool:
-        """Tell whether the Hub still shows this commit to everybody; raises `NetworkError` where it does not say."""
+        """Tell whether the Hub still shows this commit publicly; raises `NetworkError` without a clear answer."""
         try:
             with self._asking(str(snapshot)):
                 info = self._info(snapshot.repo, str(snapshot.commit))
@@ -189,10 +189,10 @@ class HubClient:
         on_bytes: Callable[[int], None] = lambda _: None,
         on_notice: Callable[[str], None] = lambda _: None,
     ) -> Path:
-        """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
+        """Download one file to `folder/path`, unless a file of its size is there, and return that path.
 
-        `on_bytes` gets the number of bytes as they come, negative where the server made us begin again; `on_notice`
-        what a person should know, once. Raises `DiskError` too. The content is not hashed here.
+        `on_bytes` gets the number of bytes as they arrive, negative if a download starts over. `on_notice` gets each
+        message for the user once. Raises `DiskError` too. The content is not hashed here.
         """
         target = folder / file.path.text
         if target.is_file() and target.stat().st_size == file.size:
@@ -217,11 +217,11 @@ class HubClient:
 
     @staticmethod
     def partial(folder: Path, file: ListedFile) -> Path | None:
-        """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
+        """Return the file that a download into `folder` is writing now, if any; it may vanish at any time."""
         return next(scratch_of(folder, file, OriginName.HUB).rglob("*.incomplete"), None)
 
     def other_way(self, folder: Path, file: ListedFile) -> bool:
-        """Note that what a download brought into `folder` is not the file; tell whether another way is left to it."""
+        """Record that a download into `folder` came out wrong; tell whether the other way is still to try."""
         key = folder, file.path
         way = self._ways.pop(key, None)
         if way is None or key in self._again:
@@ -241,11 +241,11 @@ class HubClient:
         return self._over_git(snapshot, git_over_network.commit_object)
 
     def tree_rows(self, snapshot: SnapshotId) -> list[tuple[RepoPath, str, GitOid]]:
-        """Fetch the commit's tree over git: (path, mode, id), for modes that the API does not tell."""
+        """Fetch the commit's tree over git as (path, mode, id): the API does not give modes."""
         return self._over_git(snapshot, git_over_network.tree_rows)
 
     def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> dict[GitOid, bytes]:
-        """Fetch small blobs of a commit over git, such as LFS pointers; those that are not there are left out."""
+        """Fetch small blobs of a commit over git, such as LFS pointers; missing ones are left out."""
         return self._over_git(snapshot, partial(git_over_network.small_blobs, oids))
 
     def _by_either_way(
@@ -255,7 +255,7 @@ class HubClient:
         folder: Path,
         on_notice: Callable[[str], None],
     ) -> Path:
-        """Bring a file over plain HTTP or Xet, whichever suits its size, and where that fails over the other."""
+        """Download a file over plain HTTP or Xet, whichever suits its size; if that fails, over the other."""
         if not self._xet.has(file):
             return ways[_Way.HTTP]()
         key = folder, file.path
@@ -301,7 +301,7 @@ class HubClient:
                     revision=str(snapshot.commit),
                     endpoint=self.endpoint,
                     local_dir=scratch,
-                    cache_dir=scratch / "no-cache",  # the caller has looked at the cache, and hashed what was there
+                    cache_dir=scratch / "no-cache",  # the caller has looked in the cache already
                     token=self._token or False,
                     library_name="p2pqwen",
                     tqdm_class=bar,
@@ -319,9 +319,9 @@ class HubClient:
             return read(f"{url}.git", snapshot.commit, self._token, named=self._named)
 
     def _passing(self, error: Exception) -> bool:
-        """Tell whether a download may succeed if it is begun again.
+        """Tell whether a download may succeed if it is started again.
 
-        huggingface_hub outlives broken connections in most places, but not all, and keeps using a signed URL after it
+        huggingface_hub survives broken connections in most places, but not all, and keeps using a signed URL after it
         has expired.
         """
         if isinstance(error, HfHubHTTPError):
@@ -355,7 +355,7 @@ class HubClient:
 
 
 def _require_hub(kind: RepoKind, name: object) -> None:
-    """Refuse a name of another origin, under which the Hub may have something else."""
+    """Refuse a name of another origin: the Hub may have something else under it."""
     if kind.origin is not OriginName.HUB:
         raise NotShownError(f"{name} is not a name on the Hub")
 
@@ -375,7 +375,7 @@ def _listed_file(entry: RepoFile) -> ListedFile:
 
 
 def _with_hint(error: P2pqwenError, hint: str) -> P2pqwenError:
-    """Return the error with one thing more to know, where it has no hint of its own."""
+    """Return the error with this hint, unless it has one."""
     return type(error)(error.what, expected=error.expected, got=error.got, hint=error.hint or hint)
 
 
@@ -384,7 +384,7 @@ def _is_busy(error: Exception) -> bool:
 
 
 def _patiently(ask: Callable[[], Answer], passing: Callable[[Exception], bool]) -> Answer:
-    """Ask again while the error is a passing one, waiting as the Hub says."""
+    """Ask again while the error is transient, waiting as long as the Hub says."""
     for attempt in range(1, ATTEMPTS):
         try:
             return ask()

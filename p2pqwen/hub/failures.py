@@ -1,4 +1,4 @@
-"""What huggingface_hub and the network raise, turned into our errors: each says what its reader can do."""
+"""Translate errors of huggingface_hub and the network into ours, which say what the user can do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NETWORK_ERRNOS = frozenset(
 
 @contextmanager
 def translated(what: str, *, endpoint: str, with_token: bool) -> Iterator[None]:
-    """Raise our errors for the block's; `what` names the thing asked for, such as `Qwen/Qwen3-0.6B`."""
+    """Translate the block's errors; `what` names the thing asked for, such as `Qwen/Qwen3-0.6B`."""
     try:
         yield
     except P2pqwenError:
@@ -54,9 +54,9 @@ def translated(what: str, *, endpoint: str, with_token: bool) -> Iterator[None]:
 
 
 def translate(error: BaseException, what: str, *, endpoint: str, with_token: bool) -> P2pqwenError:
-    """Return the error of ours that says the same."""
+    """Return our error for this one."""
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        # "not in the cache either": what stopped the Hub from answering is the cause
+        # "not in the cache either": the cause says why the Hub did not answer
         return translate(error.__cause__, what, endpoint=endpoint, with_token=with_token)
     if isinstance(error, OfflineModeIsEnabled):
         return NetworkError(f"cannot ask {endpoint} for {what}: offline mode", hint="unset HF_HUB_OFFLINE")
@@ -87,7 +87,7 @@ def _xet_hint() -> str | None:
 
 
 def is_of_disk(error: BaseException) -> bool:
-    """Tell whether this disk is to blame, so that no other way to the bytes would help."""
+    """Tell whether the disk is to blame: then another way to the bytes would not help."""
     if not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError)):
         return False
     return error.errno is not None and error.errno not in _NETWORK_ERRNOS
@@ -105,8 +105,8 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
     if isinstance(error, RemoteEntryNotFoundError):
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
     if isinstance(error, RepositoryNotFoundError) or (status == 401 and not with_token):
-        # Strangers get 401 for what is not there and for what they may not see alike. What the Hub says with it,
-        # "Invalid username or password", is about neither.
+        # Without a token, the Hub answers 401 both for what does not exist and for what is private. Its message,
+        # "Invalid username or password", fits neither.
         hint = None if with_token else _HINT_NAME
         return NotShownError(f"the Hub shows no {what}: not found, or private", hint=hint)
     if status in {401, 403}:
@@ -121,11 +121,11 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
 def _of_system(error: OSError, what: str, endpoint: str) -> P2pqwenError:
     if isinstance(error, (ConnectionError, TimeoutError)) or error.errno in _NETWORK_ERRNOS:
         return NetworkError(f"no usable answer from {endpoint} for {what}", got=_one_line(error))
-    if error.errno is None:  # huggingface_hub's own: the body was shorter or longer than was said
+    if error.errno is None:  # huggingface_hub's own: the body was shorter or longer than announced
         return NetworkError(f"the download of {what} is corrupt", got=_one_line(error))
     return DiskError(f"cannot store {what}", got=error.strerror or str(error))
 
 
 def _one_line(value: object) -> str:
-    """Return the first line of what another library says, without the system's number beside the system's words."""
+    """Return the first line of another library's message, without `[Errno N]`."""
     return _ERRNO.sub("", str(value).strip().partition("\n")[0])[:200]

@@ -12,10 +12,10 @@ from p2pqwen.values.repo_path import RepoPath
 def lfs_paths(attributes: bytes, paths: Iterable[RepoPath]) -> frozenset[RepoPath]:
     """Return the paths whose `filter` is `lfs`; `attributes` is the content of the root `.gitattributes`.
 
-    Name no empty file: git-lfs commits it as it is, its pointer being the empty file (git-lfs specification).
-    Raises `FormatError` for rules that cannot be read.
+    Do not pass empty files: git-lfs commits them unchanged, since the pointer of an empty file is empty (git-lfs
+    specification). Raises `FormatError` for rules that cannot be read.
     """
-    from dulwich.attrs import GitAttributes, Pattern, parse_git_attributes  # noqa: PLC0415 - for a fresh snapshot alone
+    from dulwich.attrs import GitAttributes, Pattern, parse_git_attributes  # noqa: PLC0415 - only a fresh snapshot needs it
 
     try:
         rules = [(Pattern(pattern), values) for pattern, values in parse_git_attributes(io.BytesIO(attributes))]

@@ -1,7 +1,7 @@
-"""One commit of a git repository: the commit object, and the rows of its tree where the file modes are needed.
+"""One commit of a git repository: the commit object, its tree's rows with file modes, and small blobs.
 
-The source is a URL or a folder (a clone, a bare repository). Over HTTP the commit alone is asked for (`filter=tree:0`,
-depth 1; gitprotocol-v2(5)); servers without partial clone send the shallow tree too, which for a model is LFS pointers
+The source is a URL or a folder (a clone or a bare repository). HTTP requests name only the commit (`filter=tree:0`,
+depth 1; gitprotocol-v2(5)). Servers without partial clone send the shallow tree too, which for a model is LFS pointers
 and small files.
 """
 
@@ -43,7 +43,7 @@ def commit_object(source: str, commit: CommitId, token: str | None = None, *, na
 
     A URL's host must be public or one that the user `named`.
 
-    Raises `NotFoundError`, `NetworkError`, `VerificationError` where it does not hash to the commit.
+    Raises `NotFoundError`, `NetworkError`, and `VerificationError` if it does not hash to the commit.
     """
     return _ask(source, token, named, _NO_TREES, commit, lambda store: _raw_commit(store, commit))
 
@@ -56,16 +56,16 @@ def tree_rows(
 
 
 def tip(url: str, name: str, *, named: NamedHosts = NONE_NAMED) -> CommitId:
-    """Return the commit that a branch or tag of the repository at a URL is at; raises as `commit_object` does."""
+    """Return the commit that a branch or tag of the repository at a URL names; raises as `commit_object` does."""
     return fetch_tip(url, name, named=named, budget=Budget())
 
 
 def small_blobs(
     oids: Collection[GitOid], source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts = NONE_NAMED
 ) -> dict[GitOid, bytes]:
-    """Return those of a commit's blobs that are small enough for an LFS pointer; raises as `commit_object` does.
+    """Return the blobs with these ids that are small enough for an LFS pointer; raises as `commit_object` does.
 
-    They are checked against their ids. A blob that the source does not have is left out.
+    Each is checked against its id. A blob that the source does not have is left out.
     """
     if not oids:
         return {}
@@ -120,7 +120,7 @@ def _local(source: str) -> Iterator[BaseObjectStore]:
         raise NotFoundError(f"{source} is not a git repository") from error
     except OSError as error:
         raise DiskError(f"cannot read the git repository {source}", got=error.strerror) from error
-    except Exception as error:  # a damaged repository shows itself in many ways
+    except Exception as error:  # dulwich raises many kinds of error for a damaged repository
         raise FormatError(f"cannot read the git repository {source}", got=str(error)) from error
 
 
@@ -144,7 +144,7 @@ def _rows(store: BaseObjectStore, commit: CommitId) -> list[TreeRow]:
     rows: list[TreeRow] = []
     try:
         for seen, entry in enumerate(store.iter_tree_contents(root, include_trees=True)):
-            # Folders are counted too: a few trees that name one another many times unfold without end.
+            # Folders count too: a few trees that name one another many times expand without bound.
             if seen > MAX_TREE_ENTRIES:
                 raise FormatError("git tree is too large", expected=f"at most {MAX_TREE_ENTRIES} entries")
             if entry.mode == _SUBMODULE:

@@ -1,7 +1,7 @@
-"""`git_commit` for those that ask an origin: it is brought in when git is asked for the first time.
+"""`git_commit`, imported on first use.
 
-dulwich and urllib3 take as long to load as a listing takes to come. What asks for a listing has no need of them, and
-`preserve` asks git while files are on their way.
+dulwich and urllib3 take as long to import as a listing takes to arrive. A listing does not need them, and `preserve`
+asks git while files are downloading.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The git objects of a snapshot, made of its manifest: the commit as it is, its trees, its blobs, LFS pointers.
+"""The git objects of a snapshot, rebuilt from its manifest: the commit, its trees, its blobs, its LFS pointers.
 
-They have the ids that they have upstream, or there is an error: the tree must be the commit's, and each blob must hash
-to the id in the tree. So a clone has the commit id of the Hub's own repository.
+Their ids are those of the upstream objects: the tree must be the commit's, and each blob must hash to its id in the
+tree. So a clone has the commit id of the Hub's own repository.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.values.digest import CommitId
 
 Read = Callable[[FileRow], bytes]
-"""Return the content of a file that is not LFS; raises `P2pqwenError`."""
+"""Return the content of a file that is not in LFS; raises `P2pqwenError`."""
 
 
 class SnapshotObjects:
-    """The objects of one proven snapshot; raises `VerificationError` for one that is not. Contents are read late."""
+    """The objects of one proven snapshot; raises `VerificationError` for any other. Contents are read on demand."""
 
     def __init__(self, manifest: Manifest, read: Read) -> None:
         if manifest.commit_object is None:
@@ -46,7 +46,7 @@ class SnapshotObjects:
         return oid == self._commit.id or oid in self._rows or oid in self._trees
 
     def __getitem__(self, oid: ObjectID, /) -> ShaFile:
-        """Return an object; raises `KeyError`, `VerificationError`, and what reading a file raises."""
+        """Return an object; raises `KeyError`, `VerificationError`, and whatever `read` raises."""
         if oid == self._commit.id:
             return self._commit
         if oid not in self._rows:
@@ -68,7 +68,7 @@ class SnapshotRepository:
 
     @property
     def objects(self) -> SnapshotRepository:
-        """Every object of them."""
+        """The objects of all snapshots."""
         return self
 
     def __contains__(self, oid: ObjectID, /) -> bool:

@@ -1,4 +1,4 @@
-"""Fetching objects of one commit over smart HTTP with dulwich, into memory and within limits of size and time."""
+"""Fetch the objects of one commit over smart HTTP with dulwich, into memory, within limits of size and time."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from p2pqwen.values.named_hosts import Guard, NamedHosts
 if TYPE_CHECKING:
     from dulwich.client import HTTPResponse
 
-# A shallow tree of a model repository is pointers and text: megabytes. The Hub takes no plain file above 10 MB.
+# A shallow tree of a model repository is pointers and text: megabytes. The Hub accepts no plain file above 10 MB.
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 MAX_SECONDS = 120.0
 SILENCE_SECONDS = 30.0
 _RETRIES = urllib3.Retry(
     total=4,
     connect=1,
-    read=1,  # a silent server has had its time
+    read=1,  # a silent server has already used its time
     redirect=4,
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=None,  # asking for a pack changes nothing on the server
@@ -45,12 +45,12 @@ _RETRIES = urllib3.Retry(
 )
 _ERROR_PACKET = re.compile(rb"[0-9a-f]{4}ERR ([^\n]+)")
 _REMEMBERED = 1000
-_USER = "p2pqwen"  # the Hub looks at the password alone
+_USER = "p2pqwen"  # the Hub checks only the password
 
 
 @dataclass
 class Budget:
-    """What one question may cost, over all its requests."""
+    """What one query may cost over all its requests."""
 
     bytes_left: int = field(default_factory=lambda: MAX_ANSWER_BYTES)
     deadline: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
@@ -65,7 +65,7 @@ class Budget:
 
 
 class FilterRefusedError(NetworkError):
-    """The server did not answer a filtered request; without the filter it may."""
+    """The server did not answer a filtered request; it may answer one without a filter."""
 
 
 def fetch_commit(
@@ -73,8 +73,8 @@ def fetch_commit(
 ) -> MemoryObjectStore:
     """Fetch one commit without its history, from a public host or one that the user `named`, redirects included.
 
-    The token is sent as a password to the URL's own scheme, host and port alone. Raises `NotFoundError`,
-    `NetworkError`, and `FilterRefusedError` when it asked with a filter and the server broke off.
+    The token is sent as a password, only to the URL's own scheme, host and port. Raises `NotFoundError`,
+    `NetworkError`, and `FilterRefusedError` if the server failed a request with a filter.
     """
     _silence()
     pack = BytesIO()
@@ -102,7 +102,7 @@ def fetch_commit(
 
 
 def fetch_tip(url: str, name: str, *, named: NamedHosts, budget: Budget) -> CommitId:
-    """Return the commit that a branch, or else a tag, of this name is at; raises as `fetch_commit` does."""
+    """Return the commit that a branch, or else a tag, of this name points at; raises as `fetch_commit` does."""
     _silence()
     client = _Client(url, None, Guard(named), budget)
     places = [f"refs/heads/{name}".encode(), f"refs/tags/{name}^{{}}".encode(), f"refs/tags/{name}".encode()]
@@ -137,7 +137,7 @@ def _said(error: Exception) -> str:
         return said
     cause = error.__cause__
     if isinstance(cause, urllib3.exceptions.MaxRetryError):
-        return str(cause.reason).rpartition(": ")[2]  # without urllib3's account of its objects
+        return str(cause.reason).rpartition(": ")[2]  # without urllib3's repr of its objects
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
@@ -156,10 +156,10 @@ def _unpack(pack: bytes) -> MemoryObjectStore:
 
 
 class _Client(Urllib3HttpGitClient):
-    """dulwich's client with a budget, and no talk with servers that are not git servers."""
+    """dulwich's client with a budget; it rejects servers that are not git servers."""
 
     def __init__(self, url: str, token: str | None, guard: Guard, budget: Budget) -> None:
-        # Not dulwich's own choice, which asks for https through the proxy for http, and knows no SOCKS.
+        # dulwich's own choice would use the http proxy for https, and does not support SOCKS.
         headers = {"User-agent": default_user_agent_string()}
         manager = guarded_manager(
             guard, url, headers=headers, cert_reqs="CERT_REQUIRED", timeout=SILENCE_SECONDS, retries=_RETRIES
@@ -178,7 +178,7 @@ class _Client(Urllib3HttpGitClient):
 
     @property
     def refusal(self) -> str | None:
-        """What the server said in an error packet; dulwich takes that for a lost connection."""
+        """The message of the server's error packet, which dulwich takes for a lost connection."""
         match = _ERROR_PACKET.search(self._heard)
         return match[1].decode(errors="replace").strip()[:200] if match else None
 
@@ -201,7 +201,7 @@ class _Client(Urllib3HttpGitClient):
         parts = []
         while size > 0:
             try:
-                part: bytes = response.read1(size)  # type: ignore[attr-defined] # urllib3's; returns what has come, so that the deadline is looked at
+                part: bytes = response.read1(size)  # type: ignore[attr-defined] # urllib3's; returns what has arrived, so the deadline is checked
             except urllib3.exceptions.HTTPError as error:
                 raise GitProtocolError(str(error)) from error
             if not part:
@@ -215,6 +215,6 @@ class _Client(Urllib3HttpGitClient):
 
 @cache
 def _silence() -> None:
-    # A server without filters is a warning to dulwich, and expected here.
+    # dulwich warns of a server without filters, which is expected here.
     logging.getLogger("dulwich").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)

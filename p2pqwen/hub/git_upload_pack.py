@@ -1,8 +1,8 @@
 """The reading half of a git server: protocol version 2 over smart HTTP, with partial clone (gitprotocol-v2(5)).
 
-Enough for `git clone`, for a shallow fetch of any one commit and for the filters `tree:0` and `blob:none`. Large files
-are LFS, so a repository is small, and a pack is made in memory for each request. Commits whose parents are not here are
-where its history begins: they are told as shallow, as git tells of a repository that is itself shallow.
+It supports `git clone`, a shallow fetch of any one commit, and the filters `tree:0` and `blob:none`. Large files are in
+LFS, so a repository is small, and each request's pack is made in memory. A commit whose parents are missing here is
+announced as shallow, as git does for a shallow repository.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class GitObjects(Protocol):
 
 
 class GitRepository(Protocol):
-    """What is served: names of commits, and objects."""
+    """A repository to serve: its refs and its objects."""
 
     @property
     def branches(self) -> Mapping[str, CommitId]:
@@ -62,7 +62,7 @@ def advertisement(policy: FilterPolicy) -> bytes:
 
 
 def upload_pack(repository: GitRepository, request: bytes, policy: FilterPolicy) -> bytes:
-    """Answer `POST git-upload-pack`: the command `ls-refs` or `fetch`; raises `ValueError` for what is neither."""
+    """Answer `POST git-upload-pack`: the command `ls-refs` or `fetch`; raises `ValueError` for a malformed request."""
     command, arguments = _parse(request)
     if command == b"ls-refs":
         return _list_refs(repository, arguments)
@@ -75,7 +75,7 @@ def _parse(request: bytes) -> tuple[bytes, list[bytes]]:
     packets: list[list[bytes]] = [[]]
     stream = BytesIO(request)
     while header := stream.read(4):
-        length = int(header, 16)  # `ValueError` for what is no request
+        length = int(header, 16)  # `ValueError` for a malformed request
         if length < 4:
             packets.append([])
         else:

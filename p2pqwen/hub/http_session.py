@@ -1,6 +1,6 @@
-"""huggingface_hub made fit to live inside another program: silent, no telemetry, no endless waits, careful with tokens.
+"""Configure huggingface_hub for use inside another program: silent, no telemetry, with timeouts, careful with tokens.
 
-The library keeps one HTTP client for the process and reads its settings at import; both are put right here, once.
+The library has one HTTP client per process and reads its settings at import. Both are configured here, once.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from p2pqwen.values.named_hosts import Guard, NamedHosts
 
 # huggingface_hub lists a repository without any time limit; its downloads set their own.
 REQUEST_TIMEOUT = 30.0
-# In memory for each file that comes; a limit is kept by the chunk, and huggingface_hub's own is 10 MiB.
+# Each download holds one chunk in memory, and rate limits act per chunk; huggingface_hub's default is 10 MiB.
 DOWNLOAD_CHUNK = 1024 * 1024
 MAX_REQUESTS = 2000
-"""For one question. The most files that a snapshot may have are listed in a hundred pages, and each page names the next
-one: of such names there need be no end."""
+"""Per query. The largest snapshot's files fill 100 pages, but each page names the next, so a server could go on without
+end."""
 
 quota = HubQuota()
-"""How often the Hub lets this process ask."""
+"""The Hub's rate limits for this process."""
 
 _trusted_origin: ContextVar[str | None] = ContextVar("p2pqwen_hub_origin", default=None)
 _guard: ContextVar[Guard | None] = ContextVar("p2pqwen_hub_guard", default=None)
@@ -40,14 +40,14 @@ _numbers: ContextVar[Iterator[int] | None] = ContextVar("p2pqwen_hub_requests", 
 
 @contextmanager
 def only_to(endpoint: str, named: NamedHosts, *, at_length: bool = False) -> Iterator[None]:
-    """Within the block, this thread sends a token to the endpoint's scheme, host and port alone.
+    """Within the block, this thread sends a token only to the endpoint's scheme, host and port.
 
-    It asks public hosts, and of others those that the user `named`. Raises `RefusedAddressError` for an endpoint that
-    may not be asked. A block asks at most `MAX_REQUESTS` times, then `FormatError` is raised, unless `at_length`: a
-    download goes on as often as it breaks off.
+    It contacts public hosts and those that the user `named`. Raises `RefusedAddressError` for an endpoint that is
+    neither. More than `MAX_REQUESTS` requests in one block raise `FormatError`, unless `at_length`: a download resumes
+    as often as it breaks off.
 
-    Outside of such a block nobody here asks: huggingface_hub's client then serves other users of the library in this
-    process as it always did.
+    p2pqwen makes no request outside such a block. There, huggingface_hub's client serves other users of the library in
+    this process unchanged.
     """
     configure()
     rule = Guard(named)
@@ -64,8 +64,8 @@ def only_to(endpoint: str, named: NamedHosts, *, at_length: bool = False) -> Ite
 
 @cache
 def configure() -> None:
-    """Set the process up once. What goes wrong is raised, so the library's own log and bars are not wanted."""
-    # Telemetry also asks the default endpoint for a list of known programs, whatever endpoint we were given.
+    """Set the process up once; errors are raised, so the library's own log is silenced."""
+    # Telemetry also contacts the default endpoint, for a list of known programs, whatever our endpoint is.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     constants.DOWNLOAD_CHUNK_SIZE = DOWNLOAD_CHUNK
     if not constants.HF_DEBUG:
@@ -101,10 +101,10 @@ def _after_answer(response: httpx2.Response) -> None:
 
 
 def _without_xet(response: httpx2.Response) -> None:
-    """Take the offer of Xet out of every answer to us: what huggingface_hub downloads comes over plain HTTP.
+    """Remove the Xet headers from answers to us, so that huggingface_hub downloads over plain HTTP.
 
-    It would use Xet in this process, where nothing can hold it back, and ask for tokens wherever the answer leads.
-    `p2pqwen.hub.xet` goes to Xet by itself.
+    It would run Xet in this process, where nothing can limit it, and request tokens from any URL that the answer names.
+    `p2pqwen.hub.xet` uses Xet instead.
     """
     if _guard.get() is None:
         return

@@ -11,7 +11,7 @@ from p2pqwen.values.snapshot_place import api_path, hub_path
 
 @dataclass(frozen=True, slots=True)
 class HubSite:
-    """Where a Hub is: an `OriginSite`, and an `OriginAccess` where the user's token for it is given."""
+    """A Hub's address: an `OriginSite`, and an `OriginAccess` if it has the user's token."""
 
     endpoint: str
     token: str | None = field(default=None, repr=False)
@@ -19,12 +19,12 @@ class HubSite:
     def web_seeds(self, repo: RepoId) -> OriginSeeds:
         """Return the bases that a published torrent may list, if they pass the check.
 
-        The first redirects; the second answers small files directly and has no LFS files (404), which is what lets
-        clients that stumble over redirects finish.
+        The first redirects. The second answers small files directly and LFS files with 404; with it, clients that
+        mishandle redirects can finish.
         """
         hub = self.endpoint.rstrip("/")
         return OriginSeeds(f"{hub}/{hub_path(repo)}/resolve/", f"{hub}/api/resolve-cache/{api_path(repo)}/")
 
     def today(self, repo: RepoId) -> str:
-        """Return the web seed pattern of a repository's files as they are there now, under whatever commit."""
+        """Return the web seed pattern of a repository's files on its main branch, whatever the commit."""
         return f"{self.endpoint.rstrip('/')}/{hub_path(repo)}/resolve/main/{{path}}"

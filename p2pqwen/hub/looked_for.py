@@ -1,15 +1,14 @@
 """The names that loaders look for in a repository, whether it has them or not.
 
-huggingface_hub remembers that a commit has no such file by an empty file `.no_exist/<commit>/<name>`. A name without
-that marker is asked of the Hub at every load; with the Hub gone, transformers tries each of them seven times. So where
-a snapshot is laid into the cache, the names below get one if the commit does not have them.
+huggingface_hub marks a file that a commit lacks with an empty file `.no_exist/<commit>/<name>`. Without that marker,
+every load asks the Hub for the name; if the Hub is unreachable, transformers tries each name 7 times. So when a
+snapshot is laid into the cache, each name below that the commit lacks gets a marker.
 
-The only reader of a marker is huggingface_hub's `try_to_load_from_cache`. `LOADERS` lists who decides by its word that
-a file is not there. Looked at too, and left out since they ask the Hub in any case: sentence-transformers 6.2.0
-(util/file_io.py: `hf_hub_download`; what it has transformers load is below), diffusers 0.42.1 (configuration_utils.py
-and utils/hub_utils.py: the same), peft 0.21.2 (utils/save_and_load.py: `file_exists`), tokenizers 0.23.3
-(`hf_hub_download`), llama-cpp-python (llama.py, `Llama.from_pretrained`: lists the repository), and `has_file` of
-transformers.
+Only huggingface_hub's `try_to_load_from_cache` reads markers. `LOADERS` lists the libraries that trust its answer. Left
+out, since they ask the Hub in any case: sentence-transformers 6.2.0 (util/file_io.py: `hf_hub_download`; what it has
+transformers load is below), diffusers 0.42.1 (configuration_utils.py and utils/hub_utils.py: the same), peft 0.21.2
+(utils/save_and_load.py: `file_exists`), tokenizers 0.23.3 (`hf_hub_download`), llama-cpp-python (llama.py,
+`Llama.from_pretrained`: lists the repository), and `has_file` of transformers.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from p2pqwen.errors import FormatError
 from p2pqwen.values.repo_path import RepoPath
 
 MAX_FOLDERS = 32
-"""Folders of one snapshot that a loader may be pointed at (`subfolder=`); more of them are left to ask the Hub."""
+"""The most folders of one snapshot (a loader's `subfolder=`) that get markers; loaders ask the Hub about others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """A library of some version, and by the place in its source the names that it looks for in a folder."""
+    """A version of a library, and the names that it looks for in a folder, by place in its source."""
 
     library: str
     version: str
@@ -125,19 +124,19 @@ LOADERS = (TRANSFORMERS, VLLM)
 
 _AT_THE_TOP = frozenset(name for loader in LOADERS for names in loader.names.values() for name in names)
 _IN_A_FOLDER = frozenset(name for names in TRANSFORMERS.names.values() for name in names)
-# What makes a folder one that a loader is pointed at, as diffusers' text encoders and tokenizers are.
+# A folder with one of these is one that a loader may be pointed at, such as diffusers' text encoders and tokenizers.
 _OPENED_BY = frozenset({"config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json"})
 
 
 def absent_names(files: Collection[RepoPath]) -> tuple[RepoPath, ...]:
-    """Return the names that a loader looks for in a commit of these files, all of them, and does not find."""
+    """Return the names that a loader looks for and does not find in a commit; `files` are all its files."""
     held = {file.text for file in files}
     opened = sorted(
         {folder for folder, _, name in (text.rpartition("/") for text in held) if name in _OPENED_BY} - {""}
     )
     wanted = {RepoPath(name) for name in _AT_THE_TOP}
     for folder in opened[:MAX_FOLDERS]:
-        with suppress(FormatError):  # a path of a length that no file can have
+        with suppress(FormatError):  # a path longer than the limit
             wanted |= {RepoPath(f"{folder}/{name}") for name in _IN_A_FOLDER}
     return tuple(sorted(one for one in wanted if one.text not in held and not _is_below(one, held)))
 

@@ -1,4 +1,4 @@
-"""A bound on what a git pack may unfold to, checked before anything is unfolded whole (gitformat-pack(5)).
+"""A bound on the inflated size of a git pack, checked before anything is inflated as a whole (gitformat-pack(5)).
 
 A few kilobytes can name gigabytes, in a zlib stream or in a delta that copies the same bytes over and over.
 """
@@ -19,7 +19,7 @@ _STEP = 64 * 1024
 
 
 def check_pack(pack: bytes) -> None:
-    """Raise `FormatError` for a pack that is malformed or too large when unfolded."""
+    """Raise `FormatError` for a pack that is malformed or too large when inflated."""
     count = int.from_bytes(pack[8:12], "big")
     if pack[:4] != b"PACK" or count > MAX_OBJECTS:
         raise FormatError("git pack", expected=f"at most {MAX_OBJECTS} objects", got=repr(pack[:_HEADER_BYTES]))
@@ -43,7 +43,7 @@ def check_pack(pack: bytes) -> None:
 
 
 def _entry_header(pack: bytes, offset: int) -> tuple[int, int, int]:
-    """Read an entry's type and size: three bits and four, then seven a byte, least significant first."""
+    """Read an entry's type (3 bits) and size (4 bits, then 7 per byte, least significant first)."""
     first = pack[offset]
     kind, size, shift = (first >> 4) & 7, first & 15, 4
     while pack[offset] & 0x80:
@@ -56,7 +56,7 @@ def _entry_header(pack: bytes, offset: int) -> tuple[int, int, int]:
 
 
 def _number(data: bytes, offset: int) -> tuple[int, int]:
-    """Read a number of seven bits a byte, least significant first; the length is what matters for an offset."""
+    """Read a number of 7 bits per byte, least significant first, or skip an offset, which is as long."""
     value = shift = 0
     while True:
         byte = data[offset]
@@ -68,7 +68,7 @@ def _number(data: bytes, offset: int) -> tuple[int, int]:
 
 
 def _inflate(pack: bytes, offset: int, size: int) -> tuple[bytes, int]:
-    """Unfold one stream in bounded steps; return its first bytes and where the next entry begins."""
+    """Inflate one stream in bounded steps; return its first bytes and the offset of the next entry."""
     stream = zlib.decompressobj()
     start, length = b"", 0
     view = memoryview(pack)

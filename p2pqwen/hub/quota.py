@@ -1,9 +1,9 @@
-"""Asking no more often than the Hub allows, by what it says before any limit is reached and when one was.
+"""Keep within the Hub's rate limits, before and after one is reached.
 
-The Hub counts API calls, file resolutions and pages apart, each over five minutes, and tells with every answer how
-many are left (`RateLimit`, draft-ietf-httpapi-ratelimit-headers). While plenty are left nobody waits; the last tenth
-is spread over the rest of the window, so that a long bulk job slows down where it would otherwise be refused. After a
-refusal (429, or 503 with `Retry-After`, RFC 9110 10.2.3) nobody asks for that kind before the time it names.
+The Hub counts API calls, file resolutions and pages separately, each over 5 minutes, and each answer says how many are
+left (`RateLimit`, draft-ietf-httpapi-ratelimit-headers). The last tenth of a window's requests is spread over the rest
+of its time, so a long bulk job slows down instead of being refused; earlier requests do not wait. After a refusal (429,
+or 503 with `Retry-After`, RFC 9110 10.2.3) no request of that kind goes out before the time that it names.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from p2pqwen.values.rate_limit import retry_after
 
 SPREAD_BELOW = 0.1  # of the window's requests
 LONGEST_WAIT = 300.0  # the Hub's window; an answer that names a longer one is not believed
-WORTH_TELLING = 5.0  # seconds of silence that a person would wonder about
+WORTH_TELLING = 5.0  # seconds; shorter waits go unnoticed
 _REFUSED = frozenset({429, 503})
-_Kind: TypeAlias = tuple[str, str]  # origin and one of the three that are counted apart
+_Kind: TypeAlias = tuple[str, str]  # origin, and one of the three kinds counted separately
 
 
 class HubQuota:
-    """What is left of each kind of request; one for the process, used by all threads."""
+    """What is left of each kind of request; the process has one, which all threads use."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] | None = None
@@ -43,7 +43,7 @@ class HubQuota:
 
     @contextlib.contextmanager
     def telling(self, listener: Callable[[float], None]) -> Iterator[None]:
-        """Within the block `listener` gets the seconds of every wait that somebody would wonder about."""
+        """Within the block, pass `listener` the seconds of every wait of at least `WORTH_TELLING`."""
         before, self._tell = self._tell, listener
         try:
             yield
@@ -68,7 +68,7 @@ class HubQuota:
             self._sleep(wait)
 
     def after(self, origin: str, path: str, status: int, headers: Mapping[str, str]) -> None:
-        """Take in what an answer says is left, or when to come back."""
+        """Note what an answer says is left, or when to come back."""
         kind = _kind(origin, path)
         limit = parse_ratelimit_headers(headers)
         pause = (retry_after(headers, now=datetime.now(UTC)) or 0.0) if status in _REFUSED else 0.0
@@ -81,7 +81,7 @@ class HubQuota:
                 elif limit.remaining > 0:
                     self._gap[kind] = reset / (limit.remaining + 1)
                 else:
-                    self._gap[kind] = reset / max(1, limit.limit or 1)  # nor all at once when the next window opens
+                    self._gap[kind] = reset / max(1, limit.limit or 1)  # no burst when the next window opens
                     pause = max(pause, reset)
             if pause:
                 until = self._clock() + min(pause, LONGEST_WAIT)

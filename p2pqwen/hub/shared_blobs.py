@@ -1,14 +1,14 @@
 """huggingface_hub's store of files that the repositories of one cache share by their Xet hash.
 
-    <root>/blobs/.huggingface-shared-blobs    "1" and a newline: without it the folder is somebody else's
+    <root>/blobs/.huggingface-shared-blobs    "1" and a newline: without it the folder is another program's
     <root>/blobs/<2 digits>/<Xet hash>        content, a regular file
-    <root>/blobs/<2 digits>/<Xet hash>.refs   the blobs of repositories that lead there, one a line
+    <root>/blobs/<2 digits>/<Xet hash>.refs   the repository blobs that link to it, one a line
     <root>/blobs/<2 digits>/<Xet hash>.lock   taken around every change
 
-Followed: utils/_shared_blobs.py of huggingface_hub 2.4.0, whose own locks, marker and lists are used. It believes what
-lies there by name and size. So what we lay is named by a hash that was made of the very bytes, and what lies there is
-read before it is believed. A file is never written to in place: a damaged one is replaced by a rename, which mends it
-for every repository that leads there.
+Source: utils/_shared_blobs.py of huggingface_hub 2.4.0; its own locks, marker and lists are used. huggingface_hub
+trusts a file here by name and size. So the hash that names a file of ours was computed from the file's bytes, and a
+file that is already here is read before it is trusted. Files are never modified in place: a damaged one is replaced by
+rename, which mends it for every repository that links to it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from huggingface_hub.utils import _shared_blobs as theirs
 from p2pqwen.hub.cache_place import CachePlace
 
 Right = Callable[[Path], bool]
-"""Tell whether a file has the content that is wanted, by reading it."""
+"""Read a file and tell whether it has the expected content."""
 
 
 def sharing_is_on() -> bool:
@@ -34,13 +34,13 @@ def sharing_is_on() -> bool:
 
 
 class SharedBlobs:
-    """The store of one cache. Every change goes through its `CachePlace`; methods raise nothing but where they say."""
+    """The store of one cache. Every change goes through its `CachePlace`. Methods raise nothing unless they say so."""
 
     def __init__(self, root: Path, cache: CachePlace) -> None:
         self._root, self._cache = root, cache
 
     def find(self, xet_hash: str) -> Path | None:
-        """Return where a file is, if the store is one and has it; nobody has read it."""
+        """Return a file's path if the store has it; the content is unchecked."""
         with suppress(ValueError, OSError):
             path = theirs.shared_blob_path(self._root, xet_hash)
             if sharing_is_on() and theirs.is_shared_blobs_dir(path.parent.parent) and _is_regular(path):
@@ -48,7 +48,7 @@ class SharedBlobs:
         return None
 
     def lead(self, blob: Path, xet_hash: str, right: Right, temporary: Path) -> bool:
-        """Have a repository's blob lead to what is in the store, if that is right; tell whether it does now."""
+        """Link a repository's blob to the store's file if that is `right`; tell whether it is linked."""
         store = self.find(xet_hash)
         if store is None:
             return False
@@ -61,10 +61,10 @@ class SharedBlobs:
         return False
 
     def share(self, blob: Path, xet_hash: str, right: Right, temporary: Path, *, mends: bool) -> bool:
-        """Move a blob that was just laid into the store; tell whether a damaged file there was mended by that.
+        """Move a blob that was just laid into the store; tell whether that replaced a damaged file.
 
-        `mends`: one may be. Where anything is in the way the blob stays the repository's own. Raises `OSError` where
-        that cannot be had either.
+        `mends` allows that. If anything prevents the move, the blob stays in the repository. Raises `OSError` if that
+        fails too.
         """
         store = theirs.shared_blob_path(self._root, xet_hash)
         with suppress(OSError):
@@ -84,7 +84,7 @@ class SharedBlobs:
         return False
 
     def _move(self, blob: Path, store: Path, folder: Path, temporary: Path) -> None:
-        if blob.stat().st_nlink == 1:  # else it is the library's file too, whose mode is its own affair
+        if blob.stat().st_nlink == 1:  # otherwise it is also the library's file, whose mode must stay
             theirs._prepare_shared_blob_permissions(blob, folder, self._root)  # noqa: SLF001
         self._cache.replace(blob, store)
         try:
@@ -94,7 +94,7 @@ class SharedBlobs:
             raise
 
     def _link(self, blob: Path, store: Path, temporary: Path) -> None:
-        """Make the link, after it is on the list of those that keep the file."""
+        """Make the link, after adding it to the list of links to the file."""
         listed = theirs._relative_blob_path(blob, self._root)  # noqa: SLF001
         if listed is None:
             raise OSError(f"{blob} is no blob of a repository")

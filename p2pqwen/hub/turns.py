@@ -1,4 +1,4 @@
-"""How many do the same thing at once: a number that may change while they wait."""
+"""A limit on how many threads do something at once; it may change while they wait."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _LOOK_EVERY = 0.5  # seconds
 
 
 class Turns:
-    """Lets those who ask into the block, up to `most()` of them. `tick` is called while one waits, and may raise.
+    """Admits threads to a block, up to a total weight of `most()`.
 
-    They may count for more than one each; one that is alone is let in whatever it counts for.
+    A thread that is alone is admitted whatever its weight. `tick` is called while a thread waits, and may raise.
     """
 
     def __init__(self, most: Callable[[], int], tick: Callable[[], None]) -> None:

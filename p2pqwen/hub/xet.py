@@ -1,8 +1,9 @@
-"""Files out of the Hub's Xet storage, as one of two ways to them: the other is plain HTTP.
+"""Download files from the Hub's Xet storage, one of two ways to get them; the other is plain HTTP.
 
-Which files are there the Hub's listing says, and where the store is its token route, which is asked at the Hub's own
-host whatever an answer names. Only a Hub that the user named is believed in this: hf_xet resolves names itself, and
-goes where the store sends it. When the store fails, plain HTTP is used at once, and for a while from the start.
+The Hub's listing says which files the store has, and its token route says where the store is. Tokens are requested only
+from the Hub's own host, whatever an answer names. Xet is used only with a Hub that the user named, because hf_xet
+resolves names itself and follows the store's URLs. If the store fails, plain HTTP is used at once, and is tried first
+for the next 300 seconds.
 """
 
 from __future__ import annotations
@@ -35,26 +36,26 @@ from p2pqwen.values.snapshot_place import api_path
 SMALL = 8 * 1024 * 1024
 """Files up to this size come over plain HTTP first: one request, and no process."""
 IN_FLIGHT = 2 * BUFFER
-"""Bytes that all processes together may hold. Several small files are fetched at once, or two large ones."""
+"""Bytes that all processes together may hold: those of several small files or of 2 large ones."""
 AT_ONCE = 4
-"""Files that are fetched at once at most."""
+"""The most files that are fetched at once."""
 ASK_SECONDS = 15.0
-"""For the Hub to give a token."""
+"""Seconds in which the Hub must answer a request for a token."""
 BACK_AFTER = 300.0
 """Seconds for which plain HTTP is used after the store has failed."""
 _TOKEN_MARGIN = 60.0
 _SMALLEST_WINDOW = 256 * 1024
 _LARGEST_WINDOW = 64 * 1024 * 1024
-_WINDOW_SECONDS = 0.5  # of what a limit lets come: this much is on its way beyond what the limit allows
-_CUT = 64 * 1024  # bytes of a chunk on average: the store gives whole ones, and both ends of a window cut one
+_WINDOW_SECONDS = 0.5  # of bytes at the limit's rate: what may be in flight beyond the limit
+_CUT = 64 * 1024  # average bytes of a chunk: the store sends whole chunks, and both ends of a window cut one
 _REFUSALS = 2
 
 
 class XetStore:
-    """The store behind one Hub. Its methods may be called from several threads at once.
+    """The store behind one Hub. Methods may be called from several threads at once.
 
-    `took` gets bytes as they come and is called without any while none do; it holds back and ends the work. `rate` is
-    the limit in bytes a second, 0 for none. Logs go below `folder`.
+    `took` gets the number of bytes as they arrive, and 0 while none do; it may block, or raise to end the work. `rate`
+    is the limit in bytes per second, 0 for none. Logs go below `folder`.
     """
 
     def __init__(
@@ -78,25 +79,25 @@ class XetStore:
         self._kept = KeptProcesses()
 
     def has(self, file: ListedFile) -> bool:
-        """Tell whether a file can be asked for here."""
+        """Tell whether a file can be fetched from here."""
         return file.xet_hash is not None and self._trusted and is_xet_available()
 
     @property
     def closed(self) -> bool:
-        """Whether the store failed lately."""
+        """Whether the store failed in the last `BACK_AFTER` seconds."""
         return time.monotonic() < self._closed_until
 
     def close_for_a_while(self) -> bool:
-        """Note that the store failed; tell whether that is news."""
+        """Record that the store failed; tell whether it was open before."""
         with self._closing:
             news = not self.closed
             self._closed_until = time.monotonic() + BACK_AFTER
         return news
 
     def look(self, snapshot: SnapshotId) -> str | None:
-        """Ask for a token and knock at the store; return its address, None where the Hub has none or none is used.
+        """Request a token and contact the store; return its address, None if the Hub has none or we may not use it.
 
-        Raises `NetworkError` where it cannot be reached.
+        Raises `NetworkError` if it cannot be reached.
         """
         if not (self._trusted and is_xet_available()):
             return None
@@ -115,9 +116,9 @@ class XetStore:
         return cas
 
     def fetch(self, snapshot: SnapshotId, file: ListedFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
-        """Bring a file below `scratch` and return its path; raises `XetFailedError`, and `OSError` of our disk.
+        """Fetch a file to below `scratch` and return its path; raises `XetFailedError`, and `OSError` of our disk.
 
-        What `on_bytes` was given is taken back where this fails.
+        If this fails, `on_bytes` gets the counted bytes as a negative number.
         """
         target = scratch / "xet.incomplete"
         target.unlink(missing_ok=True)
@@ -129,7 +130,7 @@ class XetStore:
         except BaseException as error:
             endless = isinstance(error, OSError) and error.errno == errno.EFBIG and _size_of(target) >= file.size
             count.take_back()
-            target.unlink(missing_ok=True)  # or `partial` would show it while the file comes another way
+            target.unlink(missing_ok=True)  # otherwise `partial` would show it while the file comes over HTTP
             if endless:
                 raise XetFailedError("it has more bytes than the file") from error
             raise
@@ -149,7 +150,7 @@ class XetStore:
                 self._access.pop(snapshot, None)  # the next one is fresh
 
     def _run(self, access: XetAccess, file: XetFile, folder: Path, at: int, count: _Count) -> int:
-        """Fetch on from `at` and return how far that came: to the end, or to where a limit began or ended."""
+        """Fetch from `at` and return the offset reached: the end, or where a limit began."""
         limited = self._rate() > 0
         if at == 0 and not limited:
             return self._whole(access, file, folder, count)
@@ -200,7 +201,7 @@ class XetStore:
             return known
 
     def _ask(self, snapshot: SnapshotId) -> XetAccess:
-        """Ask the Hub for a token. Its host is asked, whatever another answer of it names."""
+        """Request a token from the Hub's own host, whatever its other answers name."""
         url = f"{self._endpoint}/api/{api_path(snapshot.repo)}/xet-read-token/{snapshot.commit}"
         headers = build_hf_headers(token=self._token or False, library_name="p2pqwen")
         try:
@@ -232,18 +233,18 @@ class XetStore:
 
 
 class _NoTokensError(XetFailedError):
-    """A Hub, or a mirror of one, does not know the token route."""
+    """The Hub, or a mirror of it, has no token route."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(f"{endpoint} lists Xet hashes but gives no Xet tokens")
 
 
 class _LimitBeganError(Exception):
-    """A rate was set while a file came as fast as it could."""
+    """A rate limit was set while a file came without one."""
 
 
 class _Count:
-    """How far a file is, told as differences and never beyond its size. `written`: as far as hf_xet says it wrote."""
+    """A file's progress, reported in steps and never beyond its size. `written`: the bytes that hf_xet has written."""
 
     def __init__(self, size: int, on_bytes: Callable[[int], None]) -> None:
         self._size, self._on_bytes = size, on_bytes
@@ -263,7 +264,7 @@ class _Count:
 
 
 def _written(file: XetFile, count: _Count) -> int:
-    """Return how much of the file's beginning is there: hf_xet writes from the front."""
+    """Return how many bytes of the file are on disk: hf_xet writes from the front."""
     return min(count.written, _size_of(file.target))
 
 

@@ -1,17 +1,19 @@
-"""Files of one snapshot out of Xet storage, one after another, by `python -m p2pqwen.hub.xet_child`.
+"""Fetch files of one snapshot from Xet storage, one after another: `python -m p2pqwen.hub.xet_child`.
 
-hf_xet cannot be held back, keeps what it has in flight in memory, and holds Python's lock while it waits. In a process
-of its own it can be ended at once, gives all memory back, and knows nothing that it need not know: the token of the
-store for one repository, never the Hub's. What it is asked is JSON lines on stdin, each a file; the next follows when
-the one before is done. It answers with JSON lines: `{"wire": bytes, "written": bytes}` as they come, and at the end of
-a file `{"done": true}`, or `{"error": what kind, "text": what hf_xet says}` at its own end. It ends when stdin does.
+hf_xet cannot be throttled, keeps all in-flight data in memory, and holds the GIL while it waits. A separate process can
+be killed at once, returns all its memory, and knows only what it needs: the store's token for one repository, never the
+Hub's.
 
-A store may have more to send than a file's size, without end: no more than that is written, and EFBIG is told.
+Jobs are JSON lines on stdin, one file each; the parent sends the next when one is done. Answers are JSON lines on
+stdout: `{"wire": bytes, "written": bytes}` for progress, `{"done": true}` after a file, and before it exits with an
+error, `{"error": exception class, "text": hf_xet's message}`. It exits when stdin is closed.
 
-With `windows` it fetches nothing by itself but the bytes `[start, stop]` that each further line names, of one file. A
-job that is `{"files": [path, …]}` fetches nothing at all: it says `{"hashes": [hex, …]}`, the Xet hash of each file.
+A store may send more than a file's size, without end. No more than the size is written; the error is then EFBIG.
 
-This module imports little, since it is started for few files.
+With `windows`, it fetches only the bytes `[start, stop]` of one file that each further line names. A job
+`{"files": [path, …]}` fetches nothing: the answer is `{"hashes": [hex, …]}`, the Xet hash of each file.
+
+This module imports little, since it is often started for only a few files.
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ _ROOM_FOR_LOGS = 8 << 20
 
 
 def main() -> None:
-    """Do one job, or those that follow it too."""
+    """Do one job, and those that follow if they are files to fetch whole."""
     job = json.loads(sys.stdin.readline())
     if "files" in job:
-        os.umask(0o077)  # nothing is written but logs, in somebody's home
+        os.umask(0o077)  # only logs are written, in the user's home
     try:
         hf_xet = importlib.import_module("hf_xet")
         if "files" in job:
@@ -45,7 +47,7 @@ def main() -> None:
             _tell(hashes=[one.hash for one in hf_xet.hash_files(job["files"])])
         else:
             _fetch(hf_xet, job)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent is told
+    except BaseException as error:  # noqa: BLE001 - the parent gets every error
         _tell(error=type(error).__name__, text=str(error), errno=getattr(error, "errno", None))
     else:
         _tell(done=True)
@@ -108,7 +110,7 @@ def _window(group: Xet, info: Xet, file: BinaryIO, start: int, stop: int) -> Non
         file.flush()
         _tell(wire=at, written=at)
     if at != stop:
-        # [measured] hf_xet 1.8.0: what went wrong, a refused token too, is now and then told as a plain end.
+        # hf_xet 1.8.0 sometimes reports an error, a refused token included, as a normal end of the stream.
         raise EOFError(f"{at - start} of {stop - start} bytes came")
 
 

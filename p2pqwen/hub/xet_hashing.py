@@ -1,4 +1,4 @@
-"""Xet hashes of files on this disk, made by hf_xet in a process of its own: it logs, and would log elsewhere here."""
+"""Compute Xet hashes of local files with hf_xet, in a child process, whose logs can go where we want."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from p2pqwen.hub.xet_process import start_child
 
 
 class XetHashing:
-    """A `XetHasher` (library/xet_hashes.py). hf_xet's logs go below `folder`; None: they go when it is done."""
+    """A `XetHasher` (library/xet_hashes.py). hf_xet's logs go below `folder` (None: deleted afterwards)."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
 
     def __call__(self, files: Sequence[Path]) -> Sequence[str] | None:
-        """Read these files; None where hf_xet is not there, is switched off, or does not do it."""
+        """Return the files' Xet hashes, None if hf_xet is missing, switched off, or fails."""
         from huggingface_hub.utils._runtime import is_xet_available
 
         if not files:
@@ -41,10 +41,10 @@ def _hashes(files: Sequence[Path], folder: Path) -> Sequence[str] | None:
     assert process.stdin is not None  # noqa: S101 - a pipe
     assert process.stdout is not None  # noqa: S101 - another
     try:
-        with suppress(OSError):  # it has ended: it says nothing, then
+        with suppress(OSError):  # it has ended, and its output is empty
             process.stdin.write(job)
             process.stdin.flush()
-        said = [json.loads(line) for line in process.stdout]  # it ends when we do, whatever it is reading
+        said = [json.loads(line) for line in process.stdout]  # it exits when we do, even in mid-file
         (hashes,) = (line["hashes"] for line in said if "hashes" in line)
     except (OSError, ValueError):
         return None

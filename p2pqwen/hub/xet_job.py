@@ -1,4 +1,4 @@
-"""What hf_xet is asked in its own process, how it is set up there, and what its words mean."""
+"""The jobs, the environment and the error messages of the hf_xet process."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STALL_SECONDS = 15.0
-"""Without a byte for so long, a transfer is given up."""
+"""A transfer fails after this long without a byte."""
 BUFFER = 200_000_000
-"""Bytes that one process holds at most, in flight and until they are written; it takes about 30 MB beside them.
+"""The most bytes that one process holds until they are written; it takes about 30 MB beside them.
 
-Three answers of the store, which are 64 MiB at most: while one is written, two are on their way. With room for one
-alone the line stood still between two of them, a tenth of the time [measured].
+This is room for 3 answers of the store, of at most 64 MiB each: one is written while two are in flight. With room for
+only one, the line was idle for a tenth of the time.
 """
-# Not the user's affair over there: the process reaches the store of one repository, by a token for that alone.
+# Kept from the process, which reaches one repository's store, by a token for that store only.
 _SECRETS = re.compile(r"HF_TOKEN|HUGGING_FACE_HUB_TOKEN|P2PQWEN_PASSPHRASE|.*_(TOKEN|SECRET|PASSWORD|PASSPHRASE)")
 _PREFIX = "HF_XET_"
-_SETTINGS = {  # hf_xet's own, behind the prefix
+_SETTINGS = {  # hf_xet's, without the prefix
     "TELEMETRY_ENABLED": "0",
     "RECONSTRUCTION_DOWNLOAD_BUFFER_SIZE": f"{BUFFER // 1_000_000}mb",
     "RECONSTRUCTION_DOWNLOAD_BUFFER_PERFILE_SIZE": "1mb",
     "RECONSTRUCTION_DOWNLOAD_BUFFER_LIMIT": f"{BUFFER // 1_000_000}mb",
-    # hf_xet's own patience is minutes; what it waits for can be had over plain HTTP.
+    # hf_xet's defaults are minutes, but the file can come over plain HTTP.
     "CLIENT_CONNECT_TIMEOUT": "10s",
     "CLIENT_READ_TIMEOUT": "14s",
     "CLIENT_RETRY_MAX_ATTEMPTS": "3",
@@ -46,7 +46,7 @@ _OF_DISK = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class XetAccess:
-    """Where the store is, and a token for one repository in it, good until `expires` (Unix time)."""
+    """The store's URL, and a token for one repository in it, valid until `expires` (Unix time)."""
 
     cas: str
     token: str
@@ -55,7 +55,7 @@ class XetAccess:
 
 @dataclass(frozen=True, slots=True)
 class XetFile:
-    """A file as the store knows it, and where it goes."""
+    """A file as the store knows it, and the path to write it to."""
 
     hash: str
     size: int
@@ -63,7 +63,7 @@ class XetFile:
 
 
 class XetFailedError(Exception):
-    """Xet did not bring a file. `cause` says why in words for people; `refused`: the token was, or may have been."""
+    """Xet did not deliver a file. `cause` is a message for people; `refused`: the token was, or may be, refused."""
 
     def __init__(self, cause: str, *, refused: bool = False) -> None:
         super().__init__(cause)
@@ -71,7 +71,7 @@ class XetFailedError(Exception):
 
 
 def environment_of(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return the environment of hf_xet's process, which logs and keeps what it keeps in `folder`."""
+    """Return the environment of hf_xet's process, which puts its logs and its cache in `folder`."""
     places = {"LOG_DEST": f"{folder / 'logs'}{os.sep}", "CACHE": str(folder / "cache")}
     ours = {f"{_PREFIX}{name}": value for name, value in (_SETTINGS | places).items()}
     kept = {name: value for name, value in inherited.items() if not _SECRETS.fullmatch(name)}
@@ -79,18 +79,18 @@ def environment_of(inherited: Mapping[str, str], folder: Path) -> dict[str, str]
 
 
 def failure(text: str, number: int | None = None) -> XetFailedError | OSError:
-    """Return what hf_xet's error means; an `OSError` is about our disk."""
+    """Translate hf_xet's error; an `OSError` is about our disk."""
     if (match := _STATUS.search(text)) is not None:
         status, reason, host, path = match.groups()
         refused = status in {"401", "403"} and "/reconstructions/" in (path or "")
         return XetFailedError(f"{host} answered {status} {reason}".rstrip(), refused=refused)
     if (match := _ENDED.search(text)) is not None:
-        return XetFailedError(f"{match[1]}, without a reason", refused=True)  # perhaps: once more, with a fresh token
+        return XetFailedError(f"{match[1]}, without a reason", refused=True)  # possibly; a fresh token will tell
     if (match := _UNSENT.search(text)) is not None:
         return XetFailedError(f"no answer from {match[1]}")
     if (match := _ERRNO.search(text)) is not None:
         number = int(match[1])
     if number in _OF_DISK:
         return OSError(number, os.strerror(number))
-    # What is left is about what came: "…: Format error: chunk header version too high at 255".
+    # The rest is about the received data: "…: Format error: chunk header version too high at 255".
     return XetFailedError(text.rpartition("rror: ")[2].partition("\n")[0][:200] or "no reason given")

@@ -1,4 +1,4 @@
-"""A process of hf_xet (`xet_child`): asked for one file after another, followed, and ended at once."""
+"""Run hf_xet in a child process (`xet_child`): send it files, follow its progress, kill it at once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from p2pqwen.hub.xet_job import STALL_SECONDS, XetAccess, XetFailedError, XetFil
 from p2pqwen.portable.process import python
 
 TICK = 0.5
-"""Seconds between looks at whether the work is to go on, where no bytes come."""
+"""Seconds between calls of `tick` while no bytes arrive."""
 _END_SECONDS = 5.0
-_MOST_WAITING = 2  # they hold what memory their files took
+_MOST_WAITING = 2  # each keeps the memory that its files took
 
 
 class XetProcess:
     """Fetches files, each whole or window by window. Raises `XetFailedError`, and `OSError` of our disk.
 
-    The `tick` of a file is called at least twice a second while it waits, and may raise. After an error, and after
-    windows, the process is of no more use.
+    A file's `tick` is called at least twice a second while it waits, and may raise. The process cannot be used again
+    after an error, or after windows.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Start it; it keeps what it keeps in `folder`."""
+        """Start it, with its logs and its cache in `folder`."""
         self._tick: Callable[[], None] = lambda: None
         self._process = start_child(folder)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -49,11 +49,11 @@ class XetProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process."""
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):  # it waits for a disk that does not answer
             self._process.wait(_END_SECONDS)
@@ -62,14 +62,14 @@ class XetProcess:
                 self._process.stdin.close()
 
     def begin(self, access: XetAccess, file: XetFile, tick: Callable[[], None], *, windows: bool) -> None:
-        """Ask for a file; `follow` it then, or ask for its windows."""
+        """Request a file; then `follow` it, or fetch it `window` by window."""
         self._tick = tick
         self._send(
             asdict(access) | {"hash": file.hash, "size": file.size, "target": str(file.target), "windows": windows}
         )
 
     def follow(self, on_progress: Callable[[int, int], None]) -> None:
-        """Wait for the whole file; `on_progress` gets the bytes so far on the wire and in the file."""
+        """Wait for the whole file; `on_progress` gets the bytes received and the bytes written so far."""
         known, moved = (0, 0), time.monotonic()
         while (line := self._next(moved)) is not None:
             now = (line["wire"], line["written"])
@@ -117,15 +117,15 @@ class XetProcess:
 
     def _send(self, words: object) -> None:
         assert self._process.stdin is not None  # noqa: S101 - a pipe
-        with suppress(OSError):  # it has ended: what it said tells why
+        with suppress(OSError):  # it has ended, and its output says why
             self._process.stdin.write(json.dumps(words).encode() + b"\n")
             self._process.stdin.flush()
 
 
 class KeptProcesses:
-    """Processes that have fetched a file and wait for the next of the same snapshot, while anybody fetches any.
+    """A pool of processes that wait for the next file of the same snapshot, as long as any thread is inside.
 
-    To start one takes a third of a second, in which a line stands still. They are entered by each who fetches.
+    Starting a process takes a third of a second, in which the line is idle. Every thread that fetches enters the pool.
     """
 
     def __init__(self) -> None:
@@ -148,14 +148,14 @@ class KeptProcesses:
 
     @contextmanager
     def one(self, access: XetAccess, folder: Path) -> Iterator[XetProcess]:
-        """Within the block a process is the caller's; it is kept if the block ends without an error."""
+        """Within the block, the caller owns the process; it is kept if the block ends without an error."""
         with self._lock:
-            # What was given one token learns no other: a process knows one repository.
+            # A process never gets a second token, so it knows only one repository.
             mine = next((pair for pair in self._waiting if pair[0] == access and pair[1].is_alive), None)
             if mine is not None:
                 self._waiting.remove(mine)
             ended = [] if mine is not None else self._take_all()
-        for other in ended:  # they have ended by themselves, or are of another snapshot and hold memory
+        for other in ended:  # they have exited, or hold another snapshot's memory
             other.close()
         process = XetProcess(folder) if mine is None else mine[1]
         try:
@@ -175,9 +175,9 @@ class KeptProcesses:
 
 
 def start_child(folder: Path) -> subprocess.Popen[bytes]:
-    """Start `xet_child`, which keeps what it keeps in `folder`, with pipes to it; raises `XetFailedError`."""
+    """Start `xet_child` with pipes, its logs and cache in `folder`; raises `XetFailedError`."""
     try:
-        for one in (folder.parent, folder, folder / "logs"):  # what was fetched is nobody else's affair
+        for one in (folder.parent, folder, folder / "logs"):  # other users must not see what was fetched
             one.mkdir(mode=0o700, parents=True, exist_ok=True)
         return subprocess.Popen(
             python("-m", "p2pqwen.hub.xet_child"),
@@ -185,9 +185,9 @@ def start_child(folder: Path) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment_of(os.environ, folder),
-            start_new_session=True,  # Ctrl-C is for us, and we end it
+            start_new_session=True,  # Ctrl-C must reach only us; we end it
         )
-    except OSError as error:  # not of the file's disk: the file comes another way
+    except OSError as error:  # not the file's disk, so the file comes over HTTP
         raise XetFailedError(f"hf_xet does not start: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub's side of its HTTP API, pure: what a request asks for, and the answers as clients read them.
+"""The server side of the Hugging Face Hub's HTTP API, without I/O: parse requests, build answers.
 
-The node's endpoint, the demo's Hub and the tests' simulator all answer with it.
+The node's endpoint, the demo's Hub and the tests' simulator all use it.
 """

@@ -1,6 +1,6 @@
-"""The Hub's JSON answers for a repository, field by field as its clients read them.
+"""The Hub's JSON answers for a repository, with the fields that its clients read.
 
-There is no `xetHash` anywhere: with one in a tree listing, hf_xet asks a server that no endpoint but the Hub has.
+No answer has `xetHash`: given one in a tree listing, hf_xet contacts a server that only the Hub has.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def refs(known: Refs) -> Row:
 
 
 def tree(commit: Commit, folder: str, *, recursive: bool) -> list[Row] | None:
-    """Answer `/api/models/{repo}/tree/{revision}[/folder]`, all rows; None where there is no such folder."""
+    """Answer `/api/models/{repo}/tree/{revision}[/folder]`, all rows; None if there is no such folder."""
     prefix = f"{folder}/" if folder else ""
     files = {path: file for path, file in commit.files.items() if path.startswith(prefix)}
     if not files and folder:
@@ -72,7 +72,7 @@ def tree(commit: Commit, folder: str, *, recursive: bool) -> list[Row] | None:
 
 
 def paths_info(commit: Commit, paths: Iterable[str]) -> list[Row]:
-    """Answer `POST /api/models/{repo}/paths-info/{revision}`: rows of those paths that there are, files or folders."""
+    """Answer `POST /api/models/{repo}/paths-info/{revision}`: rows for the paths that exist, files or folders."""
     files, folders = commit.files, folders_of(commit.files)
     wanted = [path.strip("/") for path in dict.fromkeys(paths)]
     return [

@@ -1,7 +1,7 @@
-"""The headers of a file's answer, with HEAD or GET, as huggingface_hub and its kin read them.
+"""The headers of an answer to HEAD or GET of a file, as huggingface_hub and similar clients read them.
 
-`ETag` and `X-Repo-Commit` name the cache's blob and snapshot; `X-Linked-Etag` and `X-Linked-Size` say the same of an
-LFS file that is served in place, not by a redirect. Nothing here begins with `X-Xet-`.
+`ETag` and `X-Repo-Commit` name the cache's blob and snapshot. `X-Linked-Etag` and `X-Linked-Size` give the same for an
+LFS file that is served directly, without a redirect. There are no `X-Xet-` headers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the Hub's answers are made of: a repository at one commit, its files, and the names of its commits."""
+"""The data behind the Hub's answers: a repository at one commit, its files, its branches and tags."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
 
 FILE_BYTES = 1024
-"""What a file of a listing takes in memory, about."""
+"""Approximate memory that a listed file takes."""
 
 
 class HubFile(Protocol):
-    """A file of a commit. `blob_id` is the git blob's: of the content, or of the LFS pointer that stands for it.
-
-    `sha256` is the content's where the file is LFS, else None. Sizes in bytes.
-    """
+    """A file of a commit. `blob_id` is the git blob id of the content, or of its LFS pointer. Sizes are in bytes."""
 
     @property
     def path(self) -> str:
@@ -36,19 +33,19 @@ class HubFile(Protocol):
 
     @property
     def sha256(self) -> str | None:
-        """The content's SHA-256, None where git holds the content itself."""
+        """The content's SHA-256 if the file is in LFS, else None."""
 
     @property
     def pointer_size(self) -> int:
-        """The size of its LFS pointer, 0 where it has none."""
+        """The size of its LFS pointer, 0 if it has none."""
 
 
 class NamedCommit(Protocol):
-    """A repository at one commit, whatever is in it."""
+    """A repository at one commit, without its files."""
 
     @property
     def repo(self) -> RepoId:
-        """Whose commit it is."""
+        """The repository."""
 
     @property
     def commit(self) -> CommitId:
@@ -64,7 +61,7 @@ class NamedCommit(Protocol):
 
     @property
     def license(self) -> str | None:
-        """The license its model card names."""
+        """The license that its model card names."""
 
 
 class Commit(NamedCommit, Protocol):
@@ -107,7 +104,7 @@ class ManifestFile:
 
     @classmethod
     def of(cls, row: FileRow) -> ManifestFile:
-        """Return what is shown of a row."""
+        """Return the Hub's view of a row."""
         pointer = 0
         if row.lfs:
             pointer = len(pointer_bytes(row.sha256, row.size) if row.pointer is None else row.pointer.encode())
@@ -115,7 +112,7 @@ class ManifestFile:
 
 
 def etag(file: HubFile) -> str:
-    """Return what the Hub calls a file's ETag, and the cache its blob name: SHA-256 for LFS, else the git blob id."""
+    """Return a file's ETag on the Hub and blob name in the cache: SHA-256 for LFS, else the git blob id."""
     return file.sha256 or file.blob_id
 
 

@@ -12,7 +12,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 def asked_paths(body: bytes, content_type: str) -> list[str] | None:
-    """Return the paths that a request names, None where its body is no such request."""
+    """Return the paths that a request names, None for a malformed body."""
     if content_type == _FORM:
         return parse_qs(body.decode("utf-8", "replace")).get("paths", [])
     try:

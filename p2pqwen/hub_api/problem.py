@@ -1,4 +1,4 @@
-"""The Hub's errors: a status, a code in `X-Error-Code` by which clients tell them apart, and a message."""
+"""The Hub's errors: a status, a message, and a code in `X-Error-Code` by which clients tell them apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MAX_MESSAGE = 400
 
 @dataclass(frozen=True, slots=True)
 class HubProblem:
-    """An error as the Hub sends it; `code` None: its clients go by the status alone."""
+    """An error as the Hub sends it; without a `code`, clients go by the status."""
 
     status: int
     code: str | None
@@ -18,7 +18,7 @@ class HubProblem:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers that tell the problem; the message may quote names from outside, so it is made harmless here."""
+        """The problem's headers; the message may quote untrusted names, so it is reduced to printable ASCII."""
         plain = self.message[:_MAX_MESSAGE].encode("ascii", "backslashreplace").decode()
         shown = "".join(one if one.isprintable() else " " for one in plain)
         return {"X-Error-Message": shown} | ({"X-Error-Code": self.code} if self.code else {})
@@ -30,12 +30,12 @@ class HubProblem:
 
 
 def repo_not_found(repo: str) -> HubProblem:
-    """Return the error for a repository that nobody lists."""
+    """Return the error for an unknown repository."""
     return HubProblem(404, "RepoNotFound", f"Repository not found: {repo}")
 
 
 def revision_not_found(revision: str, why: str = "") -> HubProblem:
-    """Return the error for a branch, tag or commit that is not known; `why` says more."""
+    """Return the error for an unknown branch, tag or commit; `why` is added to the message."""
     return HubProblem(404, "RevisionNotFound", f"Invalid rev id: {revision}" + (f" ({why})" if why else ""))
 
 

@@ -1,8 +1,8 @@
-"""The Hub's registry of GGUF files, as llama.cpp, node-llama-cpp and Ollama ask it: manifests by tag, blobs by digest.
+"""The Hub's registry of GGUF files for llama.cpp, node-llama-cpp and Ollama: manifests by tag, blobs by digest.
 
-A tag is a quantisation; `latest`, and no tag, is Q4_K_M where there is one, as on the Hub. llama.cpp reads `ggufFile`
-and `mmprojFile` of a manifest and then asks for files; Ollama reads the image (Docker's "Image Manifest Version 2,
-Schema 2") and asks for blobs, of which the configuration is made here.
+A tag is a quantisation; `latest`, or no tag, is Q4_K_M if there is one, as on the Hub. llama.cpp reads `ggufFile` and
+`mmprojFile` of a manifest and then requests files. Ollama reads the image (Docker's "Image Manifest Version 2,
+Schema 2") and requests blobs; the configuration blob is made here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST_CHOICES = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0")
 
 @dataclass(frozen=True, slots=True)
 class RegistryModel:
-    """A model that a tag names: its file, or its first shard, and the projector that belongs to it."""
+    """A model that a tag names: its file or first shard, and its projector."""
 
     file: HubFile
     sha256: str
@@ -66,7 +66,7 @@ class RegistryModel:
 
 
 def model_of(files: Iterable[HubFile], tag: str) -> RegistryModel | None:
-    """Return what a tag names, None where no GGUF file has it; in any case of letters."""
+    """Return the model that a tag names, None if no GGUF file matches; tags ignore case."""
     files = list(files)
     models = {one.quantisation: one for one in _models(files)}
     if tag.lower() != _LATEST:
@@ -78,12 +78,12 @@ def model_of(files: Iterable[HubFile], tag: str) -> RegistryModel | None:
 
 
 def path_of(files: Iterable[HubFile], digest: str) -> str | None:
-    """Return the path of the LFS file with this SHA-256, None where there is none."""
+    """Return the path of the LFS file with this SHA-256, or None."""
     return next((one.path for one in files if one.sha256 == digest), None)
 
 
 def config_of(files: Iterable[HubFile], digest: str) -> bytes | None:
-    """Return the configuration whose SHA-256 this is, None where it is none of these files'."""
+    """Return the configuration with this SHA-256, None if it belongs to none of these files."""
     configs = (one.config for one in _models(list(files)))
     return next((one for one in configs if hashlib.sha256(one).hexdigest() == digest), None)
 

@@ -1,7 +1,7 @@
-"""What a request asks of a Hub, read from its path alone.
+"""Parse a request to the Hub from its path alone.
 
-Followed: the URLs that huggingface_hub 2.4, @huggingface/hub 2.17, git with Git LFS, and the registry calls of
-llama.cpp and Ollama build. Paths come percent-encoded, so that an encoded slash stays inside its part.
+Sources: the URLs that huggingface_hub 2.4, @huggingface/hub 2.17, git with Git LFS, llama.cpp and Ollama build. Paths
+are taken percent-encoded, so an encoded slash stays inside its segment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Kind = Literal[
     "registry", "other",
 ]  # fmt: skip
 MAX_PATH = 8192
-"""Characters of a request's path that are looked at."""
+"""Characters of the longest path that is parsed."""
 _PLURALS = {f"{kind}s": kind for kind in HUB_KINDS}
 _BELOW_A_REPOSITORY = (["revision"], ["tree"], ["refs"], ["paths-info"])
 _FILES: tuple[Literal["resolve", "raw"], ...] = ("resolve", "raw")
@@ -26,9 +26,9 @@ _GIT = {("info", "refs"): "git", ("git-upload-pack",): "git", ("info", "lfs", "o
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request names: `repo` as it is written there, `revision` and `path` where the URL has them.
+    """A parsed request: `repo` as written in the URL, `revision` and `path` if the URL has them.
 
-    `path` is a file or folder of the repository; of git and registry requests, what follows the repository.
+    `path` is a file or folder of the repository; in git and registry requests, whatever follows the repository.
     """
 
     kind: Kind
@@ -42,7 +42,7 @@ _OTHER = Asked("other")
 
 
 def parse_path(raw_path: str) -> Asked:
-    """Sort a request by its path; `raw_path` is still percent-encoded."""
+    """Parse a request's path; `raw_path` is still percent-encoded."""
     if len(raw_path) > MAX_PATH:
         return _OTHER
     parts = [unquote(part) for part in raw_path.split("/")[1:]] or [""]
@@ -65,7 +65,7 @@ def _parse_api(parts: list[str]) -> Asked:
         return Asked("resolve-cache", "/".join(rest[:2]), kind, rest[2], "/".join(rest[3:])) if whole else _OTHER
     if not any(rest):
         return Asked("list", repo_kind=kind)
-    at = 1 if rest[1:2] in _BELOW_A_REPOSITORY else 2  # names of old have no owner
+    at = 1 if rest[1:2] in _BELOW_A_REPOSITORY else 2  # old names have no owner
     return _parse_api_of("/".join(rest[:at]), kind, rest[at:])
 
 

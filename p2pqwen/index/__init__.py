@@ -1,1 +1,1 @@
-"""The signed index: entries, documents, root chain, acceptance rules. Pure."""
+"""The signed index: entries, documents, root chain, acceptance rules. No I/O."""

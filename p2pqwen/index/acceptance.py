@@ -1,16 +1,16 @@
-"""Whether an index file is accepted: the numbered steps of SPEC section 8, as one pure function.
+"""Accept or refuse an index file by the numbered steps of SPEC section 8, in one pure function.
 
     1  size limit, strict parse
     2  root 1 hashes to the pinned publisher id, or the chain starts at a root already trusted
-    3  each next root: version N+1, `previous` right, thresholds of old and new, index epoch not lower
-    4  the index meets the index threshold of the newest root, which is not older than the newest trusted
-    5  `publisher`, `root_version`, `epoch` fit
-    6  (epoch, version) not lower than the last accepted; equal must be the same bytes; the next version must name the
-       last accepted one as `previous`
+    3  each next root: version N+1, correct `previous`, thresholds of old and new, index epoch not lower
+    4  the index meets the index threshold of the newest root, which is not older than the newest trusted one
+    5  `publisher`, `root_version`, `epoch` match
+    6  (epoch, version) is not lower than the last accepted; if equal, the bytes must be the same; the next version must
+       name the last accepted one as `previous`
     7  entries are consistent
 
-(Step 8, to persist atomically, is the trust store's.) The clock decides nothing: an archive must outlive its
-publisher, so there is no expiry; `now` only gives the age of the signature.
+(Step 8, to persist atomically, is the trust store's.) The clock plays no part: an archive must outlive its publisher,
+so there is no expiry; `now` only gives the age of the signature.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from p2pqwen.values.strict_json import JsonObject, JsonValue
 
 
 class RefusedError(VerificationError):
-    """An index file was refused; `step` is the number of the rule, `threshold` who signed where that was the matter."""
+    """An index file was refused; `step` is the number of the rule, `threshold` who signed, if too few did."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class RollbackError(RefusedError):
 
 
 class EquivocationError(RefusedError):
-    """The publisher's keys signed two different indexes in one place: a stolen key, or a publisher who lies."""
+    """The publisher's keys signed two different documents at one position: a stolen key, or a dishonest publisher."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where an index stands in its publisher's history. Only a new root may raise the epoch."""
+    """An index's position in its publisher's history. Only a new root may raise the epoch."""
 
     epoch: int
     version: int
@@ -95,10 +95,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class TrustedState:
-    """What a reader already believes about one publisher.
+    """What a reader already trusts of one publisher.
 
-    `publisher` is None only for a check of a file against itself. `roots` is the chain from root 1 as far as it is
-    known, empty at first use.
+    `publisher` is None only to check a file against itself. `roots` is the known chain from root 1, empty at first use.
     """
 
     publisher: Sha256 | None
@@ -108,10 +107,10 @@ class TrustedState:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An accepted index: the root chain from root 1, the document, who signed it, how it relates to before.
+    """An accepted index: the root chain from root 1, the document, who signed it, and whether it is unchanged.
 
-    `signatures` are those that came with it, `header` is its `signed` as it was read, without the entries.
-    `stands_alone`: it was read from a file that holds the chain from root 1 on.
+    `signatures` are the file's own, `header` is its `signed` as read, without the entries. `stands_alone`: it was read
+    from a file that has the chain from root 1 on.
     """
 
     publisher: Sha256
@@ -132,7 +131,7 @@ class Accepted:
 
     @property
     def position(self) -> Position:
-        """Where it stands."""
+        """Its position in the publisher's history."""
         return Position(self.document.epoch, self.document.version)
 
     @property
@@ -142,7 +141,7 @@ class Accepted:
 
     @property
     def state(self) -> TrustedState:
-        """What to believe from now on."""
+        """What to trust from now on."""
         return TrustedState(self.publisher, self.roots, self.seen)
 
     @property
@@ -157,24 +156,24 @@ def accept(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
 
 
 def accept_pieces(pieces: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink) -> Accepted:
-    """Judge an index file that is read piece by piece, its rows kept by `sink`; raises as `accept` does.
+    """Judge an index file that is read in chunks, with its rows in `sink`; raises as `accept` does.
 
-    A file that is too large, or malformed, is found out when the piece is read that shows it.
+    A file that is too large or malformed is refused at the chunk that shows it.
     """
     return _accept(pieces, trusted, now, sink, complete=True)
 
 
 def accept_draft(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
-    """Judge an index that is still being signed: as `accept`, but its `signers` may be too few."""
+    """Judge an index that is still being signed: like `accept`, but its `signers` may be too few."""
     return _accept(read_by_pieces(data), trusted, now, MemoryRows(), complete=False)
 
 
 def accept_delta(
     delta: Delta, base: Accepted, rows: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink
 ) -> Accepted:
-    """Judge the index that a delta makes of an accepted one, `rows` its rows in RFC 8785 form; raises as `accept` does.
+    """Judge the index that a delta makes from an accepted one, whose `rows` are in RFC 8785 form; raises as `accept`.
 
-    Everything is asked of it that is asked of a file: it is the same document, and the same signatures over it.
+    All rules for a file apply: it is the same document with the same signatures.
     """
     if delta.base != base.digest or not delta.roots:
         raise RefusedError(1, "the delta is from another index", expected=base.digest, got=delta.base)
@@ -189,14 +188,14 @@ def accept_delta(
         if number == MAX_ENTRIES:
             raise RefusedError(7, "the index has too many entries", expected=f"at most {MAX_ENTRIES} entries")
         sink.add(canonical, row)
-    # No file came of which this is a copy: whoever keeps it prints one.
+    # There is no file to copy: storing it means printing one.
     return replace(_judge(read, header, trusted, now, sink, complete=True), stands_alone=False)
 
 
 def judge_again(accepted: Accepted, trusted: TrustedState) -> Accepted:
-    """Judge an index that was accepted against another state of the same reader, who knows more now or less.
+    """Judge an accepted index again, against another state of the same reader, which may trust more now or less.
 
-    What does not depend on that is not done again: its bytes are as they were. Raises as `accept` does.
+    Checks that depend only on its bytes are not repeated. Raises as `accept` does.
     """
     document = accepted.document
     roots = _accept_roots(accepted.roots, trusted)
@@ -208,7 +207,7 @@ def judge_again(accepted: Accepted, trusted: TrustedState) -> Accepted:
 
 
 def accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tuple[SignedRoot, ...]:
-    """Judge a chain of roots alone (steps 2 and 3); return the whole chain from root 1."""
+    """Judge only a chain of roots (steps 2 and 3); return the whole chain from root 1."""
     return _accept_roots(offered, trusted)
 
 
@@ -216,7 +215,7 @@ def _accept(
     pieces: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink, *, complete: bool
 ) -> Accepted:
     try:
-        # The rows of another publisher's file cost no more than to be read over.
+        # The rows of another publisher's file are only skipped.
         read = read_index(pieces, sink, lambda offered: _accept_roots(offered, trusted))
         header = parse_header(read.header)
     except FormatError as error:
@@ -227,7 +226,7 @@ def _accept(
 def _judge(
     read: IndexRead, header: Header, trusted: TrustedState, now: datetime, sink: RowSink, *, complete: bool
 ) -> Accepted:
-    """Do steps 2 to 7 of an index whose rows are in `sink`."""
+    """Do steps 2 to 7 for an index whose rows are in `sink`."""
     roots = _accept_roots(read.roots, trusted)
     newest = roots[-1].root
     prefix = pae_before(INDEX_TYPE, len(read.before) + sink.size + len(read.after))
@@ -271,7 +270,7 @@ def _accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tup
         _check_self_signed(offered[0])
         before: tuple[SignedRoot, ...] = ()
     else:
-        # Nobody's signature stands behind the first root: another one than ours proves nothing against the publisher.
+        # No predecessor here vouches for the first root: if it differs from ours, that proves no equivocation.
         if first.version not in known or known[first.version].root.digest != first.digest:
             raise RefusedError(
                 2, "the chain of roots starts at a root that is not trusted", expected="root 1", got=first.version
@@ -287,7 +286,7 @@ def _accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tup
             4, "the newest root of the file is older than the trusted one", expected=f"root {newest} or newer",
             got=f"root {chain[-1].root.version}",
         )  # fmt: skip
-    # Of a known root our copy stays: the offered one may carry the same document with worthless signatures.
+    # Keep our copy of a known root: the offered one may have the same document with invalid signatures.
     return tuple(known.get(signed.root.version, signed) for signed in chain)
 
 

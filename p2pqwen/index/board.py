@@ -1,14 +1,14 @@
-"""The notice board: how somebody who knows nothing but a publisher id finds the publisher's pointers.
+"""The notice board: how a reader that knows only a publisher id finds the publisher's pointers.
 
-A board is a mutable DHT item under a key that follows from the publisher id, so anybody who knows the id can write it,
-and nothing on it is believed for standing there. It therefore carries its own proof: the chain of roots, of which
-root 1 hashes to the publisher id, and beside it the addresses where pointers stand. An address counts if its key is one
-of that chain's; a pointer found there was signed by that key. What has no such proof is never followed.
+A board is a mutable DHT item under a key that is derived from the publisher id. So anybody who knows the id can write
+it, and being there proves nothing. It therefore carries its own proof: the chain of roots, whose root 1 hashes to the
+publisher id, and the addresses of pointers. An address counts if its key is in that chain; a pointer found there is
+signed by that key. An address without such proof is never followed.
 
-    {"a": [[<public key>, <salt>], …], "r": <the chain, see `compact_roots`>}      where the chain fits into the item
-    {"a": …, "h": <20-byte targets, one after another>}                            else
+    {"a": [[<public key>, <salt>], …], "r": <the chain, see `compact_roots`>}      if the chain fits into the item
+    {"a": …, "h": <20-byte targets, concatenated>}                                 otherwise
 
-With "h" the chain's bytes are cut into immutable items (BEP 44), whose targets are the SHA-1 of their values.
+With "h", the chain's bytes are cut into immutable items (BEP 44), whose targets are the SHA-1 of their values.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from p2pqwen.torrent.bencode import Bencoded
 from p2pqwen.values.digest import Sha1, Sha256
 
 BOARD_SLOTS = 4
-"""Boards for one publisher: an attacker must keep all of them spoiled."""
+"""The boards of one publisher: an attacker must keep overwriting all of them."""
 MAX_BOARD_KEYS = 4
 MAX_PARTS = 6
-"""Items a chain is cut into: each is a lookup, and strangers can name some too."""
+"""The most items for a chain: each is a lookup, and anybody can name them."""
 PART_SIZE = 996
-"""Bytes: with its length before it a part has `MAX_VALUE`."""
+"""Bytes of a part: with its length prefix, it has `MAX_VALUE` bytes."""
 _BOARD_SEED = b"p2pqwen notice board 2\n"
 _TARGET_SIZE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What a board says, not judged yet: addresses of pointers, and a chain of roots, or where its parts stand."""
+    """An unjudged board: addresses of pointers, and a chain of roots or the targets of its parts."""
 
     addresses: tuple[ItemAddress, ...]
     chain: bytes | None = None
@@ -49,7 +49,7 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A board to be put: the value of its item, how many roots it shows, the values of the immutable items it names."""
+    """A board to put: its item's value, the number of roots it shows, the values of the immutable items it names."""
 
     value: bytes
     roots: int
@@ -58,19 +58,19 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Vouched:
-    """What stands behind a key: the version of the newest root that holds it, and whether it may sign the index."""
+    """The authority of a key: the version of the newest root that holds it, and whether it may sign the index."""
 
     root_version: int
     signs_index: bool
 
 
 def board_key(publisher: Sha256) -> PrivateKey:
-    """Return the key of a publisher's notice boards: no secret, anybody who knows the id has it."""
+    """Return the key of a publisher's notice boards; it is not secret: anybody who knows the id can derive it."""
     return PrivateKey.from_seed(hashlib.sha256(_BOARD_SEED + publisher.raw).digest())
 
 
 def board_address(publisher: Sha256, slot: int) -> ItemAddress:
-    """Return where one of the boards stands."""
+    """Return the address of one of the boards."""
     return ItemAddress(board_key(publisher).public, board_salt(slot))
 
 
@@ -80,7 +80,7 @@ def board_salt(slot: int) -> bytes:
 
 
 def board_notice(addresses: Sequence[ItemAddress], roots: Sequence[SignedRoot]) -> Notice:
-    """Return what to put for these addresses, the best first, and this chain from root 1, as much of it as fits."""
+    """Return the board for these addresses, the best first, and as much of this chain from root 1 as fits."""
     named: list[Bencoded] = [[one.public.raw, one.salt] for one in addresses[:MAX_BOARD_KEYS]]
     chain = encode_roots(roots, MAX_PARTS * PART_SIZE)
     shown = len(decode_roots(chain))
@@ -93,7 +93,7 @@ def board_notice(addresses: Sequence[ItemAddress], roots: Sequence[SignedRoot]) 
 
 
 def parse_board(value: bytes) -> Board:
-    """Read a board; keys we do not know are passed over. Raises `FormatError`."""
+    """Parse a board; unknown keys are ignored. Raises `FormatError`."""
     row = bencode.decode_dict(value, max_bytes=MAX_VALUE)
     rows = row.get(b"a")
     if not isinstance(rows, list):
@@ -109,7 +109,7 @@ def parse_board(value: bytes) -> Board:
 
 
 def join_parts(values: Sequence[bytes]) -> bytes:
-    """Return the bytes of a chain out of the values of its immutable items; raises `FormatError`."""
+    """Return the bytes of a chain from the values of its immutable items; raises `FormatError`."""
     parts = [bencode.decode(value, max_bytes=MAX_VALUE) for value in values]
     if not all(isinstance(part, bytes) for part in parts):
         raise FormatError("a part of a notice board", expected="bytes")
@@ -117,14 +117,14 @@ def join_parts(values: Sequence[bytes]) -> bytes:
 
 
 def immutable_target(value: bytes) -> Sha1:
-    """Return where in the DHT an immutable item stands; `value` is bencoded."""
-    return Sha1(hashlib.sha1(value).digest())  # noqa: S324 - BEP 44 says so; root 1 and signatures are what counts
+    """Return the DHT target of an immutable item; `value` is bencoded."""
+    return Sha1(hashlib.sha1(value).digest())  # noqa: S324 - BEP 44; trust comes from root 1 and signatures
 
 
 def vouching_roots(chain: bytes, publisher: Sha256, known: Sequence[SignedRoot] = ()) -> tuple[SignedRoot, ...]:
-    """Return the roots of a board, judged by steps 2 and 3 of acceptance: the publisher's, or nobody's.
+    """Return the roots of a board if they are the publisher's, by steps 2 and 3 of acceptance.
 
-    `known` are those trusted already. Raises `FormatError`, `RefusedError`.
+    `known` are roots already trusted. Raises `FormatError`, `RefusedError`.
     """
     roots = decode_roots(chain)
     if not roots:
@@ -133,7 +133,7 @@ def vouching_roots(chain: bytes, publisher: Sha256, known: Sequence[SignedRoot] 
 
 
 def vouched_keys(roots: Sequence[SignedRoot]) -> dict[PublicKey, Vouched]:
-    """Return every key of a chain of roots and what stands behind it: pointers of older roots still lead somewhere."""
+    """Return every key of a chain of roots with its authority: pointers by keys of older roots still lead somewhere."""
     return {
         key.public: Vouched(signed.root.version, keyid in signed.root.roles[INDEX_ROLE].keyids)
         for signed in roots

@@ -1,7 +1,7 @@
-"""The bundle: a published site, index.json, every .torrent it names and deltas, as a torrent by the recipe's rules.
+"""The bundle: a published site (index.json, every .torrent it names, deltas) as a torrent by the recipe's rules.
 
-Its name is `p2pqwen-index-<epoch>.<version>`. Every file starts on a piece, so one can be fetched without its
-neighbours, and files that two versions share have one pieces root, so they are fetched once.
+Its name is `p2pqwen-index-<epoch>.<version>`. Every file starts on a piece, so it can be fetched without its
+neighbours. A file that two versions share has the same pieces root in both, so it is fetched once.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def bundle_paths(document: IndexDocument) -> tuple[RepoPath, ...]:
 
 
 def bundle_deltas(found: Iterable[tuple[Delta, int]], digest: Sha256, index_size: int) -> tuple[RepoPath, ...]:
-    """Return which deltas of a site are in the bundle of an index: those over the fewest versions, as many as fit.
+    """Return the deltas of a site that belong in an index's bundle: those over the fewest versions, as many as fit.
 
-    `found` are deltas with their sizes in bytes, each from its place; `digest` and `index_size` are the index's. All
-    that make the bundle of the same site choose the same (SPEC section 10).
+    `found` are deltas with their sizes in bytes, each from its place; `digest` and `index_size` are the index's. Every
+    maker of the bundle of the same site chooses the same deltas (SPEC section 10).
     """
     leading = [(delta.steps, str(delta.base), size) for delta, size in found if delta.to == digest]
     chosen: list[RepoPath] = []
@@ -63,7 +63,7 @@ def bundle_deltas(found: Iterable[tuple[Delta, int]], digest: Sha256, index_size
 
 
 def bundle_layout(sizes: Iterable[tuple[RepoPath, int]]) -> Layout:
-    """Lay a bundle's files out as the recipe does; sizes in bytes."""
+    """Lay out a bundle's files as the recipe does; sizes in bytes."""
     return Layout.of(sizes)
 
 
@@ -86,8 +86,8 @@ def hash_bundle_file(data: bytes, layout: Layout, index: int) -> FileHashes:
 def check_bundle(info: Info, position: Position) -> None:
     """Raise `FormatError` unless a torrent may be the bundle of the index at a position.
 
-    Files that are no index, torrent or delta are allowed (a site may hold more) and never fetched, nor are deltas that
-    are more, or larger, than those of a bundle may be.
+    Other files than the index, torrents and deltas are allowed (a site may have more) but never fetched. Nor are deltas
+    that exceed a bundle's limits of number or size.
     """
     if parse_bundle_name(info.name) != position:
         raise FormatError("the bundle is of another index", expected=bundle_name(position), got=info.name)
@@ -102,19 +102,19 @@ def check_bundle(info: Info, position: Position) -> None:
 
 
 def wanted_files(info: Info) -> tuple[RepoPath, ...]:
-    """Return the files that a follower may have use for."""
+    """Return the files that a follower may need."""
     needed = (file.path for file in info.files if file.path == INDEX_PATH or _TORRENT.fullmatch(file.path.text))
     return (*needed, *(file.path for file in _deltas(info)))
 
 
 def delta_from(info: Info, base: Sha256) -> RepoPath | None:
-    """Return the file of a bundle that is to lead from an index to the bundle's, where there is one."""
+    """Return the bundle's delta file from an index to the bundle's own index, or None."""
     place = RepoPath(delta_location(base))
     return next((file.path for file in _deltas(info) if file.path == place), None)
 
 
 def _deltas(info: Info) -> tuple[FileEntry, ...]:
-    """Return the deltas of a bundle, none where there are more, or larger ones, than a writer puts there."""
+    """Return the deltas of a bundle, none if their number or size exceeds what writers put there."""
     found = tuple(file for file in info.files if _DELTA.fullmatch(file.path.text))
     limit = min(MAX_DELTA, sum(file.size for file in info.files if file.path == INDEX_PATH))
     return found if len(found) <= MAX_STEPS and sum(file.size for file in found) <= limit else ()

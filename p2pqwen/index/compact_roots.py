@@ -1,15 +1,15 @@
-"""A chain of roots in the bytes that a DHT item has room for: bencoded, each root's RFC 8785 form made again from it.
+"""A chain of roots, bencoded to fit into a DHT item; each root's RFC 8785 form can be rebuilt from it.
 
-A root is a dictionary. Of one that holds nothing but the fields of SPEC section 6:
+A root is a dictionary. If it has only the fields of SPEC section 6, it is
 
     {"k": [<public key>, <label>, …], "n": <name>, "r": [<threshold>, <number of a key>, …], "i": the same for the index
      role, "e": <index epoch> unless 0}
 
-Its version and `previous` follow from its place. Of any other root it is {"d": <RFC 8785 form>}. Both have signatures,
-"s": [<number of a key>, <signature>, …]. Keys are numbered in the order of their keyids; in "s" those of the root
-before follow the root's own.
+Its version and `previous` follow from its place. Any other root is {"d": <RFC 8785 form>}. Both have signatures,
+"s": [<number of a key>, <signature>, …]. Keys are numbered in the order of their keyids; in "s", the previous root's
+keys follow the root's own.
 
-What is read is as good as its hashes and signatures: `accept_roots` judges it.
+Decoding checks no hashes or signatures: `accept_roots` does.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import JsonObject, parse_object
 
 MAX_CHAIN = 8192
-"""Bytes of a chain; the longest signed root alone may have more, and then does not fit."""
+"""The most bytes of a chain; a single signed root may have more, and then does not fit."""
 _MAX_ROOT_VALUES = 10_000
 
 
 def encode_roots(roots: Sequence[SignedRoot], room: int = MAX_CHAIN) -> bytes:
-    """Return the longest beginning of a chain from root 1 that fits into `room` bytes; `le` where root 1 does not."""
+    """Return the longest prefix of a chain from root 1 that fits into `room` bytes; `le` if root 1 does not fit."""
     rows: list[Bencoded] = []
     before: Root | None = None
     left = room - len(bencode.encode([]))
@@ -48,7 +48,7 @@ def encode_roots(roots: Sequence[SignedRoot], room: int = MAX_CHAIN) -> bytes:
 
 
 def decode_roots(data: bytes) -> tuple[SignedRoot, ...]:
-    """Read what `encode_roots` wrote, root 1 first; nothing is judged. Raises `FormatError`."""
+    """Parse what `encode_roots` wrote, root 1 first, without judging it. Raises `FormatError`."""
     rows = bencode.decode(data, max_bytes=MAX_CHAIN)
     if not isinstance(rows, list):
         raise FormatError("a chain of roots", expected="a list")
@@ -61,7 +61,7 @@ def decode_roots(data: bytes) -> tuple[SignedRoot, ...]:
 def _row(signed: SignedRoot, before: Root | None) -> dict[bytes, Bencoded]:
     root = signed.root
     row = _compact(root)
-    if parse_root(_document(row, before)).payload != root.payload:  # it holds more than we know of
+    if parse_root(_document(row, before)).payload != root.payload:  # it has unknown fields
         row = {b"d": root.payload}
     return row | {b"s": _signatures(signed, before)}
 
@@ -95,7 +95,7 @@ def _signatures(signed: SignedRoot, before: Root | None) -> list[Bencoded]:
 
 
 def _signers(root: Root, before: Root | None) -> list[tuple[Sha256, PublicKey]]:
-    """Return whose signatures may stand at a root, each key once, in the order that numbers them."""
+    """Return the keys that may sign a root, each once, in the order of their numbers."""
     judges = (root, *([before] if before is not None else []))
     keys = {keyid: judge.keys[keyid].public for judge in judges for keyid in _in_order(judge)}
     return list(keys.items())

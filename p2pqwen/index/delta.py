@@ -1,13 +1,13 @@
-"""What a newer index changes of an older one, for readers who have that (SPEC section 7.1).
+"""The changes from an older index to a newer one, for readers that have the older one (SPEC section 7.1).
 
     {"type": "index-delta", "spec": 1, "from": <digest of the older index>, "to": <digest of the newer>, "steps": 1,
      "roots": […], "signed": <the newer `signed` without its entries>,
-     "changed": [<rows that are new or other>, …], "removed": [{"repo", "commit", "repo_type", "recipe"}, …],
+     "changed": [<new or changed rows>, …], "removed": [{"repo", "commit", "repo_type", "recipe"}, …],
      "signatures": […]}
 
-A delta is a hint and proves nothing: a reader makes the newer index of it and of the rows that it has, and judges that
-by all of acceptance (`acceptance.accept_delta`). So a delta that is wrong in any way costs the reader the way to the
-whole file, and no more.
+A delta is a hint and proves nothing: a reader builds the newer index from it and from the rows that it has, and judges
+the result by all rules of acceptance (`acceptance.accept_delta`). So a wrong delta costs the reader only a fetch of the
+whole file.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from p2pqwen.values.strict_json import JsonObject, JsonValue, canonical, canonic
 DELTA_TYPE = "index-delta"
 DELTA_FOLDER = "delta"
 MAX_DELTA = 16 << 20
-"""Bytes; a reader who is further behind fetches the whole index."""
+"""Bytes; a reader that is further behind fetches the whole index."""
 MAX_CHANGES = 100_000
 MAX_STEPS = 10
-"""Versions that one delta leads over at most; a site holds a delta from each of the last `MAX_STEPS`."""
+"""The most versions that one delta spans; a site has a delta from each of the last `MAX_STEPS` versions."""
 
 Place = tuple[str, str, str, int]
 _PLACE_FIELDS = ("repo", "commit", "repo_type", "recipe")
@@ -39,10 +39,10 @@ _PLACE_FIELDS = ("repo", "commit", "repo_type", "recipe")
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A delta that was taken apart, nothing in it judged.
+    """A parsed delta, not judged.
 
-    `changed` are rows in their RFC 8785 form, by their places; both it and `removed` are in the order of an index.
-    `signed` is that of the newer index without its entries.
+    `changed` are rows in their RFC 8785 form, by their places; it and `removed` are in the order of an index. `signed`
+    is the newer index's, without its entries.
     """
 
     base: Sha256
@@ -55,7 +55,7 @@ class Delta:
     signatures: JsonValue
 
     def encode(self) -> bytes:
-        """Return the file: an entry in each line."""
+        """Return the file, one entry per line."""
         removed: list[JsonValue] = [dict(zip(_PLACE_FIELDS, place, strict=True)) for place in self.removed]
         fields: list[tuple[str, bytes]] = [
             ("type", canonical(DELTA_TYPE)),
@@ -74,7 +74,7 @@ class Delta:
     def applied(self, rows: Iterable[bytes]) -> Iterator[tuple[bytes, JsonObject]]:
         """Yield the rows of the newer index, given those of the older one in their RFC 8785 form.
 
-        What is removed and is not there is passed over: it came and went between the two.
+        A removed row that is not there is ignored: it came and went between the two.
         """
         removed = frozenset(self.removed)
         changed = iter(self.changed.items())
@@ -95,12 +95,12 @@ class Delta:
 
 
 def delta_location(base: Sha256) -> str:
-    """Return where the delta from an index stands, relative to the newer one."""
+    """Return the place of the delta from an index, relative to the newer index."""
     return f"{DELTA_FOLDER}/{base}.json"
 
 
 def parse_delta(data: bytes) -> Delta:
-    """Read a delta strictly; raises `FormatError`."""
+    """Parse a delta strictly; raises `FormatError`."""
     stream = JsonStream(read_by_pieces(data), max_bytes=MAX_DELTA, max_value=MAX_VALUE, max_values=MAX_VALUES)
     if not stream.is_object():
         raise FormatError("JSON document", expected="an object")
@@ -140,7 +140,7 @@ def make_delta(
     signed: JsonObject,
     signatures: JsonValue,
 ) -> Delta | None:
-    """Compare the rows of two indexes; None where more changed than a delta may say."""
+    """Compare the rows of two indexes; None if more than `MAX_CHANGES` changed."""
     changed: dict[Place, bytes] = {}
     removed: list[Place] = []
     for place, old, new in _side_by_side(before, after):
@@ -154,7 +154,7 @@ def make_delta(
 
 
 def compose(first: Delta, second: Delta) -> Delta | None:
-    """Return the delta that does what two do one after the other; None where it would lead over too many versions."""
+    """Return the delta that combines two successive ones; None if it would span too many versions."""
     if first.to != second.base or first.steps + second.steps > MAX_STEPS:
         return None
     changed = {**first.changed, **second.changed}
@@ -177,7 +177,7 @@ def _side_by_side(
     old, new = next(left, None), next(right, None)
     while old is not None or new is not None:
         if new is None or (old is not None and old[0] < new[0]):
-            assert old is not None  # noqa: S101 - one of the two is there
+            assert old is not None  # noqa: S101 - one of the two is not None
             yield old[0], old[1], None
             old = next(left, None)
         elif old is None or new[0] < old[0]:

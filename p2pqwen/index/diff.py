@@ -1,4 +1,4 @@
-"""What changed between two indexes, in the words a maintainer reviews before signing."""
+"""What changed between two indexes, in words that a maintainer reviews before signing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from p2pqwen.index.entry import Entry, SkippedEntry, row_order
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonValue, canonical
 
-# A commit's content never changes, so neither do these; a change means that one of both indexes is wrong.
+# A commit's content never changes, so neither do these; a change means that one of the two indexes is wrong.
 FIXED_FIELDS = frozenset({"size", "files", "piece_length", "recipe", "infohash_v1", "infohash_v2"})
 
-# What differs between any two versions is not worth a reviewer's line.
+# Fields that differ between any two versions are not worth a line.
 _EVERY_TIME = frozenset({"version", "previous", "issued"})
 
 
@@ -33,7 +33,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
-    """An entry that both indexes list, differently."""
+    """An entry that the two indexes list with different fields."""
 
     id: SnapshotId
     fields: tuple[FieldChange, ...]
@@ -41,11 +41,11 @@ class EntryChange:
 
 @dataclass(frozen=True, slots=True)
 class IndexDiff:
-    """What a newer index adds, drops, changes and withdraws; `document` are changes outside the entries.
+    """What a newer index adds, removes, changes and withdraws; `document` are changes outside the entries.
 
-    `reinstated` are withdrawals that the newer one takes back, listed again or not. `unread` says what changed among
-    entries of kinds that this version does not know. `concerns` are alarms that the two lists do not show, such as what
-    was signed before.
+    `reinstated` are withdrawals that the newer index revokes, whether it lists the snapshot again or not. `unread` says
+    what changed among entries of unknown kinds. `concerns` are alarms from other sources than the two lists, such as
+    what was signed before.
     """
 
     added: tuple[Entry, ...]
@@ -59,7 +59,7 @@ class IndexDiff:
 
     @property
     def notable(self) -> tuple[FieldChange, ...]:
-        """The changes outside the entries, without those that every new version brings."""
+        """The changes outside the entries, without those of every new version."""
         return tuple(one for one in self.document if one.field not in _EVERY_TIME)
 
     @property
@@ -91,7 +91,7 @@ class IndexDiff:
 
 
 def diff(old: IndexDocument | None, new: IndexDocument) -> IndexDiff:
-    """Compare two indexes of one publisher; `old` None stands for an empty one."""
+    """Compare two indexes of one publisher; `old` None means an empty one."""
     before = {} if old is None else {entry.id: entry for entry in old.entries}
     after = {entry.id: entry for entry in new.entries}
     gone = {} if old is None else {one.id: one for one in old.withdrawn}
@@ -124,9 +124,9 @@ def describe(difference: IndexDiff) -> list[str]:
 
 
 def describe_field(field: FieldChange, *, without: tuple[str, ...] = ()) -> str:
-    """Say what came and what went where the value is many things in one, so that a reviewer need not search for it.
+    """Say what changed; if the value has many parts, name only those added and dropped.
 
-    Parts that begin with one of `without` are left out; nothing is left where all do.
+    Parts that begin with one of `without` are left out; the result is empty if no others changed.
     """
     before, after = _parts(field.before), _parts(field.after)
     if before is None or after is None or sorted(before) == sorted(after):
@@ -164,7 +164,7 @@ def _changed(before: dict[SnapshotId, Entry], entries: Iterable[Entry]) -> Itera
 
 
 def _unread_changes(old: Iterable[SkippedEntry], new: Iterable[SkippedEntry]) -> Iterator[str]:
-    """Say what changed among the skipped entries; nobody can review with this version what they promise."""
+    """Say what changed among the skipped entries, whose content this version cannot review."""
     before, after = {row_order(one): one for one in old}, {row_order(one): one for one in new}
     for order in sorted(before.keys() | after.keys()):
         was, now = before.get(order), after.get(order)

@@ -1,6 +1,6 @@
-"""What changed between two indexes, short enough to be read before every signing: what is alike is one line.
+"""What changed between two indexes, short enough to read before every signing: similar changes share one line.
 
-`index.diff.describe` has every line.
+`index.diff.describe` lists every change.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
 
 SHOWN = 12
-"""Snapshots of one kind that are named."""
+"""The most added snapshots that are named."""
 _FOLLOW = {"mirrors": "xs=", "web_seeds": "ws="}
-"""What of a magnet link follows from other fields, and is not told twice."""
+"""Magnet parameters that follow from other fields, and so are not reported again."""
 
 
 def summarise(difference: IndexDiff) -> list[str]:
-    """Return the difference in lines of words; everything that alarms is among them."""
+    """Return the difference in lines of words, including all alarms."""
     words = [_added(entry) for entry in difference.added[:SHOWN]]
     if rest := difference.added[SHOWN:]:
         size = format_size(sum(entry.size for entry in rest))
@@ -41,7 +41,7 @@ def summarise(difference: IndexDiff) -> list[str]:
 
 
 def headline(difference: IndexDiff) -> str:
-    """Return the difference in half a line: how many snapshots of what, and under which licenses the new ones are."""
+    """Return the difference in half a line: the number of snapshots by change, and the licenses of the new ones."""
     vanished = _vanished(difference)
     counts = (
         (f"{len(difference.added)} added ({licenses(difference.added)})", difference.added),
@@ -61,7 +61,7 @@ def licenses(entries: Iterable[Entry]) -> str:
 
 
 def _vanished(difference: IndexDiff) -> list[Entry]:
-    """Return what is listed no longer and is not withdrawn either."""
+    """Return the entries that are no longer listed, though not withdrawn."""
     gone = {one.id for one in difference.withdrawn}
     return [entry for entry in difference.removed if entry.id not in gone]
 
@@ -71,7 +71,7 @@ def _added(entry: Entry) -> str:
 
 
 def _conditions(entries: Iterable[Entry]) -> Iterator[str]:
-    """Say of each license that does not plainly let anybody pass the files on what stands in the way."""
+    """Yield a line on each license that does not clearly permit redistribution."""
     counts = Counter(entry.license for entry in entries if redistribution(entry.license) is not Redistribution.CLEAR)
     for name, count in sorted(counts.items(), key=lambda one: (one[0] or "", one[1])):
         yield f"{name or 'none named'}, {plural(count, 'snapshot')}: {reason(name)}"
@@ -95,7 +95,7 @@ def _changes(difference: IndexDiff) -> list[str]:
 
 
 def _alike(change: EntryChange, told: set[str]) -> Iterator[str]:
-    """Return what changed in words that are the same for every entry to which the same happened."""
+    """Yield an entry's changes in words that are the same for every entry with the same changes."""
     fields = told | {field.field for field in change.fields}
     follow = tuple(parameter for name, parameter in _FOLLOW.items() if name in fields)
     for field in change.fields:

@@ -27,27 +27,27 @@ from p2pqwen.values.web_url import check_web_url
 INDEX_TYPE = "index"
 INDEX_FILE = "index.json"
 MAX_INDEX_SIZE = 4 << 30
-"""Bytes: two million entries of a kilobyte, pretty-printed, with room."""
+"""Bytes: room for 2 million pretty-printed entries of 1 kB."""
 MAX_ENTRIES = 2_000_000
 MAX_WITHDRAWN = 200_000
 MAX_VALUE = 1 << 20
-"""Characters of one entry, or of any other value that is read whole."""
+"""Characters of an entry, or of any other value that is read whole."""
 MAX_VALUES = 100_000
-"""Values in one of those: three characters of JSON can become seventy bytes of memory."""
+"""Values in one of those: 3 characters of JSON can take 70 bytes of memory."""
 MAX_BESIDE = 64 << 20
-"""Characters of all that is no entry: roots, withdrawals, unknown fields."""
-MAX_ROOTS = 256  # as python-tuf's root rotations
+"""Characters outside the entries: roots, withdrawals, unknown fields."""
+MAX_ROOTS = 256  # like python-tuf's root rotations
 MAX_MIRRORS = 32
 MAX_REASON = 1000
-_READ_SIZE = 1 << 18  # bytes at a time
+_READ_SIZE = 1 << 18  # bytes
 _OTHER_KINDS = frozenset(RepoKind) - {RepoKind.MODEL}  # a withdrawal names its kind unless it is a model
 
 
 @dataclass(frozen=True, slots=True)
 class DhtPointer:
-    """The BEP 44 item that hints at the newest index: whose key, under which salt.
+    """The key and the salt of the BEP 44 item that hints at the newest index.
 
-    Raises `FormatError` for a salt that is more than 64 bytes of UTF-8: the DHT counts bytes.
+    Raises `FormatError` for a salt of more than 64 bytes of UTF-8: the DHT counts bytes.
     """
 
     key: Sha256
@@ -65,7 +65,7 @@ class DhtPointer:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A snapshot the publisher no longer stands by. It deletes nothing at anybody's."""
+    """A snapshot that the publisher no longer stands by. It deletes no copies."""
 
     id: SnapshotId
     reason: str
@@ -80,7 +80,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class IndexDocument:
-    """What an index says. Entries are sorted by repository and commit, each once.
+    """The content of an index. Entries are unique and sorted by repository and commit.
 
     `skipped` are the entries of kinds that this version does not know.
     """
@@ -100,11 +100,11 @@ class IndexDocument:
 
     @property
     def listing(self) -> Listing:
-        """The entries, to be looked for."""
+        """The entries, for searching."""
         return listing_of(self.entries)
 
     def to_json(self, rows: Iterable[Row] | None = None) -> JsonObject:
-        """Return the `signed` object, unknown fields included; `rows` None: with those that it has."""
+        """Return the `signed` object with these rows (None: its own), unknown fields included."""
         header = self.header_json()
         withdrawn = header.pop("withdrawn")
         listed = self.rows() if rows is None else rows
@@ -134,7 +134,7 @@ class IndexDocument:
 
 @dataclass(frozen=True, slots=True)
 class IndexFile:
-    """An index file taken apart, nothing in it judged yet."""
+    """A parsed index file, not judged."""
 
     roots: tuple[SignedRoot, ...]
     signed: JsonObject
@@ -143,7 +143,7 @@ class IndexFile:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fields that say which index this is: all the fields that steps 4 to 6 of acceptance look at."""
+    """The fields that identify an index: all those that steps 4 to 6 of acceptance check."""
 
     publisher: Sha256
     root_version: int
@@ -162,10 +162,10 @@ _HEADER_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class IndexRead:
-    """An index file that was read through, its rows in a `RowSink`. `header` is `signed` without its entries.
+    """A fully read index file, whose rows are in a `RowSink`. `header` is `signed` without its entries.
 
-    The RFC 8785 form of `signed` is `before`, the rows with commas between them, `after`. `problem` is what is wrong
-    with the first entry that is not as it must be.
+    The RFC 8785 form of `signed` is `before`, the rows with commas between them, `after`. `problem` is the error of the
+    first invalid entry.
     """
 
     roots: tuple[SignedRoot, ...]
@@ -179,10 +179,10 @@ class IndexRead:
 def read_index(
     pieces: Iterable[bytes], sink: RowSink, roots_read: Callable[[tuple[SignedRoot, ...]], object] = lambda _: None
 ) -> IndexRead:
-    """Read an index file piece by piece; its rows go to `sink`, and nothing in it is judged yet.
+    """Read an index file in chunks, without judging it; its rows go to `sink`.
 
-    `roots_read` is called as soon as the roots are known; where it raises `VerificationError`, rows are read and no
-    longer looked at. Raises `FormatError`.
+    `roots_read` is called as soon as the roots are known; if it raises `VerificationError`, rows are skipped. Raises
+    `FormatError`.
     """
     reading = _Reading(pieces, sink, roots_read)
     reading.outer()
@@ -190,7 +190,7 @@ def read_index(
 
 
 def peek_position(beginning: bytes) -> tuple[int, int] | None:
-    """Return epoch and version where the beginning of an index file shows them: a guess at what all of it will be."""
+    """Return epoch and version if the beginning of an index file shows them; the whole file may be something else."""
     stream = JsonStream((beginning,), max_bytes=len(beginning), max_value=MAX_VALUE, max_values=MAX_VALUES)
     found: JsonObject = {}
     try:
@@ -209,13 +209,13 @@ def peek_position(beginning: bytes) -> tuple[int, int] | None:
 
 
 def read_by_pieces(data: bytes) -> Iterator[bytes]:
-    """Yield a file that is in memory in pieces."""
+    """Yield a file in memory in chunks."""
     for start in range(0, len(data), _READ_SIZE):
         yield data[start : start + _READ_SIZE]
 
 
 def parse_file(data: bytes) -> IndexFile:
-    """Read the outer object and its roots, all in memory, so for files of one's own; raises `FormatError`."""
+    """Parse the outer object and its roots in memory, so only for trusted files; raises `FormatError`."""
     rows: list[JsonValue] = []
     sink = MemoryRows()
     reading = _Reading(read_by_pieces(data), sink, lambda _: None, rows.append)
@@ -240,7 +240,7 @@ class _Reading:
         self._roots: list[SignedRoot] | None = None
         self._header: JsonObject | None = None
         self._signatures: JsonValue = None
-        self._odd_entries: JsonObject = {}  # the field, where it is no list
+        self._odd_entries: JsonObject = {}  # the field, if it is no list
         self._has_entries = False
         self._problem: FormatError | None = None
         self._place: tuple[str, str, str, int] | None = None
@@ -279,7 +279,7 @@ class _Reading:
         return IndexRead(tuple(self._roots), self._header, self._signatures, before, after, self._problem)
 
     def signed_with(self, rows: list[JsonValue]) -> JsonObject:
-        """Return `signed` as it stands in the file, its keys in that order."""
+        """Return `signed` with its keys in the file's order."""
         header = self._header or {}
         entries = {"entries": rows} if self._has_entries else self._odd_entries
         return {name: header[name] if name in header else entries[name] for name in self._order}
@@ -311,7 +311,7 @@ class _Reading:
         try:
             self._roots_read(tuple(self._roots))
         except VerificationError:
-            self._in_vain = True  # which of the steps refuses it is for the caller to say, once all of it was read
+            self._in_vain = True  # the caller finds the step that refuses it, once all is read
 
     def _read_signed(self) -> None:
         if not self._stream.is_object():
@@ -381,9 +381,9 @@ class _Reading:
 
 
 def signed_parts(header: JsonObject) -> tuple[bytes, bytes]:
-    """Return what stands before and after the rows in the RFC 8785 form of `signed`; `header` is it without entries.
+    """Return the text before and after the rows in the RFC 8785 form of `signed`; `header` is it without entries.
 
-    Keys are ordered by UTF-16 units there, which for a comparison with a text in ASCII is the order of Python.
+    RFC 8785 sorts keys by UTF-16 units, which agrees with Python's order in comparisons with an ASCII text.
     """
     lower = canonical({name: value for name, value in header.items() if name < "entries"})[1:-1]
     upper = canonical({name: value for name, value in header.items() if name > "entries"})[1:-1]
@@ -391,7 +391,7 @@ def signed_parts(header: JsonObject) -> tuple[bytes, bytes]:
 
 
 def parse_header(signed: JsonObject) -> Header:
-    """Read which index this is; raises `FormatError`."""
+    """Parse the fields that identify an index; raises `FormatError`."""
     previous = json_fields.optional_text(signed, "previous")
     return Header(
         publisher=Sha256.parse(json_fields.text(signed, "publisher")),
@@ -403,7 +403,7 @@ def parse_header(signed: JsonObject) -> Header:
 
 
 def parse_document(signed: JsonObject) -> IndexDocument:
-    """Read and check the whole document; raises `FormatError` for any entry of a known kind that does not fit."""
+    """Parse and check the whole document; raises `FormatError` for any invalid entry of a known kind."""
     rows = _parse_rows(json_fields.array(signed, "entries", limit=MAX_ENTRIES))
     entries = tuple(row for row in rows if isinstance(row, Entry))
     skipped = tuple(row for row in rows if isinstance(row, SkippedEntry))
@@ -411,7 +411,7 @@ def parse_document(signed: JsonObject) -> IndexDocument:
 
 
 def checked_document(header: JsonObject, entries: Sequence[Entry], skipped: Sequence[SkippedEntry]) -> IndexDocument:
-    """Read and check what is no entry of a document whose entries were; raises `FormatError`."""
+    """Parse and check a document whose entries are parsed and checked; raises `FormatError`."""
     document = document_of(header, entries, skipped)
     if both := next((gone.id for gone in document.withdrawn if document.listing.find(gone.id)), None):
         raise FormatError("a snapshot is both listed and withdrawn", got=both)
@@ -419,7 +419,7 @@ def checked_document(header: JsonObject, entries: Sequence[Entry], skipped: Sequ
 
 
 def document_of(header: JsonObject, entries: Sequence[Entry], skipped: Sequence[SkippedEntry]) -> IndexDocument:
-    """Do as `checked_document`, but look for no withdrawn snapshot among the entries: a checked document has none."""
+    """Do what `checked_document` does, but do not look for withdrawn snapshots among the entries."""
     fields = parse_header(header)
     mirrors = json_fields.texts(header, "mirrors", limit=MAX_MIRRORS)
     for mirror in mirrors:
@@ -444,7 +444,7 @@ def document_of(header: JsonObject, entries: Sequence[Entry], skipped: Sequence[
 def encode_pieces(
     roots: Iterable[SignedRoot], header: JsonObject, rows: Iterable[bytes], signatures: JsonValue
 ) -> Iterator[bytes]:
-    """Yield an index file, an entry in each line; `header` is `signed` without entries, `rows` their RFC 8785 forms."""
+    """Yield an index file, one entry per line; `header` is `signed` without entries, `rows` their RFC 8785 forms."""
     before, after = signed_parts(header)
     yield b'{"roots":' + canonical([root.to_json() for root in roots]) + b',\n"signed":' + before + b"\n"
     with_comma = b""
@@ -455,16 +455,16 @@ def encode_pieces(
 
 
 def encode_file(roots: Iterable[SignedRoot], signed: JsonObject, signatures: JsonValue) -> bytes:
-    """Print an index file for people: indented, one trailing newline. Signatures cover the RFC 8785 form."""
+    """Return an index file for people: indented, with one trailing newline. Signatures cover the RFC 8785 form."""
     outer = {"roots": [root.to_json() for root in roots], "signed": signed, "signatures": signatures}
     return _indented(outer).encode() + b"\n"
 
 
 def print_pieces(roots: Iterable[SignedRoot], document: IndexDocument, signatures: JsonValue) -> Iterator[bytes]:
-    """Yield the file that `encode_file` prints of a document, an entry at a time."""
+    """Yield a document's file in the form of `encode_file`, one entry at a time."""
     listed = False
     outer = {"roots": [root.to_json() for root in roots], "signed": document.to_json(()), "signatures": signatures}
-    before, empty, after = _indented(outer).partition(_NO_ENTRIES)  # no text holds a line's end, and no other key these
+    before, empty, after = _indented(outer).partition(_NO_ENTRIES)  # unique, since JSON strings have no raw line ends
     for row in document.rows():
         between = "," if listed else before + _NO_ENTRIES.removesuffix("]")
         yield (between + _ROW_INDENT + _indented(row.to_json()).replace("\n", _ROW_INDENT)).encode()

@@ -1,7 +1,7 @@
 """Entries: a snapshot's row in an index, and the magnet that must agree with it (SPEC section 7).
 
-A row of a kind that this version does not know is skipped, not refused: a publisher who lists something new must not
-take the rest of the list away from readers who have not updated. The signature covers such a row like any other.
+A row of a kind that this version does not know is skipped, not refused: a publisher that lists something new must not
+lock out readers that have not updated. The signature covers such a row like any other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_LICENSE = 200
 MAX_NAME = 300
 """Characters of a skipped entry's repository, commit and kind."""
 
-# Percent-encoding of ASCII text as `quote(text, safe="")` does it, at the speed of `str.translate`.
+# The percent-encoding of `quote(text, safe="")` for ASCII text, at the speed of `str.translate`.
 _QUOTED = {code: quote(chr(code), safe="") for code in range(128)}
 _PARAMETERS = frozenset({"xt", "dn", "xl", "ws", "xs", "tr", "x.pe"})
 _NUMBERED = re.compile(r"\.[0-9]+\Z")  # `xt.1`, as magnets elsewhere number repeated parameters
@@ -53,7 +53,7 @@ _FIELDS = frozenset(
 _PATH_SEEDS = "path_seeds"
 _READ_FIELDS = _FIELDS | {_PATH_SEEDS}
 PATH_FIELD = "{path}"
-"""What a pattern of a web seed holds where a file's path goes (webseed/bases.py)."""
+"""The placeholder of a file's path in a web seed pattern (webseed/bases.py)."""
 
 
 class Upstream(enum.StrEnum):
@@ -66,9 +66,9 @@ class Upstream(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One snapshot of an index. Sizes in bytes; `proven` is the publisher's claim, checked again with the manifest.
+    """One snapshot of an index. Sizes in bytes; `proven` is the publisher's claim, checked with the manifest later.
 
-    `path_seeds` are web addresses at which a file's path follows alone, without the commit.
+    `path_seeds` are web addresses to which only a file's path is appended, without the commit.
     """
 
     id: SnapshotId
@@ -98,7 +98,7 @@ class Entry:
 
     @property
     def torrent(self) -> str:
-        """Where the .torrent stands, relative to the index."""
+        """The place of the .torrent, relative to the index."""
         return torrent_location(self.id)
 
     def to_json(self) -> JsonObject:
@@ -128,9 +128,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SkippedEntry:
-    """An entry whose `repo_type`, `recipe` or fields this version does not know: named, counted and left alone.
+    """An entry whose `repo_type`, `recipe` or fields this version does not know: named and counted, but not used.
 
-    `raw` is the row as it stands.
+    `raw` is the unchanged row.
     """
 
     repo: str
@@ -146,7 +146,7 @@ class SkippedEntry:
         return f"recipe {self.recipe}" if known else f"repo_type {self.repo_type!r}"
 
     def to_json(self) -> JsonObject:
-        """Return the row as it stands."""
+        """Return the unchanged row."""
         return dict(self.raw)
 
     def __str__(self) -> str:
@@ -157,7 +157,7 @@ Row: TypeAlias = Entry | SkippedEntry
 
 
 def row_order(row: Row) -> tuple[str, str, str, int]:
-    """Return what the rows of an index are sorted by: repository, commit, kind, recipe."""
+    """Return the sort key of an index's rows: repository, commit, kind, recipe."""
     if isinstance(row, Entry):
         return row.id.repo.text, str(row.id.commit), row.id.repo.kind.value, row.recipe.number
     return row.repo, row.commit, row.repo_type, row.recipe
@@ -169,7 +169,7 @@ def torrent_location(snapshot: SnapshotId) -> str:
 
 
 def parse_row(row: JsonObject) -> Row:
-    """Read one row: an entry, or what this version skips. Raises `FormatError`."""
+    """Parse one row: an entry, or one that this version skips. Raises `FormatError`."""
     kind, recipe = json_fields.text(row, "repo_type", limit=MAX_NAME), json_fields.integer(row, "recipe", at_least=1)
     if _is_known(kind, recipe, row):
         return parse_entry(row)
@@ -181,26 +181,26 @@ def parse_row(row: JsonObject) -> Row:
 
 
 def _is_known(kind: str, recipe: int, row: JsonObject) -> bool:
-    # Rows that called themselves datasets stood in indexes, and were skipped, before datasets had fields to be read by.
+    # Old indexes have rows of type dataset from before datasets had defined fields; those are skipped.
     return kind in _KINDS and recipe in RECIPES and (kind == RepoKind.MODEL or row.keys() >= _FIELDS)
 
 
 def is_entry_row(row: JsonObject) -> bool:
-    """Tell whether a row that was checked is an entry, not one to be skipped."""
+    """Tell whether a checked row is an entry, not a skipped one."""
     known: Any = row
     return _is_known(known["repo_type"], known["recipe"], row)
 
 
 def check_row(row: JsonObject) -> bool:
-    """Check one row as `parse_row` does and tell whether it is an entry; False: it is skipped. Raises `FormatError`.
+    """Check one row as `parse_row` does; tell whether it is an entry or skipped (False). Raises `FormatError`.
 
-    A row as writers of ours make it is compared with what it must say, not taken apart.
+    A row in our own form is compared with its expected text instead of being parsed, which is faster.
     """
     return _is_plain(row) or isinstance(parse_row(row), Entry)
 
 
 def checked_row(row: JsonObject) -> Row:
-    """Return what a row says that was checked before."""
+    """Return a checked row's content."""
     if not is_entry_row(row):
         return parse_row(row)
     known: Any = row
@@ -223,13 +223,13 @@ def checked_row(row: JsonObject) -> Row:
 
 
 def row_place(row: JsonObject) -> tuple[str, str, str, int]:
-    """Return what `row_order` returns, of a row that was checked."""
+    """Return what `row_order` returns, for a checked row."""
     known: Any = row
     return known["repo"], known["commit"], known["repo_type"], known["recipe"]
 
 
 def parse_entry(row: JsonObject) -> Entry:
-    """Read one entry and check it against itself; raises `FormatError`."""
+    """Parse one entry and check its consistency; raises `FormatError`."""
     if (kind := _KINDS.get(text := json_fields.text(row, "repo_type"))) is None:
         raise FormatError("field 'repo_type'", expected=", ".join(_KINDS), got=repr(text[:40]))
     snapshot = SnapshotId(_repo(json_fields.text(row, "repo"), kind), CommitId.parse(json_fields.text(row, "commit")))
@@ -287,9 +287,9 @@ def _path_seeds(row: JsonObject) -> tuple[str, ...]:
 
 
 def _is_plain(row: JsonObject) -> bool:
-    """Tell whether a row is a model of the Hub as this program writes it; False: it has to be taken apart.
+    """Tell whether a row is a model of the Hub in the form that this program writes; False: it must be parsed.
 
-    What is true here is what `_parse` accepts, for rows of the one recipe that is current.
+    `_parse` accepts every row for which this is true; only rows of the current recipe are.
     """
     if _PATH_SEEDS in row:
         return False
@@ -344,13 +344,13 @@ def _quoted_repo(repo: str) -> str:
 
 @lru_cache(maxsize=4096)
 def quoted_seeds(seeds: tuple[str, ...]) -> str:
-    """Return the web seeds as a magnet of ours names them; raises `FormatError` for what no entry may name."""
+    """Return the web seeds as parameters of our magnets; raises `FormatError` for invalid ones."""
     if len(seeds) > MAX_WEB_SEEDS or len(set(seeds)) != len(seeds) or not all(type(one) is str for one in seeds):
         raise FormatError("web seeds")
     return "".join(f"&ws={_quoted_url(url)}" for url in seeds)
 
 
-# An index repeats itself: several commits of one repository, many entries added at one publishing.
+# Values recur in an index: several commits of one repository, many entries added at the same time.
 _repo = lru_cache(maxsize=4096)(RepoId)
 entry_time = lru_cache(maxsize=4096)(parse_time)
 
@@ -360,8 +360,8 @@ _PLAIN_HOST = re.compile(r"https?://[A-Za-z0-9.-]+(?:/|\Z)", re.ASCII)
 
 @lru_cache(maxsize=4096)
 def _quoted_url(url: str) -> str:
-    # By both rules: a magnet that names what it may not would be refused by whoever takes it apart later. They differ
-    # only in what may stand between scheme and path.
+    # By both rules: otherwise a later parse of the magnet might refuse the URL. They differ only in what they allow
+    # between scheme and path.
     check_web_url(url)
     return (url if _PLAIN_HOST.match(url) else check_magnet_url(url)).translate(_QUOTED)
 
@@ -374,10 +374,10 @@ def _upstream(text: str) -> Upstream:
 
 
 def _check_magnet(entry: Entry) -> None:
-    """Refuse a magnet that names another torrent, snapshot, size or web seed than the entry it stands in."""
+    """Refuse a magnet that names another torrent, snapshot, size or web seed than its entry."""
     if not any(entry.infohash.v1.raw) or not any(entry.infohash.v2.raw):
         raise FormatError("its infohash is all zeros, which clients treat as missing")
-    # An index of 100,000 entries is read in seconds: a magnet spelled our way is compared, not taken apart.
+    # Fast path, for indexes of 100,000 entries: a magnet in our form is compared, not parsed.
     start = _magnet_start(entry)
     rest = entry.magnet[len(start) :]
     if entry.magnet.startswith(start) and only_sources(rest.replace(entry.torrent.translate(_QUOTED), "x")):
@@ -398,7 +398,7 @@ def _check_magnet(entry: Entry) -> None:
 
 
 def _parameters(query: str) -> dict[str, list[str]]:
-    """Read the parameters that count, in their one spelling: two readers must not see two magnets."""
+    """Parse the known parameters, in their only allowed spelling: all readers must see the same magnet."""
     found: dict[str, list[str]] = {}
     for pair in query.split("&"):
         key, _, value = pair.partition("=")
@@ -419,7 +419,7 @@ def _magnet_start(entry: Entry) -> str:
 
 @lru_cache(maxsize=256)
 def only_sources(rest: str) -> bool:
-    """Tell whether the end of a magnet names exact sources and trackers and nothing else."""
+    """Tell whether the end of a magnet has only exact sources and trackers."""
     try:
         parse_magnet(f"magnet:?xt=urn:btih:{_SOME_HASH}{rest}")
         return _parameters(rest).keys() <= {"xs", "tr"}

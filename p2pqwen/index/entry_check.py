@@ -1,8 +1,7 @@
-"""Whether a torrent is the one that an index entry names (SPEC section 7).
+"""Check that a torrent is the one that an index entry names (SPEC section 7).
 
-A torrent comes in three states, and each is held against all that it can show: metadata from peers
-(`check_metadata`), a .torrent that was read (`check_copy`), and one that was checked, signatures included
-(`check_listed`).
+There is a check for each state of a torrent: metadata from peers (`check_metadata`), a parsed .torrent (`check_copy`),
+and a checked one, signatures included (`check_listed`).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from p2pqwen.values.digest import Sha256
 
 
 def check_metadata(entry: Entry, metainfo: Metainfo) -> None:
-    """Check what an info dictionary says, from wherever it came, against the entry; raises `VerificationError`."""
+    """Check an info dictionary, from any source, against the entry; raises `VerificationError`."""
     if metainfo.infohash != entry.infohash:
         raise VerificationError(
             f"torrent of {entry.id} is another one than the index names",
@@ -42,7 +41,7 @@ def check_copy(entry: Entry, metainfo: Metainfo) -> None:
 
 
 def check_listed(entry: Entry, torrent: CheckedTorrent, keyids: Container[Sha256]) -> None:
-    """Check a torrent, tried with the publisher's keys, against the entry and those keys; `VerificationError`."""
+    """Check a torrent, tried with the publisher's keys, against the entry and keys; raises `VerificationError`."""
     check_copy(entry, torrent.metainfo)
     if torrent.snapshot != entry.id:
         raise VerificationError("the manifest is of another snapshot", expected=entry.id, got=torrent.snapshot)

@@ -1,8 +1,8 @@
-"""The entries of an index, found by what they hold.
+"""Search the entries of an index.
 
-An index may have two million of them, so a caller asks a `Listing` for some and does not go through all. One that
-was accepted here is read from the database beside its file (`library.index_rows`); a small one, or one that is being
-made, is a tuple of entries, of which `listing_of` makes a `Listing`.
+An index may have 2 million entries, so callers query a `Listing` instead of reading them all. An accepted index is read
+from the database beside its file (`library.index_rows`). A small index, or one in the making, is a tuple of entries,
+which `listing_of` turns into a `Listing`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.utc_time import format_time
 
 Sought: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
-"""What entries are looked for by: a `Sha1` is a v1 infohash, or a commit where it is a `CommitId`."""
+"""A search key: a `Sha1` is a v1 infohash, unless it is a `CommitId`."""
 
 MAX_NEAR = 5000
-"""Names that are compared with one that nobody lists."""
+"""The most names that are compared with an unknown one."""
 
 COLUMNS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What a plan needs of entries, one place in each list for one entry, without an object for each.
+    """What a plan needs of entries, in parallel lists instead of an object per entry.
 
-    `names` are `str` of their snapshots, `sizes` in bytes.
+    `names` are the snapshots as text; `sizes` are in bytes.
     """
 
     names: list[str] = field(default_factory=list)
@@ -42,14 +42,14 @@ class Columns:
     upstream: list[Upstream] = field(default_factory=list)
 
     def extend(self, other: Columns) -> None:
-        """Take the places of others after those here."""
+        """Append the entries of `other`."""
         self.names.extend(other.names)
         self.sizes.extend(other.sizes)
         self.licenses.extend(other.licenses)
         self.upstream.extend(other.upstream)
 
     def only(self, places: Iterable[int]) -> Columns:
-        """Return these places of it, in this order."""
+        """Return the entries at these places, in this order."""
         of = tuple(places)
         return Columns(
             [self.names[one] for one in of],
@@ -72,9 +72,9 @@ def columns_of(entries: Iterable[Entry]) -> Columns:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What decides where several publishers list one snapshot; the places are those of `Columns`.
+    """What decides between several publishers that list one snapshot; the places are those of `Columns`.
 
-    `added`: when, in RFC 3339, which sorts as time does. `torrents`: equal where infohashes and manifest are
+    `added`: the time in RFC 3339, which sorts chronologically. `torrents`: equal if infohashes and manifest are
     (`claimed_torrent`).
     """
 
@@ -92,15 +92,15 @@ def claims_of(entries: Iterable[Entry]) -> Claims:
 
 
 def claimed_torrent(v1: str, v2: str, manifest: str) -> str:
-    """Return text that is another for another torrent or manifest, given their hex digits.
+    """Return a text that differs for different torrents or manifests, given their hex digits.
 
-    It holds as much of each as nobody finds another one for.
+    It has enough digits of each that a collision cannot be found.
     """
     return v1[:32] + v2[:32] + manifest[:32]
 
 
 class Listing(Sequence[Entry], ABC):
-    """Entries in the order of the index. Methods raise `VerificationError`, `DiskError` where they cannot be read."""
+    """Entries in the order of the index. Methods raise `VerificationError`, and `DiskError` if they cannot be read."""
 
     @abstractmethod
     def find(self, sought: Sought) -> list[Entry]:
@@ -112,27 +112,27 @@ class Listing(Sequence[Entry], ABC):
 
     @abstractmethod
     def called(self, words: Sequence[str], kind: RepoKind, after: str = "") -> Iterator[Entry]:
-        """Yield the entries of repositories of a kind whose names hold every word, in any case.
+        """Yield the entries of repositories of a kind whose names contain every word, ignoring case.
 
-        In their order; only those whose `text` comes after `after`.
+        They come in order; only repositories whose `text` sorts after `after`.
         """
 
     @abstractmethod
     def spelled(self, repo: RepoId) -> RepoId | None:
-        """Return the first repository that has this name in any case of letters, None where none has."""
+        """Return the first repository that has this name in any letter case, or None."""
 
     @abstractmethod
     def repos(self) -> Iterator[RepoId]:
-        """Yield the repositories, each once, in their order."""
+        """Yield the distinct repositories, in order."""
 
     def columns(self) -> Iterator[Columns]:
-        """Yield what a plan needs of the entries, some at a time, in their order."""
+        """Yield what a plan needs of the entries, in batches, in order."""
         entries = iter(self)
         while (some := columns_of(islice(entries, COLUMNS_AT_ONCE))).names:
             yield some
 
     def claims(self) -> Iterator[Claims]:
-        """Yield what decides between these entries and those of other indexes, as many at a time as `columns` does."""
+        """Yield what decides between these entries and those of other indexes, in the same batches as `columns`."""
         entries = iter(self)
         while (some := claims_of(islice(entries, COLUMNS_AT_ONCE))).added:
             yield some
@@ -142,13 +142,13 @@ class Listing(Sequence[Entry], ABC):
         return (one for one in self if one.trackers)
 
     def names(self, beginning: str) -> Iterator[SnapshotId]:
-        """Yield the snapshots whose names begin so, in their order."""
+        """Yield the snapshots whose names begin with `beginning`, in order."""
         return (one.id for one in self if str(one.id).startswith(beginning))
 
     def near(self, repo: RepoId) -> list[RepoId]:
-        """Return repositories that a name may have been meant for: all of a short list, else those that share a part.
+        """Return candidates for a mistyped name: all repositories of a short list, else those that share a part.
 
-        Those are of the same organisation, or of the same name in another, in any case.
+        Those have the same organisation, or the same name in another organisation, ignoring case.
         """
         few = list(islice(self.repos(), MAX_NEAR + 1))
         if len(few) <= MAX_NEAR:
@@ -242,7 +242,7 @@ def listing_of(entries: Sequence[Entry]) -> Listing:
 
 
 def folded(repo: RepoId) -> str:
-    """Return the name by which repositories are the same that differ in the case of letters alone."""
+    """Return a repository's name in lower case, for comparison."""
     return str(repo).lower()
 
 

@@ -1,7 +1,7 @@
 """BEP 44 mutable items: a value of at most 1000 bytes under an Ed25519 key and a salt, signed with a sequence number.
 
-An item stands in the DHT at SHA-1(public key + salt). Whoever has seen it can put it again exactly as it was signed,
-so an item may outlive its owner.
+An item's DHT target is SHA-1(public key + salt). Anybody who has seen an item can put it again exactly as it was
+signed, so it may outlive its owner.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_STORED = 2048
 
 @dataclass(frozen=True, slots=True)
 class ItemAddress:
-    """Whose item, under which salt; raises `FormatError` for a salt over 64 bytes."""
+    """The key and the salt of an item; raises `FormatError` for a salt over 64 bytes."""
 
     public: PublicKey
     salt: bytes = b""
@@ -33,13 +33,13 @@ class ItemAddress:
 
     @property
     def target(self) -> Sha1:
-        """Where in the DHT it stands."""
-        return Sha1(hashlib.sha1(self.public.raw + self.salt).digest())  # noqa: S324 - BEP 44 says so
+        """Its target in the DHT."""
+        return Sha1(hashlib.sha1(self.public.raw + self.salt).digest())  # noqa: S324 - BEP 44
 
 
 @dataclass(frozen=True, slots=True)
 class MutableItem:
-    """An item whose signature holds; anything else is a `VerificationError`. `value` is bencoded."""
+    """An item with a valid signature; raises `VerificationError` for any other. `value` is bencoded."""
 
     address: ItemAddress
     sequence: int
@@ -52,7 +52,7 @@ class MutableItem:
             raise VerificationError("a DHT item is not signed by its key", got=self.address.public.raw.hex())
 
     def encode(self) -> bytes:
-        """Return the item for a file, in the keys of BEP 44."""
+        """Return the item for a file, with the keys of BEP 44."""
         return bencode.encode(
             {
                 b"k": self.address.public.raw,
@@ -65,13 +65,13 @@ class MutableItem:
 
 
 def sign_item(key: PrivateKey, salt: bytes, sequence: int, value: bytes) -> MutableItem:
-    """Sign a bencoded value; raises `FormatError` when it is too long."""
+    """Sign a bencoded value; raises `FormatError` if it is too long."""
     _check_limits(sequence, value)
     return MutableItem(ItemAddress(key.public, salt), sequence, value, key.sign(signed_bytes(salt, sequence, value)))
 
 
 def parse_item(data: bytes) -> MutableItem:
-    """Read what `encode` wrote; raises `FormatError`, `VerificationError`."""
+    """Parse what `encode` wrote; raises `FormatError`, `VerificationError`."""
     row = bencode.decode_dict(data, max_bytes=MAX_STORED)
     key, salt, sequence, signature, value = (row.get(name) for name in (b"k", b"salt", b"seq", b"sig", b"v"))
     if not (
@@ -86,7 +86,7 @@ def parse_item(data: bytes) -> MutableItem:
 
 
 def signed_bytes(salt: bytes, sequence: int, value: bytes) -> bytes:
-    """Return the bytes that BEP 44 signs: the parts of a bencoded dictionary without its ends."""
+    """Return the bytes that BEP 44 signs: the inside of a bencoded dictionary."""
     salted = b"4:salt%d:%s" % (len(salt), salt) if salt else b""
     return salted + b"3:seqi%de1:v" % sequence + value
 

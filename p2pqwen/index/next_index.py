@@ -1,4 +1,4 @@
-"""The index after the last one: which entries stay, which version it gets, what it names as its predecessor."""
+"""Make the next index: which entries stay, which version it gets, which predecessor it names."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def next_document(
     now: datetime,
     reinstate: Collection[SnapshotId] = (),
 ) -> IndexDocument:
-    """Return the index that follows `last`, with the list of `base` (usually the same index) carried on.
+    """Return the index that follows `last` and continues the list of `base` (usually the same index).
 
-    Entries stay unless they are withdrawn, those of kinds that this version does not know too. `entries` are added or
-    take the place of their own earlier row; what is withdrawn is not listed again unless it is one to `reinstate`. A
-    new root that raised the epoch starts again at version 1. Raises `NotFoundError` for a withdrawal of what is not
-    listed, and for one to reinstate that is not withdrawn. `mirrors` None: as before.
+    Entries, those of unknown kinds included, stay unless they are withdrawn. `entries` are added, or replace their own
+    earlier rows; a withdrawn snapshot is not listed again unless it is in `reinstate`. If a new root raised the epoch,
+    versions start again at 1. `mirrors` None keeps the old ones. Raises `NotFoundError` for a withdrawal of an unlisted
+    snapshot, and for one to reinstate that is not withdrawn.
     """
     old = base.document if base else None
     listed = {entry.id: entry for entry in old.entries} if old else {}
@@ -63,7 +63,7 @@ def next_document(
 
 
 def next_position(root: Root, last: Accepted | None, base: Accepted | None) -> Position:
-    """Return the place of the index that follows `last`, with the list of `base` carried on, under a root."""
+    """Return the position of the index that follows `last` and continues the list of `base`, under a root."""
     highest = _highest(last, base)
     same_epoch = highest is not None and highest.document.epoch == root.index_epoch
     return Position(root.index_epoch, highest.document.version + 1 if highest is not None and same_epoch else 1)

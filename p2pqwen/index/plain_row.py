@@ -1,11 +1,11 @@
-"""Rows of an index as this program prints them, read by one expression.
+"""Read, with one regular expression, an index's rows in the form that this program prints.
 
-To parse JSON so that it has one meaning, to print it in the form of RFC 8785, and to take each field apart is most of
-what reading a hundred thousand rows costs. What is matched here is an object of the fields of an entry of the Hub, each
-once, in the order in which they are printed (`Entry.to_json`) or in that of RFC 8785, with any blanks between them. Its
-texts are printable ASCII without escapes, its numbers integers from 0 on; the fields that must agree do, to the letter.
-So there is one way to read it, and its RFC 8785 form is the same texts in that order. Any other row, however right, is
-none of ours: the strict parser reads it, and `entry.check_row` checks it.
+Strict JSON parsing, printing the RFC 8785 form and parsing each field are most of the cost of reading 100,000 rows. The
+expression matches an object with exactly the fields of an entry of the Hub, each once, in printed order
+(`Entry.to_json`) or in RFC 8785 order, with any blanks between them. Its strings are printable ASCII without escapes,
+its numbers are integers from 0, and the fields that must agree are textually equal. So it can be read in only one way,
+and its RFC 8785 form has the same texts, reordered. The strict parser reads any other row, and `entry.check_row` checks
+it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject
 from p2pqwen.values.web_url import MAX_URL
 
 MAX_PLAIN = 16 << 10
-"""Characters; a longer row is read by the strict parser, which has the limits."""
+"""Characters; the strict parser, which has the limits, reads longer rows."""
 
 _KIND = RepoKind.MODEL.value
 _NO_V1 = ZEROS[:40]
@@ -41,8 +41,8 @@ _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _BLANKS = r"[ \t\n\r]*+"
 _CHARACTER = r"[ !#-\[\]-~]"
 _NUMBER = r"(?:0|[1-9][0-9]{0,15}+)"
-_PART = r"[A-Za-z0-9._-]++"  # nothing that a magnet quotes
-_FIELDS: dict[str, tuple[str, ...]] = {  # a text that begins with < is a group, at its first place; then, what it held
+_PART = r"[A-Za-z0-9._-]++"  # only characters that a magnet does not quote
+_FIELDS: dict[str, tuple[str, ...]] = {  # a text that begins with < is a group; where it recurs, it is a back reference
     "repo": ('"', "<org>", "/", "<name>", '"'),
     "repo_type": (f'"{_KIND}"',),
     "commit": ('"', "<commit>", '"'),
@@ -85,10 +85,10 @@ _GROUPS = {
 
 @dataclass(slots=True)
 class PlainRows:
-    """Rows that stand one after the other, each an entry that was checked as one: a place in each list for a row.
+    """Consecutive rows, all checked entries, in parallel lists.
 
-    `canonical` are their RFC 8785 forms; the others are fields, the hashes as hex digits. `sources` is what a magnet
-    says after the size and the web seeds too.
+    `canonical` are their RFC 8785 forms; the others are fields, with hashes as hex digits. `sources` is the magnet's
+    text after the size, web seeds included.
     """
 
     canonical: list[bytes] = field(default_factory=list)
@@ -107,19 +107,18 @@ class PlainRows:
         return len(self.canonical)
 
     def rows(self) -> Iterator[tuple[bytes, JsonObject]]:
-        """Yield each row, in its RFC 8785 form and as an object."""
+        """Yield each row in its RFC 8785 form and as an object."""
         return ((one, json.loads(one)) for one in self.canonical)
 
     def places(self) -> Iterator[tuple[str, str, str, int]]:
-        """Yield `entry.row_place` of each row."""
+        """Yield the `entry.row_place` of each row."""
         return zip(self.repos, self.commits, repeat(_KIND), repeat(CURRENT.number))
 
 
 def plain_rows(text: str, at: int) -> tuple[PlainRows, int] | None:
-    """Return the rows that begin at a place of a text, with commas between them, as far as they are of this kind.
+    """Return the rows at an offset of a text, as far as they have this form, and the offset of their end.
 
-    And where the last of them ends; None where there is none. What is returned `entry.check_row` would have found
-    right, and an entry.
+    None if there are none. `entry.check_row` would accept every returned row as an entry.
     """
     found = PlainRows()
     end = at
@@ -154,7 +153,7 @@ def _take(  # noqa: PLR0913, PLR0917 - its fields
     added: str,
     upstream: str,
 ) -> bool:
-    """Take a row if it is right."""
+    """Take a row if it is valid."""
     repo, quoted, urls = f"{org}/{name}", f"{org}%2F{name}", seeds.split('"')[1::2]
     if not is_repo_name(repo):
         return False
@@ -200,18 +199,18 @@ def _take(  # noqa: PLR0913, PLR0917 - its fields
 
 
 def _named_seed(url: str) -> str:
-    """Return a web seed as a magnet names it; raises `FormatError` for what no entry may name."""
+    """Return a web seed as a parameter of our magnets; raises `FormatError` for an invalid one."""
     if len(url) <= MAX_URL and ".." not in url and "xn--" not in url.lower() and _SIMPLE_URL.fullmatch(url):
         return "&ws=" + url.replace(":", "%3A").replace("/", "%2F")
     return quoted_seeds((url,))
 
 
-# With the two words above, what no rule for web addresses objects to, and in which a magnet quotes nothing else.
+# URLs that, without the two texts above, pass all rules for web addresses, and of which magnets quote only : and /.
 _SIMPLE_URL = re.compile(r"https?://[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?/[A-Za-z0-9._/-]*")
 
 
 def _pattern(order: list[str]) -> re.Pattern[str]:
-    """Return the expression for an object whose fields stand in an order."""
+    """Return the expression for an object with its fields in this order."""
     known: set[str] = set()
 
     def part(text: str) -> str:

@@ -1,10 +1,10 @@
-"""The pointer: a small mutable DHT item that says which index is the newest and which torrent carries it.
+"""The pointer: a small mutable DHT item that names the newest index and the torrent that carries it.
 
     {"ih": <v1 infohash of the bundle>, "ih2": <its v2 infohash>,            `ih` as in BEP 46
      "epoch": 0, "version": 7, "sha256": <SHA-256 of JCS(signed index)>}
 
-It holds one key and no threshold, so it is a hint only: what it leads to is judged by the rules of acceptance alone.
-It is followed for the key it was signed with, one of the publisher's roots, and never for what it claims.
+It is signed by one key, without a threshold, so it is only a hint: the rules of acceptance judge what it leads to. It
+is followed because its key is in one of the publisher's roots, never because of what it claims.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT_SALT = "p2pqwen"
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Which index, and the bundle torrent that carries it. `infohash_v2` is None in an item of plain BEP 46."""
+    """An index, and the bundle torrent that carries it. `infohash_v2` is None in a plain BEP 46 item."""
 
     infohash_v1: Sha1
     infohash_v2: Sha256 | None
@@ -50,7 +50,7 @@ class Pointer:
 
 
 def parse_pointer(value: bytes) -> Pointer:
-    """Read a value; keys we do not know are passed over. Raises `FormatError`."""
+    """Parse a value; unknown keys are ignored. Raises `FormatError`."""
     row = bencode.decode_dict(value, max_bytes=MAX_VALUE)
     v2 = row.get(b"ih2")
     return Pointer(

@@ -1,6 +1,6 @@
-"""BEP 46 links to a publisher: `magnet:?xs=urn:btpk:<public key>&s=<salt>`, with the publisher id where it is known.
+"""BEP 46 links to a publisher: `magnet:?xs=urn:btpk:<public key>&s=<salt>`, with the publisher id if it is known.
 
-`x.publisher` is ours: with it a reader pins the id; without it the reader first has to believe the key.
+`x.publisher` is ours: with it, a reader pins the id; without it, the reader must first trust the key.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class PublisherLink:
-    """Where a publisher's pointer stands, and their id."""
+    """The address of a publisher's pointer, and the publisher's id."""
 
     address: ItemAddress
     publisher: Sha256 | None = None
 
     def __str__(self) -> str:
-        """Print it; parsing gives the same link back."""
+        """Return the link; parsing it gives an equal link."""
         salt = f"&s={self.address.salt.hex()}" if self.address.salt else ""
         pinned = f"&x.publisher={self.publisher}" if self.publisher else ""
         return f"{PREFIX}xs={_BTPK}{self.address.public.raw.hex()}{salt}{pinned}"
 
 
 def is_publisher_link(text: str) -> bool:
-    """Tell whether a text wants to be one."""
+    """Tell whether a text is meant as a publisher link."""
     return is_pasted_magnet(text) and _BTPK in unquote(straightened(text)).lower()
 
 
 def parse_publisher_link(text: str) -> PublisherLink:
-    """Read a link; raises `FormatError`."""
+    """Parse a link; raises `FormatError`."""
     if len(text) <= MAX_LINK:
         text = straightened(text)
     if len(text) > MAX_LINK or not text.lower().startswith(PREFIX):

@@ -26,7 +26,7 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class RootKey:
-    """A public key and the name its owner goes by."""
+    """A public key and its owner's name."""
 
     public: PublicKey
     label: str
@@ -42,7 +42,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """One root document. `document` is the JSON it came from, unknown keys included; `payload` its signed bytes."""
+    """One root document. `document` is its JSON, unknown keys included; `payload` its signed bytes."""
 
     version: int
     previous: Sha256 | None
@@ -63,17 +63,17 @@ class Root:
         return {keyid: self.keys[keyid].public for keyid in self.roles[role].keyids}
 
     def check(self, role: str, document_type: str, payload: bytes, signatures: JsonValue) -> ThresholdResult:
-        """Count who of a role signed a payload."""
+        """Count the keys of a role that signed a payload."""
         return check_threshold(document_type, payload, signatures, self.public_keys(role), self.roles[role].threshold)
 
     def check_message(self, role: str, message: Message, signatures: JsonValue) -> ThresholdResult:
-        """Do what `check` does, given the very bytes that a signature covers."""
+        """Do what `check` does, given the whole message that the signatures cover."""
         return check_message(message, signatures, self.public_keys(role), self.roles[role].threshold)
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRoot:
-    """A root with the signatures it came with, not yet judged."""
+    """A root with its signatures, not judged."""
 
     root: Root
     signatures: JsonValue
@@ -92,7 +92,7 @@ def root_document(
     roles: Mapping[str, Role],
     index_epoch: int,
 ) -> JsonObject:
-    """Return the JSON of a new root; `parse_root` of it gives the `Root`."""
+    """Return the JSON of a new root; `parse_root` turns it into a `Root`."""
     return {
         "type": ROOT_TYPE,
         "spec": SPEC,
@@ -112,7 +112,7 @@ def root_document(
 
 
 def parse_root(document: JsonObject) -> Root:
-    """Read one root; raises `FormatError` where it does not follow its format."""
+    """Parse one root; raises `FormatError`."""
     json_fields.constant(document, "type", ROOT_TYPE)
     json_fields.constant(document, "spec", SPEC)
     version = json_fields.integer(document, "version", at_least=1)
@@ -134,7 +134,7 @@ def parse_root(document: JsonObject) -> Root:
 
 
 def parse_signed_root(value: JsonValue) -> SignedRoot:
-    """Read a row of `roots`; raises `FormatError`."""
+    """Parse a row of `roots`; raises `FormatError`."""
     row = json_fields.as_object(value, "roots")
     return SignedRoot(parse_root(json_fields.obj(row, "signed")), row.get("signatures"))
 

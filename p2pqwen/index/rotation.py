@@ -1,4 +1,4 @@
-"""The next root: who joins, who leaves, which thresholds change, and how far its signatures are."""
+"""Make the next root: which keys join, which leave, which thresholds change; and count its signatures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KNOWN = frozenset({"type", "spec", "version", "previous", "name", "keys", "role
 
 @dataclass(frozen=True, slots=True)
 class RootChange:
-    """What a new root does differently. A stolen key leaves, and the index epoch rises past whatever it signed."""
+    """The changes of a new root. A stolen key leaves, and the index epoch rises above everything that it signed."""
 
     name: str | None = None
     add: Mapping[str, tuple[RootKey, ...]] = field(default_factory=dict)  # by role
@@ -37,19 +37,19 @@ class RootChange:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Who of the old and of the new root keys signed a new root."""
+    """Which of the old and the new root keys signed a new root."""
 
     old: ThresholdResult
     new: ThresholdResult
 
     @property
     def complete(self) -> bool:
-        """Whether readers will follow."""
+        """Whether both thresholds are met, so that readers follow."""
         return self.old.met and self.new.met
 
 
 def next_root(root: Root, change: RootChange) -> Root:
-    """Return the root after `root`; raises `UsageError` where no such root could be, or nothing would change."""
+    """Return the root after `root`; raises `UsageError` for an impossible change, or if nothing would change."""
     leaving = {*change.remove, *change.stolen}
     if unknown := next((keyid for keyid in leaving if keyid not in root.keys), None):
         raise UsageError(f"root {root.version} has no key {unknown}", hint="see `p2pqwen keys show`")
@@ -88,7 +88,7 @@ def next_root(root: Root, change: RootChange) -> Root:
 
 
 def describe_change(old: Root, new: Root) -> list[str]:
-    """Return in lines of words what a new root changes, for the person who is asked to sign it."""
+    """Return what a new root changes, in lines of words for the person who is asked to sign it."""
     words = [f"name       from {old.name} to {new.name}"] if new.name != old.name else []
     for role in (ROOT_ROLE, INDEX_ROLE):
         before, after = old.roles[role], new.roles[role]
@@ -106,13 +106,13 @@ def describe_change(old: Root, new: Root) -> list[str]:
 
 
 def _refuse_label_clash(key: RootKey, keys: Mapping[Sha256, RootKey]) -> None:
-    # Torrent signatures stand under their signer's label.
+    # Torrent signatures are keyed by their signer's label.
     if any(one.label == key.label and keyid != key.public.keyid for keyid, one in keys.items()):
         raise UsageError(f"there is a key with the label {key.label!r} already")
 
 
 def add_signatures(signed: SignedRoot, keys: Iterable[PrivateKey]) -> SignedRoot:
-    """Return the root with these keys' signatures beside those it has, in place of their own earlier ones."""
+    """Return the root with these keys' signatures added, replacing their own earlier ones."""
     rows = signed.signatures if isinstance(signed.signatures, list) else []
     new = [sign(ROOT_TYPE, signed.root.payload, key) for key in keys]
     signers = {row["keyid"] for row in new}
@@ -121,7 +121,7 @@ def add_signatures(signed: SignedRoot, keys: Iterable[PrivateKey]) -> SignedRoot
 
 
 def progress(old: Root, signed: SignedRoot) -> Progress:
-    """Count who signed a new root so far; raises `FormatError` where it does not follow `old` at all."""
+    """Count the signatures of a new root so far; raises `FormatError` if it does not follow `old`."""
     new = signed.root
     if new.version != old.version + 1 or new.previous != old.digest:
         raise FormatError(

@@ -1,4 +1,4 @@
-"""Where the entries of an index go while it is read: one at a time, so that no reader needs memory for all of them."""
+"""The receiver of an index's entries while it is read, one at a time, so that they need not all fit in memory."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from p2pqwen.values.strict_json import JsonObject
 
 
 class RowSink(Protocol):
-    """Takes the rows of one index and gives them back. Methods raise `DiskError` where it keeps them on a disk."""
+    """Takes the rows of one index and returns them. Methods raise `DiskError` if it keeps them on a disk."""
 
     def add(self, canonical: bytes, row: JsonObject | None) -> None:
-        """Take the next row, in its RFC 8785 form; `row` None: it is refused, and only its bytes count."""
+        """Take the next row, in its RFC 8785 form; `row` None: it is invalid, and only its bytes count."""
 
     def add_plain(self, rows: PlainRows) -> None:
         """Take the next rows, as `add` does each of them."""
 
     @property
     def size(self) -> int:
-        """Bytes of the rows as they stand in the RFC 8785 form of the index, with the commas between them."""
+        """The size in bytes of the rows in the index's RFC 8785 form, with the commas between them."""
 
     def message(self, before: bytes, after: bytes) -> AbstractContextManager[Message]:
-        """Return those bytes between two texts, in one piece."""
+        """Return those bytes between two others, as one message."""
 
     def finish(self) -> tuple[Sequence[Entry], Sequence[SkippedEntry]]:
-        """Return the rows that were taken, once all of them have been accepted."""
+        """Return the rows, once all of them are accepted."""
 
 
 class MemoryRows:
-    """Keeps everything in memory: for small indexes, and for those that are being made."""
+    """Keeps all rows in memory: for small indexes, and for those in the making."""
 
     def __init__(self) -> None:
         self._rows: list[bytes] = []

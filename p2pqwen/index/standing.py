@@ -1,21 +1,21 @@
-"""How far a snapshot can be believed, and the one function that decides it (torrents/SPEC.md, section 12).
+"""What vouches for a snapshot, and the one function that decides it (torrents/SPEC.md, section 12).
 
-    proven     the manifest's rows make the git tree that the commit names: it takes no trust in anybody
+    proven     the manifest's rows make the git tree that the commit names: that takes no trust in anybody
     signed     a trusted publisher names this torrent as this snapshot, in its index or by signatures in the torrent
-    unvouched  neither: the bytes are the torrent's, and what the torrent says of itself is all there is
+    unvouched  neither: the bytes are the torrent's, and only the torrent's own claims say what they are
 
-That bytes have the right hashes says nothing of who chose the hashes. So what speaks for a repository where other
-programs look takes an `Admission`, and nothing but a `Judgement` makes one. Whom a home trusts is an argument and is
-never remembered here: a publisher who is trusted no longer vouches no longer. What counts:
+Correct hashes do not show who chose the hashes. So a snapshot is laid where other programs look for it only with an
+`Admission`, which only a `Judgement` makes. The trusted publishers are an argument and are never stored here: a
+publisher that is no longer trusted no longer vouches. What counts:
 
-1. A proof counts for the commit, not for the repository: anybody can make a commit and say whose it is. So a proof
-   alone never chooses what `refs/main` is, though a person may.
-2. A listing counts for the snapshot that it names, repository included, and for that infohash. Which files are LFS, and
-   under which license they are, the manifest says alone: so it counts for no manifest but the one it names, one that
-   proves its rows, and one that a reader makes of the bytes.
-3. Signatures in a torrent count by the publisher's own threshold, like those of its index, and only around the
-   manifest they sign: one stolen key of three makes no snapshot signed. They count no more for what the publisher has
-   withdrawn.
+1. A proof counts for the commit, not for the repository: anybody can make a commit and claim any repository. So a proof
+   alone never decides `refs/main`, though a person may.
+2. A listing counts for the snapshot that it names, repository included, and for that infohash. Only the manifest says
+   which files are LFS, and under which license they are. So a listing counts only with the manifest that it names, one
+   that is proven, or one that the reader makes from the bytes.
+3. Signatures in a torrent count by the publisher's own threshold, like those of its index, and only for the manifest
+   that they sign: one stolen key of three makes no snapshot signed. They do not count for a snapshot that the publisher
+   has withdrawn.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _ONLY_HERE = object()
 
 
 class NotAdmittedError(VerificationError):
-    """A snapshot may not be laid where other programs look for it, or not in place of what is there."""
+    """A snapshot may not be laid where other programs look for it, or may not replace what is there."""
 
 
 class Standing(StrEnum):
-    """How far a snapshot can be believed; the words are the same wherever it is shown."""
+    """What vouches for a snapshot; the words are the same wherever it is shown."""
 
     PROVEN = "proven"
     SIGNED = "signed"
@@ -58,29 +58,29 @@ class Standing(StrEnum):
 
     @property
     def rank(self) -> int:
-        """How good it is: a higher one is never replaced by a lower one."""
+        """Its rank: a higher one is never replaced by a lower one."""
         return {Standing.PROVEN: 2, Standing.SIGNED: 1, Standing.UNVOUCHED: 0}[self]
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A trusted publisher at this moment: who may sign for it, how many of them it takes, and what it lists."""
+    """A trusted publisher at this moment: its index keys, their threshold, and what it lists."""
 
     publisher: Sha256
     name: str
     keys: Mapping[Sha256, PublicKey]
     threshold: int
     listed: Listing = field(repr=False)
-    withdrawn: Mapping[SnapshotId, str] = field(repr=False)  # with the reasons
+    withdrawn: Mapping[SnapshotId, str] = field(repr=False)  # with reasons
     own: bool = False
 
     @classmethod
     def of(cls, publisher: Sha256, root: Root, document: IndexDocument | None, *, own: bool = False) -> Voice:
-        """Return the voice of a publisher by its newest root and its accepted index, None before the first.
+        """Return the voice of a publisher by its newest root and its accepted index, None if it has none yet.
 
         `own`: it is this home's publisher.
         """
-        from p2pqwen.index.root import INDEX_ROLE  # noqa: PLC0415 - not for who trusts nobody
+        from p2pqwen.index.root import INDEX_ROLE  # noqa: PLC0415 - a home that trusts nobody does not need it
 
         listed = listing_of(() if document is None else document.entries)
         withdrawn = {gone.id: gone.reason for gone in (() if document is None else document.withdrawn)}
@@ -88,22 +88,22 @@ class Voice:
         return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn, own)
 
     def lists(self, evidence: Evidence) -> bool:
-        """Tell whether the index names this torrent as this snapshot, with what its manifest says of it."""
+        """Tell whether the index names this torrent as this snapshot, and its manifest counts."""
         return any(map(evidence.is_of, self.listed.find(evidence.infohash)))
 
     def lists_bytes(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
-        """Tell whether the index names these bytes as this snapshot, whatever a manifest says: that is no standing."""
+        """Tell whether the index names these bytes as this snapshot, whatever the manifest; that is no standing."""
         return any(one.id == snapshot for one in self.listed.find(infohash))
 
     def signed(self, snapshot: SnapshotId, signers: Iterable[SignerResult]) -> bool:
-        """Tell whether as many of its index keys signed the torrent as it takes to sign its index."""
+        """Tell whether its index keys signed the torrent, by the threshold of its index."""
         valid = {one.keyid for one in signers if one.state == "valid"}
         return snapshot not in self.withdrawn and len(valid & self.keys.keys()) >= self.threshold
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a torrent says of itself, checked, whoever is trusted.
+    """What a checked torrent shows, whoever is trusted.
 
     `snapshot` is what it is taken for; `manifest` is its manifest, None without one, and `provenance` what that
     proves. `signers` are its signatures, tried with the keys of trusted publishers.
@@ -119,9 +119,9 @@ class Evidence:
     def of(
         cls, torrent: CheckedTorrent, snapshot: SnapshotId, keyids: Container[Sha256], *, of_bytes: bool
     ) -> Evidence:
-        """Return what a torrent shows that is taken for `snapshot`; `keyids`: whose signatures are looked at.
+        """Return what a torrent that is taken for `snapshot` shows; `keyids`: the keys whose signatures count.
 
-        `of_bytes`: its manifest is what a reader makes of the verified bytes itself.
+        `of_bytes`: its manifest was made here from the verified bytes.
         """
         manifest = torrent.manifest
         shown = None if manifest is None else ShownManifest(manifest.snapshot, manifest.digest, of_bytes)
@@ -129,7 +129,7 @@ class Evidence:
 
     @property
     def own_manifest(self) -> bool:
-        """Tell whether the manifest is of what the torrent is taken for."""
+        """Tell whether the manifest is of the snapshot that the torrent is taken for."""
         return self.manifest is not None and self.manifest.snapshot == self.snapshot
 
     @property
@@ -138,10 +138,10 @@ class Evidence:
         return self.own_manifest and self.provenance is Provenance.PROVEN
 
     def is_of(self, entry: Entry) -> bool:
-        """Tell whether an entry lists this: the bytes, and a manifest that is no word of a stranger.
+        """Tell whether an entry lists this: the bytes, and a manifest that is not a stranger's claim.
 
-        The infohash covers the bytes alone. So the manifest is the listed one, or proven, or what the bytes make, or
-        there is none.
+        The infohash covers only the bytes. So the manifest must be the listed one, or proven, or made here from the
+        bytes, or missing.
         """
         if (entry.id, entry.infohash) != (self.snapshot, self.infohash):
             return False
@@ -151,7 +151,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Vouching:
-    """One publisher who vouches for a snapshot, and by what."""
+    """A publisher that vouches for a snapshot, and by what."""
 
     publisher: Sha256
     name: str
@@ -164,10 +164,10 @@ class Vouching:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The leave to lay a snapshot where other programs look for it; only `Judgement.admit` makes one.
+    """The permission to lay a snapshot where other programs look for it; only `Judgement.admit` makes one.
 
-    `replaces`: it may stand in place of other content for the same commit, which a proof alone can do. `mends`: a
-    damaged copy may be replaced. `names_main`: somebody who is trusted says that the commit is of this repository.
+    `replaces`: it may replace other content for the same commit, which takes a proof. `mends`: it may replace a damaged
+    copy. `names_main`: a trusted publisher, or the user, says that the commit is of this repository.
     """
 
     manifest: Manifest
@@ -183,7 +183,7 @@ class Admission:
 
     @property
     def snapshot(self) -> SnapshotId:
-        """What is admitted."""
+        """The admitted snapshot."""
         return self.manifest.snapshot
 
     @property
@@ -207,7 +207,7 @@ class Judgement:
 
     @property
     def words(self) -> str:
-        """The standing as people read it."""
+        """The standing in words for people."""
         if self.standing is Standing.UNVOUCHED:
             return f"{self.standing}: no publisher you trust lists it, and no git commit proves it"
         if not self.vouched_by:
@@ -216,9 +216,9 @@ class Judgement:
         return f"{self.standing}, by {names}" if self.standing is Standing.SIGNED else f"{self.standing}; {names}"
 
     def admit(self, manifest: Manifest, *, trust_unverified: bool = False) -> Admission:
-        """Let the files of `manifest` speak for the snapshot; `trust_unverified` is the user's own word for them.
+        """Admit the files of `manifest` as the snapshot; `trust_unverified`: the user vouches for them.
 
-        Raises `NotAdmittedError` for an unvouched one without that word, and for one that is not the Hub's.
+        Raises `NotAdmittedError` for an unvouched snapshot without that, and for one of another origin than the Hub.
         """
         if manifest.snapshot != self.snapshot:
             raise ValueError("the manifest is of another snapshot than was judged")
@@ -241,17 +241,17 @@ class Judgement:
 
 
 def keys_of(voices: Iterable[Voice]) -> Mapping[Sha256, PublicKey]:
-    """Return every key that may sign for one of them."""
+    """Return every key that may sign for one of these publishers."""
     return {keyid: key for voice in voices for keyid, key in voice.keys.items()}
 
 
 def judge_torrent(
     torrent: CheckedTorrent, voices: Sequence[Voice], *, of_bytes: bool, snapshot: SnapshotId | None = None
 ) -> Judgement | None:
-    """Return the standing of a torrent as `snapshot`, None: as what its manifest names.
+    """Return the standing of a torrent as `snapshot` (None: as the one that its manifest names).
 
-    Signatures count that were tried (`CheckedTorrent.tried_with`); `of_bytes` is as in `Evidence.of`.
-    None where nothing says whose snapshot it is.
+    Only signatures that were tried count (`CheckedTorrent.tried_with`); `of_bytes` is as in `Evidence.of`. Returns None
+    if nothing says which snapshot it is.
     """
     taken_for = torrent.snapshot if snapshot is None else snapshot
     return (
@@ -262,7 +262,7 @@ def judge_torrent(
 
 
 def judge(evidence: Evidence, voices: Sequence[Voice]) -> Judgement:
-    """Decide a snapshot's standing from what its torrent shows and whom this home trusts at this moment."""
+    """Decide a snapshot's standing from what its torrent shows and the publishers that this home trusts now."""
     vouched_by: list[Vouching] = []
     for voice in voices:
         if voice.lists(evidence):

@@ -1,7 +1,7 @@
-"""What trusted publishers have withdrawn, and what follows from it here (torrents/SPEC.md, section 7).
+"""What trusted publishers have withdrawn, and what follows from that here (torrents/SPEC.md, section 7).
 
-Withdrawing is a publisher's word about its own list: it deletes nothing at anybody's, and takes nothing off the list of
-another. Everybody is told, and whether a node goes on serving it is its owner's choice.
+A withdrawal is a publisher's statement about its own list: it deletes no copies and takes nothing off another
+publisher's list. Readers report it, and a node's owner decides whether the node keeps serving the snapshot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawnAnswer:
-    """Who withdrew a snapshot, and why, as JSON shows it."""
+    """Who withdrew a snapshot, and why, for JSON."""
 
     publisher: Sha256
     name: str
@@ -29,7 +29,7 @@ class WithdrawnAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """One publisher's word that it no longer stands by a snapshot. `own`: it is this home's publisher."""
+    """One publisher's withdrawal of a snapshot. `own`: it is this home's publisher."""
 
     snapshot: SnapshotId
     publisher: Sha256
@@ -56,7 +56,7 @@ def withdrawn_by(voices: Iterable[Voice], snapshot: SnapshotId) -> tuple[Withdra
 
 
 def all_withdrawn(voices: Iterable[Voice]) -> Mapping[SnapshotId, tuple[Withdrawn, ...]]:
-    """Return everything that was withdrawn, with who withdrew it."""
+    """Return every withdrawn snapshot, with who withdrew it."""
     found: dict[SnapshotId, tuple[Withdrawn, ...]] = {}
     for voice in voices:
         for snapshot, reason in voice.withdrawn.items():
@@ -68,13 +68,13 @@ def all_withdrawn(voices: Iterable[Voice]) -> Mapping[SnapshotId, tuple[Withdraw
 def unlisted_withdrawals(
     voices: Iterable[Voice], repo: RepoId, listed: Collection[SnapshotId]
 ) -> list[tuple[SnapshotId, tuple[Withdrawn, ...]]]:
-    """Return what was withdrawn of a repository and nobody lists any more, by snapshot."""
+    """Return the withdrawn snapshots of a repository that are not in `listed`, with their withdrawals."""
     gone = all_withdrawn(voices)
     return [(one, gone[one]) for one in sorted(gone) if one.repo == repo and one not in listed]
 
 
 def stops_seeding(said: Sequence[Withdrawn], rule: SeedWithdrawn) -> bool:
-    """Tell whether a node under this rule no longer seeds what these have withdrawn."""
+    """Tell whether a node under this rule stops seeding a snapshot with these withdrawals."""
     match rule:
         case SeedWithdrawn.ALWAYS:
             return False

@@ -1,1 +1,1 @@
-"""What a snapshot is made of: rows, git objects, LFS pointers, provenance, hazards. Pure."""
+"""The manifest of a snapshot, git objects, LFS pointers, provenance, licenses, hazards. No I/O."""

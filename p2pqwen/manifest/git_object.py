@@ -1,7 +1,7 @@
-"""Git's SHA-1 object ids, computed as git does: `<type> <length>NUL<content>`.
+"""Git's SHA-1 object ids: the hash of `<type> <length>NUL<content>`.
 
-They are as strong as git's own SHA-1, with git's check for collision attacks (`git_sha1`). Content is bound by the
-manifest's SHA-256 as well.
+They are as strong as git's own SHA-1, with its check for collision attacks (`git_sha1`). The manifest's SHA-256 also
+covers the content.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 MAX_COMMIT_OBJECT = 64 * 1024
-# A regular file, an executable, a symlink (its content is the target's name), and a mode of git's early days.
+# A regular file, an executable, a symlink (its content is the target's name), and a mode from git's early days.
 FILE_MODE, EXECUTABLE_MODE, LINK_MODE = "100644", "100755", "120000"
 FILE_MODES = frozenset({FILE_MODE, EXECUTABLE_MODE, LINK_MODE, "100664"})
 _FOLDER_MODE = "40000"
@@ -31,9 +31,9 @@ _TREE_LINE = re.compile(rb"tree ([0-9a-f]{40})\n(?=parent [0-9a-f]{40}\n|author 
 
 
 def blob_hasher(size: int) -> _Hash:
-    """Return a SHA-1 primed for a blob of `size` bytes: feed it the content, its digest is the blob's id.
+    """Return a SHA-1 primed for a blob of `size` bytes: feed it the content, and its digest is the blob's id.
 
-    It finds no collision attack; `library.hashing` has large files checked once more.
+    It does not detect collision attacks; `library.hashing` checks large files separately.
     """
     return hashlib.sha1(b"blob %d\0" % size)  # noqa: S324 - git's own
 
@@ -61,15 +61,15 @@ def commit_tree(raw: bytes) -> GitOid:
 
 
 def commit_time(raw: bytes) -> datetime | None:
-    """Return when a raw commit object says it was made, None where it says nothing readable, or what no clock shows."""
+    """Return the committer time of a raw commit object, None if it is missing, malformed or after the year 9000."""
     match = _COMMITTER.search(raw.partition(b"\n\n")[0])
     return None if match is None or int(match[1]) > _LATEST else datetime.fromtimestamp(int(match[1]), UTC)
 
 
 def tree_oid(rows: Iterable[tuple[RepoPath, str, GitOid]]) -> GitOid:
-    """Return the id of the git tree that holds exactly these files: (path, mode, blob id), in any order.
+    """Return the id of the git tree of exactly these files: (path, mode, blob id), in any order.
 
-    Raises `FormatError` for files that cannot be in one tree, `CollisionAttackError`.
+    Raises `FormatError` for files that cannot be in one tree, and `CollisionAttackError`.
     """
     root: _Folder = {}
     for path, mode, oid in rows:

@@ -1,9 +1,9 @@
 """SHA-1 of git objects with git's own check for collision attacks (sha1dc), which hashlib does not have.
 
-Whoever can write to a repository can make two blobs, trees or commits with one id (SHAttered, 2017; chosen prefixes,
-2020) and hand out either as what a commit holds. The inputs that such attacks need can be told from others while they
-are hashed; git refuses them, and so do we, through the copy of sha1dc in libgit2. It runs at a third of hashlib's speed
-and holds the interpreter's lock, which is nothing for commits, trees and the small files that git itself holds.
+Anyone who can write to a repository can make two blobs, trees or commits with one id (SHAttered, 2017; chosen prefixes,
+2020) and hand out either as the commit's content. The inputs of such attacks can be recognised while they are hashed.
+git refuses them, and so do we, with the copy of sha1dc in libgit2. It runs at a third of hashlib's speed and holds the
+GIL, which does not matter for commits, trees and the small files that git itself holds.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Kind = Literal["blob", "tree", "commit"]
 
 
 class CollisionAttackError(VerificationError):
-    """A git object was made so that another one has its SHA-1."""
+    """A git object was made to share its SHA-1 with another."""
 
 
 def object_id(kind: Kind, content: bytes) -> bytes:
-    """Return the 20 bytes of a git object's id, given without its header.
+    """Return the 20 bytes of a git object's id; `content` excludes the header.
 
-    Raises `CollisionAttackError` for content that shows the marks of a SHA-1 collision attack.
+    Raises `CollisionAttackError` for content with the marks of a SHA-1 collision attack.
     """
     from pygit2 import GitError
 
@@ -37,12 +37,12 @@ def object_id(kind: Kind, content: bytes) -> bytes:
 
 
 def load() -> None:
-    """Have libgit2 loaded, for which the first who asks for an id would wait: about a tenth of a second."""
+    """Load libgit2 now, for about 0.1 s, instead of at the first request for an id."""
     object_id("blob", b"")
 
 
 def refused(what: str, error: Exception) -> CollisionAttackError:
-    """Return the error of an object that git's hash refuses."""
+    """Return the error for an object that git's hash refuses."""
     return CollisionAttackError(
         f"{what} is refused by git's SHA-1",
         expected="content without the marks of a collision attack",
@@ -58,10 +58,10 @@ def _hash_blob(content: bytes) -> bytes:
 
 
 def _hash_other(kind: Kind, content: bytes) -> bytes:
-    """Hash by writing to an object database without a disk that has everything already: it hashes, and then is done.
+    """Hash by writing to an object database that claims to have every object: it hashes and stores nothing.
 
-    One for each call: libgit2 holds a database's lock while it calls back into Python, and two threads with one
-    database would stop one another for ever.
+    Each call makes a new one: libgit2 holds a database's lock while it calls back into Python, so two threads that
+    share a database would deadlock.
     """
     from pygit2 import Odb
     from pygit2.enums import ObjectType

@@ -1,7 +1,7 @@
-"""What is reported where a snapshot is shown, by what its manifest says alone.
+"""Hazards of a snapshot that its manifest alone reveals, reported where the snapshot is shown.
 
-Files that can run code when they are opened (kept, because a snapshot is whole), and rows that look as if an LFS
-pointer stood for the weights. Whether one does only the content tells (`operations.file_check`).
+They are files that can run code when opened (kept, because a snapshot is complete), and rows that look like LFS
+pointers in place of weights. Only the content shows whether they are (`operations.file_check`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.repo_path import RepoPath
 
-# By name only: the content is not looked at, so a `.bin` that holds plain numbers is reported too.
+# By name only: the content is not read, so a `.bin` of plain numbers is reported too.
 # Left out: .npy and .npz (numpy loads no pickles unless told to), .safetensors, .gguf, .onnx, .msgpack (no code).
 _PICKLE_SUFFIXES = frozenset(
     {
@@ -25,11 +25,11 @@ _PICKLE_SUFFIXES = frozenset(
 
 
 def pickle_files(paths: Iterable[RepoPath]) -> tuple[RepoPath, ...]:
-    """Return the paths whose suffix is one that pickles are kept under, in the order given."""
+    """Return the paths whose suffix is common for pickles, in the order given."""
     return tuple(path for path in paths if _suffix(path) in _PICKLE_SUFFIXES)
 
 
-# What git-lfs reads is at least as long as the shortest version line and a hash.
+# A pointer is at least as long as the shortest version line and a hash.
 _POINTER_SIZES = range(100, MAX_POINTER_SIZE + 1)
 # The names of weights that the .gitattributes of the Hub's new repositories keeps in LFS.
 _LFS_SUFFIXES = frozenset(
@@ -38,7 +38,7 @@ _LFS_SUFFIXES = frozenset(
 
 
 def likely_pointers(rows: Iterable[FileRow]) -> tuple[RepoPath, ...]:
-    """Return the plain files that are named like weights and as small as an LFS pointer, in the order given."""
+    """Return the non-LFS files that are named like weights and as small as an LFS pointer, in the order given."""
     return tuple(
         row.path for row in rows if not row.lfs and row.size in _POINTER_SIZES and _suffix(row.path) in _LFS_SUFFIXES
     )

@@ -1,8 +1,8 @@
 """Git LFS pointer files: the few lines that git holds in place of a large file (git-lfs docs/spec.md).
 
 A file has exactly one canonical pointer, so its git blob id follows from the content's SHA-256 and size. But git-lfs
-reads more than the canonical form, and so does `parse_pointer`: a manifest in which the pointer stands where the
-content should has the very tree of the commit, and only looking at the content tells the two apart.
+accepts other forms too, and so does `parse_pointer`: a manifest that has the pointer in place of the content still
+matches the commit's tree, and only the content tells the two apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from p2pqwen.errors import FormatError
 from p2pqwen.manifest.git_object import blob_hasher
 from p2pqwen.values.digest import GitOid, Sha256
 
-MAX_POINTER_SIZE = 1024  # docs/spec.md: "less than 1024 bytes"; git-lfs reads as many
+MAX_POINTER_SIZE = 1024  # docs/spec.md: "less than 1024 bytes"; git-lfs reads up to 1024
 # The two older version lines are aliases that git-lfs still reads.
 _VERSIONS = frozenset(
     {"https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2"}
@@ -28,7 +28,7 @@ _MAX_SIZE = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What a pointer file names: the content's SHA-256 as it stands there, and its size in bytes."""
+    """The content of a pointer file: the SHA-256 and the size in bytes of the file that it names."""
 
     oid: str
     size: int
@@ -45,7 +45,7 @@ def pointer_bytes(sha256: Sha256, size: int) -> bytes:
 def pointer_oid(sha256: Sha256, size: int) -> GitOid:
     """Return the git blob id of the canonical pointer.
 
-    Its only free bytes are the hex of a SHA-256 and a number, too little for a collision attack to hide in.
+    Its only variable bytes are the hex of a SHA-256 and a number, too few for a collision attack.
     """
     pointer = pointer_bytes(sha256, size)
     hasher = blob_hasher(len(pointer))
@@ -54,7 +54,7 @@ def pointer_oid(sha256: Sha256, size: int) -> GitOid:
 
 
 def check_odd_pointer(text: str, sha256: Sha256, size: int) -> None:
-    """Raise `FormatError` unless a text is a pointer to this content, in another than the canonical spelling."""
+    """Raise `FormatError` unless a text is a pointer to this content in a non-canonical spelling."""
     found = parse_pointer(text.encode())
     if found != Pointer(str(sha256), size):
         raise FormatError("LFS pointer", expected=Pointer(str(sha256), size), got=found or repr(text[:80]))
@@ -63,12 +63,12 @@ def check_odd_pointer(text: str, sha256: Sha256, size: int) -> None:
 
 
 def parse_pointer(data: bytes) -> Pointer | None:
-    """Return what a pointer file names, None if `data` is not one (SPEC section 2).
+    """Parse a pointer file, None if `data` is not one (SPEC section 2).
 
-    As generous as git-lfs (lfs/pointer.go, `decodeKVData`): blanks around the whole, blank lines, CR before LF, no last
-    newline, extensions, and digits in any case are read.
+    As lenient as git-lfs (lfs/pointer.go, `decodeKVData`): it accepts surrounding blanks, blank lines, CR before LF, a
+    missing final newline, extensions, and hex digits in any case.
     """
-    if len(data) > MAX_POINTER_SIZE or b"version" not in data:  # of nearly all files that is all there is to see
+    if len(data) > MAX_POINTER_SIZE or b"version" not in data:  # fast path: nearly every file ends here
         return None
     found: dict[str, str] = {}
     for line in data.decode(errors="replace").strip().split("\n"):

@@ -1,7 +1,7 @@
-"""A snapshot's license: read from its own README.md, and what it says about passing the files on.
+"""A snapshot's license, read from its own README.md, and whether it permits redistribution.
 
-The table is a help for the careful, not legal advice: `clear` is said only where the whole text is a well-known one
-that lets anybody redistribute, for any purpose, while keeping notices.
+The table is help, not legal advice. `clear` is used only for well-known texts that let anybody redistribute, for any
+purpose, while keeping notices.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from itertools import takewhile
 
 MAX_FRONT_MATTER = 256 * 1024
-# huggingface_hub's REGEX_YAML_BLOCK takes blank lines before the first `---` as well.
+# huggingface_hub's REGEX_YAML_BLOCK also accepts blank lines before the first `---`.
 _FRONT_MATTER = re.compile(r"\A\ufeff?(?:\s*\n)?---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
 _KEYS = {
     key: re.compile(rf"""^(?:{key}|"{key}"|'{key}')[ \t]*:(?:[ \t]+|$)(.*)$""", re.MULTILINE)
@@ -27,14 +27,14 @@ _NULLS = frozenset({"null", "Null", "NULL", "true", "True", "TRUE", "false", "Fa
 
 
 class Redistribution(StrEnum):
-    """May the files be passed on? `clear`: yes. `conditional`: under conditions. `unknown`: nobody can tell."""
+    """May the files be redistributed? `clear`: yes. `conditional`: under conditions. `unknown`: p2pqwen cannot tell."""
 
     CLEAR = "clear"
     CONDITIONAL = "conditional"
     UNKNOWN = "unknown"
 
 
-# (verdict, reason, the names that the Hub gives such licenses)
+# (verdict, reason, the Hub's names of such licenses)
 _TABLE = (
     (
         Redistribution.CLEAR,
@@ -89,17 +89,17 @@ _TERMS = {name: (verdict, why) for verdict, why, names in _TABLE for name in nam
 
 
 def redistribution(license: str | None) -> Redistribution:  # noqa: A002 - the manifest's own word
-    """Tell whether a license, named as the Hub names it, lets anybody pass the files on."""
+    """Tell whether a license, by its name on the Hub, lets anybody redistribute the files."""
     return _terms(license)[0]
 
 
 def reason(license: str | None) -> str:  # noqa: A002 - the manifest's own word
-    """Return why `redistribution` says what it says, as the end of a sentence about the license."""
+    """Return the reason for the verdict of `redistribution`, as the end of a sentence about the license."""
     return _terms(license)[1]
 
 
 def is_licensed(license: str | None, patterns: Iterable[str]) -> bool:  # noqa: A002 - the manifest's own word
-    """Tell whether a license's name is among these globs, in any case; no name is among none."""
+    """Tell whether a license's name matches any of these globs, ignoring case; None matches nothing."""
     return license is not None and any(fnmatchcase(license.lower(), pattern.lower()) for pattern in patterns)
 
 
@@ -107,17 +107,17 @@ def _terms(name: str | None) -> tuple[Redistribution, str]:
     if name is None:
         return Redistribution.UNKNOWN, "the snapshot's README.md names no license"
     unknown = (Redistribution.UNKNOWN, "p2pqwen does not know its terms: read them before redistributing it")
-    # `license_name` is written as people speak: "Qwen RESEARCH LICENSE AGREEMENT"
+    # `license_name` is free text: "Qwen RESEARCH LICENSE AGREEMENT"
     spoken = _FORMALITIES.sub("", re.sub(r"[\s_]+", "-", name.strip().lower()))
     return _TERMS.get(name.lower()) or _TERMS.get(spoken, unknown)
 
 
 def license_of_readme(readme: bytes) -> str | None:
-    """Return the license that a README's YAML front matter names, None where there is no single plain one.
+    """Return the license that a README's YAML front matter names, None unless it is a single plain value.
 
-    It is the value of `license`; where that is `other`, the Hub's word for a license without an identifier there, the
-    value of `license_name`, if that is a plain one. A list of one counts as its item; of several, which of them holds
-    for what nobody can tell. Only the shapes that name a license are read, so no YAML parser meets the file.
+    It is the value of `license`. If that is `other`, the Hub's name for a license without an identifier, it is the
+    value of `license_name`, if that is plain. A list of one counts as its item; a longer one is ambiguous. Only the
+    forms that can name a license are read, without a YAML parser.
     """
     text = readme[:MAX_FRONT_MATTER].decode(errors="replace").replace("\r\n", "\n")
     front_matter = _FRONT_MATTER.match(text)
@@ -131,7 +131,7 @@ def license_of_readme(readme: bytes) -> str | None:
 
 def _value(front_matter: str, key: str) -> str | None:
     keys = list(_KEYS[key].finditer(front_matter))
-    if len(keys) != 1:  # YAML has no repeated keys
+    if len(keys) != 1:  # YAML forbids repeated keys
         return None
     first, below = keys[0][1].strip(), front_matter[keys[0].end() :].splitlines()
     if _BLOCK.fullmatch(_without_comment(first)):
@@ -151,7 +151,7 @@ def _flow(first: str, below: list[str]) -> str | None:
 
 
 def _indented(lines: list[str]) -> list[str]:
-    """Return the lines that belong to the key above them, those without content left out."""
+    """Return the non-blank lines that belong to the key above them."""
     return [line for line in takewhile(lambda line: not line or line[0] in " \t", lines) if line.strip()]
 
 

@@ -1,4 +1,4 @@
-"""The manifest (spec 1): every file of one snapshot with its hashes, in bytes that depend on the snapshot alone."""
+"""The manifest (spec 1): every file of one snapshot with its hashes, in bytes that depend only on the snapshot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject, JsonValue
 
 SPEC = 1
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
-MAX_VALUES = 2_000_000  # a file has seven, and a comma in its name counts as one
+MAX_VALUES = 2_000_000  # a file has 7, and a comma in its name counts as one
 MAX_LICENSE = 100
 _KEYS = frozenset({"type", "spec", "repo_type", "repo", "commit", "commit_object", "license", "files"})
 _ROW_KEYS = frozenset({"path", "size", "sha256", "git_oid", "lfs", "mode", "pointer"})
@@ -32,8 +32,8 @@ _Value = TypeVar("_Value")
 class FileRow:
     """One file: its size in bytes, the SHA-256 of its content and its blob id in the git tree.
 
-    `git_oid` is that of the content, or of the LFS pointer where `lfs`. `pointer` is the text of that pointer where git
-    holds another than the canonical one. Raises `FormatError`.
+    `git_oid` is the blob id of the content, or of the LFS pointer if `lfs`. `pointer` is the text of that pointer if it
+    is not the canonical one. Raises `FormatError`.
     """
 
     path: RepoPath
@@ -60,7 +60,7 @@ class FileRow:
             raise FormatError(f"git id of {self.path} is not its LFS pointer's", expected=expected, got=self.git_oid)
 
     def document(self) -> JsonObject:
-        """Return the row as it stands in the manifest."""
+        """Return the row's JSON in the manifest."""
         row: JsonObject = {
             "path": self.path.text,
             "size": self.size,
@@ -74,7 +74,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The files of one snapshot, in the order of the torrent; raises `FormatError` for any other order or a clash.
+    """The files of one snapshot in the torrent's order; raises `FormatError` for another order or clashing paths.
 
     `commit_object` is the raw git commit without its header, None if it could not be read.
     """
@@ -84,7 +84,7 @@ class Manifest:
     license: str | None
     files: tuple[FileRow, ...]
     says_more: bool = field(default=False, init=False, repr=False, compare=False)
-    """Whether it was read from bytes that hold keys which this version does not know."""
+    """Whether it was read from bytes with keys that this version does not know."""
     _raw: bytes | None = field(default=None, init=False, repr=False, compare=False)
     _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -105,20 +105,20 @@ class Manifest:
 
     @property
     def total_size(self) -> int:
-        """Bytes of all files."""
+        """The size of all files in bytes."""
         return sum(row.size for row in self.files)
 
     @property
     def digest(self) -> Sha256:
-        """The SHA-256 of the manifest's bytes, by which an index and a signature name it."""
+        """The SHA-256 of the manifest's bytes, which names it in indexes and signatures."""
         return Sha256.of(self.encode())
 
     def encode(self) -> bytes:
-        """Return the manifest's bytes (RFC 8785); those it was read from, if it was read."""
+        """Return the manifest's bytes (RFC 8785), unchanged if it was read from bytes."""
         encoded = self._raw or self._encoded
         if encoded is None:
             encoded = self._encode()
-            object.__setattr__(self, "_encoded", encoded)  # it is asked for by the digest, and again by the torrent
+            object.__setattr__(self, "_encoded", encoded)  # the digest needs it, and then the torrent
         return encoded
 
     def _encode(self) -> bytes:
@@ -138,7 +138,7 @@ class Manifest:
 
 
 def _refuse_two_contents(rows: Iterable[FileRow]) -> None:
-    """Refuse one git blob with two contents: a pointer beside the file it points to, or a SHA-1 collision."""
+    """Refuse one git blob id with two contents: a pointer beside the file it points to, or a SHA-1 collision."""
     first: dict[GitOid, FileRow] = {}
     for row in rows:
         same = first.setdefault(row.git_oid, row)
@@ -151,7 +151,7 @@ def _refuse_two_contents(rows: Iterable[FileRow]) -> None:
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Read a manifest's bytes; raises `FormatError` for anything but canonical bytes of a valid one."""
+    """Parse a manifest; raises `FormatError` for anything but the canonical bytes of a valid one."""
     document = strict_json.parse_object(data, max_bytes=MAX_MANIFEST_BYTES, max_values=MAX_VALUES)
     for key, expected in (("type", "manifest"), ("spec", SPEC)):
         if document.get(key) != expected or isinstance(document.get(key), bool):
@@ -180,7 +180,7 @@ def _repo(document: JsonObject) -> RepoId:
 
 
 def _rows(rows: list[JsonValue]) -> Iterator[FileRow]:
-    """Yield the files, each in place of its JSON: of a large repository the two would be large together."""
+    """Yield the files and drop each one's JSON: a large repository's would not fit in memory together."""
     for number, row in enumerate(rows):
         yield _row(row)
         rows[number] = None
@@ -202,7 +202,7 @@ def _row(row: JsonValue) -> FileRow:
 
 def _field(document: JsonObject, key: str, kind: type[_Value]) -> _Value:
     value: Any = document.get(key)
-    if type(value) is not kind:  # not isinstance: true is no integer
+    if type(value) is not kind:  # not isinstance: true is not an integer
         raise FormatError(f"manifest `{key}`", expected=kind.__name__, got=repr(value)[:80])
     return value
 

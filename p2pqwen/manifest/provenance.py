@@ -1,4 +1,4 @@
-"""Whether a manifest is exactly the git commit it names, without trust in its maker (SPEC section 2)."""
+"""Check that a manifest is exactly the git commit that it names, without trust in its maker (SPEC section 2)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Provenance(StrEnum):
-    """`proven`: the rows are that git commit's. `unproven`: nobody could read the commit object."""
+    """`proven`: the rows are that git commit's. `unproven`: the commit object could not be read."""
 
     PROVEN = "proven"
     UNPROVEN = "unproven"
 
     @property
     def words(self) -> str:
-        """What that means for the files; who vouches for them is their standing."""
+        """What that means for the files; their standing says who vouches for them."""
         if self is Provenance.PROVEN:
             return f"{self}: these are the files of that git commit"
         return f"{self}: nothing shows that these are the files of that commit"
@@ -30,7 +30,7 @@ class Provenance(StrEnum):
 def prove(manifest: Manifest) -> Provenance:
     """Rebuild the git tree from the rows and follow it to the commit.
 
-    Raises `VerificationError` where there is a commit object that is not the commit's, or names another tree.
+    Raises `VerificationError` if the commit object is not the commit's, or names another tree.
     """
     raw = manifest.commit_object
     if raw is None:
@@ -47,9 +47,9 @@ def prove(manifest: Manifest) -> Provenance:
 
 
 def pointers_beside(manifest: Manifest, other: Manifest) -> tuple[RepoPath, ...]:
-    """Return the plain files of a manifest that are LFS pointers by what another one of the same commit says.
+    """Return the plain files of a manifest that are LFS files in another manifest of the same commit.
 
-    Both can be proven: the tree holds the pointer, and only the other one lists the file. No content is needed.
+    Both can be proven: the tree has the pointers, and only the other manifest lists the files themselves.
     """
     files = {(row.path, row.git_oid) for row in other.files if row.lfs}
     return tuple(row.path for row in manifest.files if not row.lfs and (row.path, row.git_oid) in files)

@@ -1,4 +1,4 @@
-"""What a manifest comes to for those who judge it, without its rows."""
+"""A manifest without its rows, for judging a snapshot's standing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class ShownManifest:
-    """A manifest as a torrent shows it: the snapshot it names, and its digest.
+    """A torrent's manifest: the snapshot that it names, and its digest.
 
-    `of_bytes`: it is what a reader makes of the verified bytes itself, so that it is the word of no stranger.
+    `of_bytes`: it was made here from the verified bytes, so it is nobody else's claim.
     """
 
     snapshot: SnapshotId

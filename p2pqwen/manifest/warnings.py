@@ -1,4 +1,4 @@
-"""What people are told of a snapshot before they load it, share it or believe it."""
+"""Warnings for people about a snapshot, before they load, share or trust it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from p2pqwen.manifest.provenance import Provenance
 
 
 def warnings_of(manifest: Manifest, provenance: Provenance) -> list[str]:
-    """Return what anybody who is shown this snapshot should be told; `provenance` is what `prove` said of it."""
+    """Return the warnings to show with this snapshot; `provenance` is the result of `prove`."""
     warnings = []
     if provenance is Provenance.UNPROVEN:
         warnings.append(

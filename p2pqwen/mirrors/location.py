@@ -16,7 +16,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One place, `text` as it is remembered: a web address or an absolute path."""
+    """One place; `text` is a web address or an absolute path."""
 
     text: str
 
@@ -34,14 +34,14 @@ class Location:
 
     @property
     def index(self) -> str:
-        """Where the index file itself is."""
+        """The URL or path of the index file."""
         if is_web(self.text):
             return self.text if self.text.endswith(".json") else self.text.rstrip("/") + "/" + INDEX_FILE
         path = Path(self.text)
         return str(path / INDEX_FILE if path.is_dir() else path)
 
     def beside(self, relative: str) -> str:
-        """Return where a file named relative to the index is."""
+        """Return the URL or path of a file that is named relative to the index."""
         return self.index.rpartition("/")[0] + "/" + relative
 
 

@@ -1,7 +1,7 @@
-"""Read a file from a mirror we do not trust: bounded in bytes, time and redirects, never led into a private network.
+"""Read a file from an untrusted mirror, with limits on bytes, time and redirects, and no way into a private network.
 
-What may be asked is the guard's to say, at every redirect anew: a private address only if the user named its host (see
-`values.named_hosts`). Bytes are taken as they are: no content encoding, so nothing unpacks.
+The guard checks the URL and every redirect: a private address is allowed only if the user named its host (see
+`values.named_hosts`). Content encodings are refused, so nothing is decompressed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ _DATE = re.compile(r"[A-Za-z0-9 ,:+-]{1,40}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a mirror may take, in seconds, and how slow it may be, in bytes a second after the first `answer`.
+    """How long a mirror may take, in seconds, and how slow it may be after the first `answer` seconds, in bytes/s.
 
-    `steady`: a file whose size is told has as long as it takes at this many bytes a second, where that is longer than
-    `total`; `LONGEST` at most. One that comes slower than `slowest` is cut off all the same. None: `total` holds.
-    `begun` is then told for how many seconds the file may come.
-    `announced` is told how many bytes the server says that a whole file has, None where it does not say.
+    `steady`: if the server announces a file's size, the file may take `size / steady` seconds, if that is longer than
+    `total`, and at most `LONGEST`. `begun` then gets that number of seconds. `slowest` still applies. None: `total`
+    applies. `announced` gets the file's size by the server, None if it does not say.
     """
 
     answer: float = 10.0
@@ -38,14 +37,14 @@ class Timeouts:
     announced: Callable[[int | None], object] = lambda _: None
 
     def for_size(self, size: int | None) -> float:
-        """Return the seconds that a file of `size` bytes may take, None where the size is not known."""
+        """Return the seconds that a file of `size` bytes (None: unknown) may take."""
         if size is None or self.steady is None:
             return self.total
         return max(self.total, min(size / self.steady, LONGEST))
 
 
 LONGEST = 3600.0
-"""Seconds for the largest file on the slowest line: a node's next round begins then."""
+"""The most seconds for any file: a node's next round begins then."""
 TIMEOUTS = Timeouts()
 
 
@@ -53,20 +52,20 @@ Allow = Callable[[int], bool]
 
 
 def always(_bytes: int) -> bool:
-    """Allow whatever comes."""
+    """Allow any number of bytes."""
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What a server gave with a file, by which it can say later that the file is still that one (RFC 9110)."""
+    """What a server sent with a file so that it can say later that the file is unchanged (RFC 9110, section 8.8)."""
 
     etag: str | None = None
     modified: str | None = None
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Validators:
-        """Take them from an answer, as far as they are fit to be sent again."""
+        """Take the well-formed validators from an answer."""
         etag, modified = headers.get("ETag"), headers.get("Last-Modified")
         return cls(
             etag if etag and _ETAG.fullmatch(etag) else None,
@@ -88,7 +87,7 @@ NO_VALIDATORS = Validators()
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """What came of asking for a file: `unchanged`, and then nothing else; whether all of it was asked for and came."""
+    """The result of a request: `unchanged`, or the new validators. `whole`: the entire file was read."""
 
     unchanged: bool = False
     validators: Validators = NO_VALIDATORS
@@ -100,14 +99,14 @@ async def read(
 ) -> bytes:
     """Return a file's bytes from a path or URL.
 
-    `named` are the private hosts that the user named; `allow` is asked whether as many more bytes as it is given may be
-    taken from the network.
+    `named` are the private hosts that the user named. `allow(n)` tells whether another `n` bytes may be taken from the
+    network.
 
-    Raises `NotFoundError`, `NetworkError` (unreachable, slow, too many redirects, not to be asked), `DiskError`,
+    Raises `NotFoundError`, `NetworkError` (unreachable, slow, too many redirects, forbidden), `DiskError`, and
     `FormatError` (larger than `max_bytes`, or an answer in a content encoding).
     """
     if not is_web(location):
-        import asyncio  # noqa: PLC0415 - who awaits this has it already
+        import asyncio  # noqa: PLC0415 - callers that await this have imported it
 
         return await asyncio.to_thread(_read_file, Path(location), max_bytes)
     body = bytearray()
@@ -126,21 +125,21 @@ async def read_into(
     unless: Validators = Validators(),
     first: int | None = None,
 ) -> Came:
-    """Give a file's bytes from a URL to `take` as they come.
+    """Pass a file's bytes from a URL to `take` as they arrive.
 
-    Nothing comes where the server says that the file is the one `unless` stands for. With `first`, only the first
-    `first` bytes are asked for and taken. Raises what `read` does.
+    Nothing is passed if the server says that the file still matches `unless`. With `first`, only the first `first`
+    bytes are requested and taken. Raises what `read` does.
     """
-    from p2pqwen.mirrors.web_reading import read_web  # noqa: PLC0415 - brings aiohttp, which a file does without
+    from p2pqwen.mirrors.web_reading import read_web  # noqa: PLC0415 - imports aiohttp, which a file does not need
 
     return await read_web(location, take, max_bytes, named, timeouts, allow, unless, first)
 
 
 def read_now(location: str, *, max_bytes: int, named: NamedHosts, timeouts: Timeouts = TIMEOUTS) -> bytes:
-    """Do what `read` does, for callers that are not asynchronous."""
+    """Do what `read` does, for synchronous callers."""
     if not is_web(location):
         return _read_file(Path(location), max_bytes)
-    from p2pqwen.loop_thread import run_now  # noqa: PLC0415 - brings asyncio
+    from p2pqwen.loop_thread import run_now  # noqa: PLC0415 - imports asyncio
 
     return run_now(read(location, max_bytes=max_bytes, named=named, timeouts=timeouts))
 

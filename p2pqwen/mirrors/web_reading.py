@@ -1,4 +1,4 @@
-"""Read a file from a mirror over HTTP: what `reading` does for a URL, with its bounds and its words."""
+"""Read a file from a mirror over HTTP: the part of `reading` that deals with URLs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHOLE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 
 @dataclass(slots=True)
 class _Pace:
-    """The `seconds` that one file may take, which its size may prolong once it is announced."""
+    """The `seconds` that one file may take; a large announced size extends them."""
 
     timeouts: Timeouts
     limit: asyncio.Timeout
@@ -62,7 +62,7 @@ async def read_web(
 
 
 def _url(location: str) -> URL:
-    """Read a URL; one that is whole already is sent as it stands: trackers do not read what `yarl` makes of `%24`."""
+    """Parse a URL; one that is fully encoded stays unchanged: trackers do not accept yarl's form of `%24`."""
     return URL(location, encoded=_WHOLE.fullmatch(location) is not None)
 
 
@@ -101,7 +101,7 @@ async def _body(
     allow: Allow,
     first: int | None,
 ) -> bool:
-    """Take an answer's body; tell whether all of the file came, and not only its `first` bytes."""
+    """Read an answer's body; tell whether it was the whole file, not only its `first` bytes."""
     if response.status in {404, 410}:
         raise NotFoundError(f"no file {response.url}", got=f"HTTP {response.status}")
     if response.status != 200 and not (response.status == 206 and first is not None):
@@ -124,7 +124,7 @@ async def _body(
         if elapsed > timeouts.answer and taken < timeouts.slowest * (elapsed - timeouts.answer):
             raise NetworkError(f"{response.url} is too slow", expected=f"at least {timeouts.slowest} bytes a second")
         if first is not None and taken >= first:
-            response.close()  # a server that gives no part of a file would send all of it
+            response.close()  # a server without range support would send all of it
             return False
     return response.status == 200
 
@@ -136,6 +136,6 @@ def _reason(error: Exception) -> str:
         return said
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
         number, words = error.os_error.errno, str(error.os_error.strerror)
-        # asyncio's words repeat the address; those of a proxy or a failed look-up say what nobody else does
+        # asyncio's message repeats the address; only that of a proxy or a failed look-up says something new
         return os.strerror(number) if number and number > 0 and words.startswith("Connect call failed") else words
     return str(error) or type(error).__name__

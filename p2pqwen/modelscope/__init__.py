@@ -1,1 +1,1 @@
-"""ModelScope: its API, its files over HTTP, and its site. Adapters do not know one another: git is handed in."""
+"""ModelScope: its API, its files over HTTP, its site. Git is passed in, since adapters do not import one another."""

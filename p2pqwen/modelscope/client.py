@@ -1,7 +1,8 @@
 """ModelScope at one address, an `Origin` (operations/preserve/origin.py).
 
-Followed: what the real client asks (modelscope 1.40.2). Listings come with SHA-256 and without git ids, so the commit's
-tree is read over git where that is shown: then the listing is held against the commit, and a snapshot can be proven.
+Source: the requests of ModelScope's own client (modelscope 1.40.2). Listings have SHA-256 but no git ids. So the
+commit's tree is read over git, if the repository is readable that way: then the listing is checked against the commit,
+and a snapshot can be proven.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, RepoKind, Snap
 from p2pqwen.values.snapshot_place import api_path
 
 LISTING_LIMIT = 3000
-"""Rows after which a listing of models ends without a word; more are asked for folder by folder."""
+"""Rows after which a listing of a model is silently cut; a longer one is read folder by folder."""
 PAGE = 100
-MAX_REPOS = 3000  # `page_number * page_size` may not be more
+MAX_REPOS = 3000  # ModelScope's limit on `page_number * page_size`
 MAX_LISTINGS = 2000
 MAX_CONNECTIONS = 100
-"""Connections for one file: each may break and be gone on from, but not for ever."""
+"""The most connections for one file: each may break and be resumed, but not forever."""
 _DATASET_PAGE = 200
 
 Answer = TypeVar("Answer")
@@ -54,7 +55,7 @@ class GitReader(Protocol):
         """Return the raw commit object."""
 
     def tip(self, url: str, name: str, *, named: NamedHosts) -> CommitId:
-        """Return the commit that a branch or tag is at."""
+        """Return the commit that a branch or tag names."""
 
     def tree_rows(
         self, source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts
@@ -70,11 +71,11 @@ class GitReader(Protocol):
         *,
         named: NamedHosts,
     ) -> dict[GitOid, bytes]:
-        """Return those of its blobs that are small enough for an LFS pointer."""
+        """Return the blobs with these ids that are small enough for an LFS pointer."""
 
 
 class ModelScopeClient:
-    """ModelScope at one endpoint; its methods may be called from several threads at once. Raises as `Origin` says."""
+    """ModelScope at one endpoint. Methods may be called from several threads at once, and raise as `Origin` says."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class ModelScopeClient:
         named: NamedHosts,
         took: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`took` gets the bytes of every download as they come, and may hold it back or end it by raising.
+        """`took` gets the number of bytes of every download as they arrive; it may block, or raise to end the download.
 
         `named` are the hosts that the user named; an endpoint that is not among them must be public.
         """
@@ -95,7 +96,7 @@ class ModelScopeClient:
 
     @contextmanager
     def telling_waits(self, listener: Callable[[float], None]) -> Iterator[None]:
-        """Within the block `listener` gets the seconds of every long wait that ModelScope's limits impose."""
+        """Within the block, pass `listener` the seconds of every long wait that ModelScope's limits impose."""
         before, self._web.waits = self._web.waits, listener
         try:
             yield
@@ -117,9 +118,9 @@ class ModelScopeClient:
         return Listing(snapshot, info.get("gated") is True, info.get("private") is True, files)
 
     def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
-        """List every repository of an organisation or user, by name; one that is unknown has none.
+        """List the repositories of an organisation or user, sorted by name; empty for an unknown owner.
 
-        Names that no repository of the Hub could have are left out: nothing here could hold them.
+        Names that would be invalid on the Hub are left out: `RepoId` cannot hold them.
         """
         _require_own(owner.kind)
         plural = f"{owner.kind.holds}s"
@@ -136,7 +137,7 @@ class ModelScopeClient:
         return tuple(found[repo] for repo in sorted(found))
 
     def serves(self, snapshot: SnapshotId) -> bool:
-        """Tell whether ModelScope still shows this commit to everybody; raises `NetworkError` where it does not say."""
+        """Tell whether ModelScope still shows this commit publicly; raises `NetworkError` without a clear answer."""
         _require_own(snapshot.repo.kind)
         try:
             info = self._info(snapshot.repo)
@@ -154,12 +155,12 @@ class ModelScopeClient:
         file: ListedFile,
         folder: Path,
         on_bytes: Callable[[int], None] = lambda _: None,
-        on_notice: Callable[[str], None] = lambda _: None,  # noqa: ARG002 - there is one way, which says nothing
+        on_notice: Callable[[str], None] = lambda _: None,  # noqa: ARG002 - there is only one way, without notices
     ) -> Path:
-        """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
+        """Download one file to `folder/path`, unless a file of its size is there, and return that path.
 
-        `on_bytes` gets the number of bytes as they come, negative where they begin again. Raises `DiskError` too. The
-        content is not hashed here.
+        `on_bytes` gets the number of bytes as they arrive, negative if a download starts over. Raises `DiskError` too.
+        The content is not hashed here.
         """
         target = folder / file.path.text
         if target.is_file() and target.stat().st_size == file.size:
@@ -178,12 +179,12 @@ class ModelScopeClient:
 
     @staticmethod
     def other_way(folder: Path, file: ListedFile) -> bool:  # noqa: ARG004
-        """Return False: what came is not the listed file, and there is no other way to bring it."""
+        """Return False: there is no other way to download a file."""
         return False
 
     @staticmethod
     def partial(folder: Path, file: ListedFile) -> Path | None:
-        """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
+        """Return the file that a download into `folder` is writing now, if any; it may vanish at any time."""
         path = scratch_of(folder, file, OriginName.MODELSCOPE) / "part"
         return path if path.exists() else None
 
@@ -201,11 +202,11 @@ class ModelScopeClient:
         return self._git.tree_rows(self.site.git(snapshot.repo), snapshot.commit, named=self._named)
 
     def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> Mapping[GitOid, bytes]:
-        """Fetch small blobs of a commit over git, such as LFS pointers; those that are not there are left out."""
+        """Fetch small blobs of a commit over git, such as LFS pointers; missing ones are left out."""
         return self._git.small_blobs(oids, self.site.git(snapshot.repo), snapshot.commit, named=self._named)
 
     def _commit_of(self, page: Page, repo: RepoId, revision: str | None) -> CommitId:
-        """Return the commit that a listing is of: what was asked for, what the listing tells, or what git does."""
+        """Return the commit of a listing: the one asked for, or else the listing's, or else git's."""
         if (asked := _whole(revision)) is not None:
             if page.commit and not str(asked).startswith(page.commit):
                 raise VerificationError(
@@ -225,14 +226,14 @@ class ModelScopeClient:
         return tip
 
     def _tree(self, snapshot: SnapshotId) -> dict[RepoPath, GitOid] | None:
-        """Return the files of the commit by git, None where git does not show them."""
+        """Return the commit's files as git has them, None if they cannot be read over git."""
         try:
             return {path: oid for path, _, oid in self.tree_rows(snapshot)}
         except (NotFoundError, NetworkError):
             return None
 
     def _info(self, repo: RepoId) -> dict[str, Any]:
-        """Return what ModelScope says of a repository; nothing where this part of its API does not know that."""
+        """Return ModelScope's facts about a repository, empty if this part of its API does not know it."""
         try:
             answer = self._web.json(f"/openapi/v1/{api_path(repo)}", {}, str(repo))
         except NotFoundError:
@@ -249,7 +250,7 @@ class ModelScopeClient:
         return Page(tuple(self._walk(repo, revision)), first.commit)
 
     def _walk(self, repo: RepoId, revision: str) -> list[Row]:
-        """List folder by folder what is too much for one answer; raises `FormatError` for what no answer could hold."""
+        """List a large repository folder by folder; raises `FormatError` if a folder is too large for one answer."""
         found: list[Row] = []
         waiting, asked = deque([""]), 0
         while waiting:
@@ -287,12 +288,12 @@ class ModelScopeClient:
         query = {"Revision": revision, "Recursive": str(recursive), **(more or {})}
         if root:
             query["Root"] = root
-        what = str(repo) if revision == MAIN else f"{repo}@{revision}"  # nobody asked for this branch by its name
+        what = str(repo) if revision == MAIN else f"{repo}@{revision}"  # the user did not name this branch
         call = "repo/tree" if repo.kind.holds is RepoKind.DATASET else "repo/files"
         return read_page(self._web.json(self.site.api(repo, call), query, what), what)
 
     def _fetch(self, snapshot: SnapshotId, file: ListedFile, part: FileIO, on_bytes: Callable[[int], None]) -> None:
-        """Bring a file, and take back what was counted where that fails."""
+        """Fetch a file; if that fails, take back the bytes counted."""
         try:
             self._persist(snapshot, file, part, on_bytes)
         except BaseException:
@@ -301,7 +302,7 @@ class ModelScopeClient:
             raise
 
     def _persist(self, snapshot: SnapshotId, file: ListedFile, part: FileIO, on_bytes: Callable[[int], None]) -> None:
-        """Go on where a connection broke; give up after some that brought nothing."""
+        """Resume where a connection broke; raise after `ATTEMPTS` connections in a row without a byte."""
         fruitless = 0
         for _ in range(MAX_CONNECTIONS):
             before = part.tell()
@@ -327,7 +328,7 @@ class ModelScopeClient:
                 part.seek(0)
                 part.truncate()
                 on_bytes(-have)
-            for data in answer.iter_raw():  # as it comes: what has come is gone on from
+            for data in answer.iter_raw():  # unbuffered, so that an interrupted download resumes after the last byte
                 if part.tell() + len(data) > file.size:
                     got = f"more than {file.size}"
                     raise VerificationError(f"{what} has the wrong size", expected=file.size, got=got)
@@ -344,7 +345,7 @@ def _require_own(kind: RepoKind) -> None:
 
 
 def _own_name(info: Mapping[str, Any], repo: RepoId) -> RepoId:
-    """Return what ModelScope calls a repository: a name in another case is answered too."""
+    """Return ModelScope's own spelling of a repository's name: it also answers for another case."""
     name = info.get("id")
     if not isinstance(name, str) or name.lower() != repo.text.lower():
         return repo
@@ -375,7 +376,7 @@ def _listed_repo(row: object, owner: Owner) -> ListedRepo | None:
         return None
     if not isinstance(row, dict) or repo.owner != owner:
         return None
-    # Its words for licenses are its own: the README.md tells.
+    # ModelScope has its own names of licenses; the license is read from README.md.
     return ListedRepo(repo, row.get("gated") is True, row.get("private") is True, None)
 
 

@@ -1,4 +1,4 @@
-"""The rows of ModelScope's file listings, and the commit that a listing is of: read strictly, nothing guessed."""
+"""Parse ModelScope's file listings strictly: their rows, and the commit that they list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORTEST = 7
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: a file or a folder. `revision` is the commit that changed a file last, where it is told."""
+    """One row: a file or a folder. `revision` is the commit that last changed a file, if given."""
 
     path: RepoPath
     folder: bool
@@ -34,15 +34,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows of one answer, and what it says of the commit they are of: its id or the first digits, or nothing."""
+    """The rows of one answer. `commit` is the listed commit's id, or its first digits, or empty."""
 
     rows: tuple[Row, ...]
     commit: str = ""
 
     def of_commit(self) -> CommitId | None:
-        """Return the commit, None where the answer does not tell it.
+        """Return the commit, None if the answer does not determine it.
 
-        Where it gives the first digits alone, the whole is the commit of the file that it changed.
+        First digits are completed from the `revision` of the files that the commit changed.
         """
         if len(self.commit) == _WHOLE:
             return CommitId.parse(self.commit)
@@ -64,9 +64,9 @@ def read_page(answer: object, what: str) -> Page:
 
 
 def listed_files(rows: Iterable[Row], tree: Mapping[RepoPath, GitOid] | None, what: str) -> tuple[ListedFile, ...]:
-    """Return the files of a listing with their git ids; `tree` is the commit's as git has it, None where it has none.
+    """Return the files of a listing with their git ids; `tree` is the commit's tree from git, None if unknown.
 
-    Raises `VerificationError` where the two do not have the same files, `FormatError` for one without a hash.
+    Raises `VerificationError` if the two have different files, `FormatError` for a file without a hash.
     """
     files = {row.path: row for row in rows if not row.folder}
     if tree is not None and files.keys() != tree.keys():

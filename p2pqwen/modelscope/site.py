@@ -9,12 +9,12 @@ from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.snapshot_place import api_path, hub_path
 
 MAIN = "master"
-"""The branch that stands for a repository."""
+"""The main branch of every repository."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelScopeSite:
-    """Where a ModelScope is: an `OriginSite`, and an `OriginAccess` where the user's token for it is given."""
+    """A ModelScope's address: an `OriginSite`, and an `OriginAccess` if it has the user's token."""
 
     endpoint: str
     token: str | None = field(default=None, repr=False)
@@ -24,7 +24,7 @@ class ModelScopeSite:
         return OriginSeeds(f"{self.endpoint.rstrip('/')}/{api_path(repo)}/resolve/")
 
     def today(self, repo: RepoId) -> str:
-        """Return the web seed pattern of a repository's files as they are there now, under whatever commit."""
+        """Return the web seed pattern of a repository's files on its main branch, whatever the commit."""
         return f"{self.web_seeds(repo).whole}{MAIN}/{{path}}"
 
     def api(self, repo: RepoId, what: str) -> str:
@@ -32,5 +32,5 @@ class ModelScopeSite:
         return f"/api/v1/{api_path(repo)}/{what}"
 
     def git(self, repo: RepoId) -> str:
-        """Return the URL of a repository's git."""
+        """Return a repository's git URL."""
         return f"{self.endpoint.rstrip('/')}/{hub_path(repo)}.git"

@@ -1,7 +1,7 @@
-"""HTTP to one ModelScope: every request and redirect judged, the token to its own host alone, answers within limits.
+"""HTTP to one ModelScope: guards every request and redirect, sends the token only to its host, limits answers.
 
-ModelScope answers in JSON, its refusals too: `{"Code": …, "Message": …, "Success": false}`. A 404 without that is
-somebody else's, and no reason to believe that something is gone.
+ModelScope's answers are JSON, refusals included: `{"Code": …, "Message": …, "Success": false}`. A 404 without that body
+does not come from ModelScope and is no evidence that something is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from p2pqwen.values.printable_text import printable
 from p2pqwen.values.rate_limit import retry_after
 
 MAX_ANSWER = 64 << 20
-"""Bytes of one JSON answer: a listing has three thousand rows at most, of a few hundred bytes."""
+"""The most bytes of one JSON answer: a listing has at most 3,000 rows of a few hundred bytes."""
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
 WORTH_TELLING = 5.0
@@ -33,12 +33,12 @@ SILENCE_SECONDS = 30.0
 ANSWER_SECONDS = 120.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _CLOSED = frozenset({401, 403})
-_EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
+_EXPIRED = frozenset({403, 410})  # what content delivery answers once a signed URL has expired
 _MAX_REFUSAL = 64 << 10
 
 
 class BusyError(NetworkError):
-    """The server cannot answer just now; `wait`: how many seconds it asks for, None where it does not."""
+    """The server cannot answer now; `wait` is how many seconds it asks for, None if it does not say."""
 
     def __init__(self, what: str, *, got: object, wait: float | None) -> None:
         super().__init__(what, got=got)
@@ -46,7 +46,7 @@ class BusyError(NetworkError):
 
 
 class ModelScopeWeb:
-    """One ModelScope over HTTP; usable from several threads. Raises errors of ours alone."""
+    """One ModelScope over HTTP; usable from several threads. Raises only our errors."""
 
     def __init__(self, endpoint: str, token: str | None, named: NamedHosts) -> None:
         self.endpoint = endpoint.rstrip("/")
@@ -64,9 +64,9 @@ class ModelScopeWeb:
             request.headers.pop("authorization", None)
 
     def json(self, path: str, query: Mapping[str, str], what: str) -> Any:  # noqa: ANN401 - whatever they send
-        """Return the JSON of an answer, asked for again while the server is busy; raises `FormatError` for none.
+        """Return an answer's JSON, retrying while the server is busy; raises `FormatError` for anything else.
 
-        `NotShownError` where ModelScope says that there is no such thing, `ClosedError` where it is not for everybody.
+        Raises `NotShownError` if ModelScope says that it does not exist, `ClosedError` if it is not public.
         """
         for attempt in range(1, ATTEMPTS):
             try:
@@ -76,7 +76,7 @@ class ModelScopeWeb:
         return self._json(path, query, what)
 
     def pause(self, error: BusyError, attempt: int) -> None:
-        """Wait as the server asks, or longer with every attempt; raises the error where that is too long."""
+        """Wait as long as the server asks, or else longer with every attempt; raises the error if that is too long."""
         wait = 2.0 ** (attempt - 1) if error.wait is None else error.wait
         if wait > LONGEST_WAIT:
             raise error
@@ -99,9 +99,9 @@ class ModelScopeWeb:
     def answer(
         self, path: str, query: Mapping[str, str], what: str, headers: Mapping[str, str] | None = None
     ) -> Iterator[httpx2.Response]:
-        """Open an answer to a GET whose status says success; raises what fits any other status.
+        """Open a successful answer to a GET; raises the error that fits any other status.
 
-        What breaks while it is read within the block is a `NetworkError` too.
+        Failures while the block reads it raise `NetworkError` too.
         """
         self._guard.check_url(self.endpoint)
         sent = {"Accept-Encoding": "identity", **(headers or {})}
@@ -145,7 +145,7 @@ class ModelScopeWeb:
         return str(url).startswith(f"{self.endpoint}/")
 
     def _own_words(self, answer: httpx2.Response, what: str) -> tuple[bool, str]:
-        """Return whether ModelScope itself refuses, and what was said."""
+        """Return whether the refusal is ModelScope's own, and its message."""
         status = f"status {answer.status_code}"
         if not self._is_own(answer.url):
             return False, status

@@ -1,1 +1,1 @@
-"""Ed25519 keys and envelopes; cryptography lives here only."""
+"""Ed25519 keys and envelopes; the only package that imports cryptography."""

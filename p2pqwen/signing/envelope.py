@@ -1,9 +1,9 @@
 """Signatures over documents: DSSE pre-authentication encoding, and thresholds of distinct keys.
 
-What is signed is `DSSEv1 <len type> <type> <len payload> <payload>` (secure-systems-lab/dsse 1.0.2), with the payload
-in RFC 8785 form, so the type cannot be swapped and the file may be printed for people. A keyid in a signature is only
-a hint which key to try; the threshold counts distinct public keys with a valid signature. Signatures that are broken,
-repeated or by strangers count for nothing and harm nothing.
+A signature covers `DSSEv1 <len type> <type> <len payload> <payload>` (secure-systems-lab/dsse 1.0.2), with the payload
+in RFC 8785 form, so the type cannot be swapped and the file may be pretty-printed. The keyid in a signature is only a
+hint at the key to try; the threshold counts distinct public keys with a valid signature. Broken, repeated and foreign
+signatures are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_SIGNATURES = 256
 
 @dataclass(frozen=True, slots=True)
 class ThresholdResult:
-    """Who of a role signed a document: valid keyids, role keyids without a valid signature, and what was ignored."""
+    """Which keys of a role signed a document: valid keyids, missing keyids, and why other signatures were ignored."""
 
     threshold: int
     signed_by: tuple[Sha256, ...]
@@ -36,12 +36,12 @@ class ThresholdResult:
 
 
 def pae(document_type: str, payload: bytes) -> bytes:
-    """Return the bytes a signature covers, for our payload type of that document type."""
+    """Return the bytes that a signature of this document type covers."""
     return pae_before(document_type, len(payload)) + payload
 
 
 def pae_before(document_type: str, size: int) -> bytes:
-    """Return what stands before a payload of `size` bytes in the bytes that a signature covers."""
+    """Return the bytes that precede a payload of `size` bytes in the message that a signature covers."""
     payload_type = f"application/vnd.p2pqwen.{document_type}+json".encode()
     return b"DSSEv1 %d %b %d " % (len(payload_type), payload_type, size)
 
@@ -52,12 +52,12 @@ def sign(document_type: str, payload: bytes, key: PrivateKey) -> JsonObject:
 
 
 def sign_message(message: Message, key: PrivateKey) -> JsonObject:
-    """Do what `sign` does, given all that the signature covers."""
+    """Do what `sign` does, given the whole message that the signature covers."""
     return signature_row(key.public.keyid, key.sign(message))
 
 
 def signature_row(keyid: Sha256, signature: bytes) -> JsonObject:
-    """Return the row of an envelope's `signatures` that says: this key made this signature."""
+    """Return the row of an envelope's `signatures` for this key's signature."""
     return {"keyid": str(keyid), "sig": base64_text.encode(signature)}
 
 
@@ -77,14 +77,14 @@ def valid_signatures(
 def check_threshold(
     document_type: str, payload: bytes, signatures: JsonValue, keys: Mapping[Sha256, PublicKey], threshold: int
 ) -> ThresholdResult:
-    """Count the keys of `keys` that validly signed the payload; raises `FormatError` when `signatures` is no list."""
+    """Count the keys of `keys` that validly signed the payload; raises `FormatError` if `signatures` is not a list."""
     return check_message(pae(document_type, payload), signatures, keys, threshold)
 
 
 def check_message(
     message: Message, signatures: JsonValue, keys: Mapping[Sha256, PublicKey], threshold: int
 ) -> ThresholdResult:
-    """Do what `check_threshold` does, given the very bytes that a signature covers."""
+    """Do what `check_threshold` does, given the whole message that the signatures cover."""
     if not isinstance(signatures, list) or len(signatures) > MAX_SIGNATURES:
         raise FormatError("signatures", expected=f"a list of at most {MAX_SIGNATURES}")
     valid: set[Sha256] = set()
@@ -106,7 +106,7 @@ def check_message(
 
 
 def _check(row: JsonValue, message: Message, keys: Mapping[Sha256, PublicKey]) -> tuple[Sha256, str | None]:
-    """Return the signer a row names, and why its signature does not count."""
+    """Return the keyid that a row names, and why its signature does not count, or None if it does."""
     nobody = Sha256(bytes(32))
     if not isinstance(row, dict):
         return nobody, "a signature is not an object"

@@ -1,10 +1,10 @@
-"""Ed25519 keys (RFC 8032), read and checked more strictly than the RFC asks.
+"""Ed25519 keys (RFC 8032), parsed and checked more strictly than the RFC requires.
 
-Two verifiers that disagree about a signature can be made to disagree about an index. So one set of rules: public keys
-are canonical points on the curve and not of small order; signatures are 64 bytes with S < L and an R that is not of
-small order (the rules of `verify_strict` in ed25519-dalek); everything else is no signature at all.
+Two verifiers that disagree about a signature can be made to disagree about an index. So there is one set of rules:
+public keys are canonical points on the curve and not of small order; signatures are 64 bytes with S < L and an R that
+is not of small order (the rules of `verify_strict` in ed25519-dalek). Anything else is not a signature.
 
-The library is imported by what signs, verifies or reads a key: a list of keys goes without it.
+cryptography is imported only to sign, verify or read a private key: listing keys does not need it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 Message: TypeAlias = bytes | memoryview
-"""What is signed: bytes in memory, or those of a file."""
+"""The bytes to sign: in memory, or a file's."""
 
 PUBLIC_KEY_SIZE = 32
 SIGNATURE_SIZE = 64
@@ -59,7 +59,7 @@ class PublicKey:
 
     @property
     def keyid(self) -> Sha256:
-        """The name of the key everywhere: the SHA-256 of its 32 bytes (SPEC section 5)."""
+        """The key's id: the SHA-256 of its 32 bytes (SPEC section 5)."""
         return Sha256.of(self.raw)
 
     def verify(self, signature: bytes, message: Message) -> bool:
@@ -96,7 +96,7 @@ class PrivateKey:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Self:
-        """Return the key of a 32-byte RFC 8032 seed; for vectors and tests, where keys are public anyway."""
+        """Return the key of a 32-byte RFC 8032 seed; for vectors and tests, whose keys are public anyway."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
@@ -124,7 +124,7 @@ class PrivateKey:
         return cls(key)
 
     def to_pem(self, passphrase: str | None) -> bytes:
-        """Return PKCS#8 PEM, encrypted unless `passphrase` is None; raises `UsageError` for one that is of no use."""
+        """Return PKCS#8 PEM, encrypted unless `passphrase` is None; raises `UsageError` for an empty passphrase."""
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
         from p2pqwen.signing.pkcs8 import encrypted_pem

@@ -1,7 +1,7 @@
-"""A passphrase as bytes: one for what a person means, however it was typed, stored or sent here.
+"""Turn a passphrase into the same bytes however it was typed, stored or sent.
 
-A key is encrypted under the text in normal form C without the line end that a file adds. Keys made before that was so
-are opened by trying the spellings that may have been theirs.
+A key is encrypted under the text in Unicode normal form C, without the line end that a file adds. Keys from before that
+rule are opened by trying the spellings that may have been used.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import unicodedata
 from p2pqwen.errors import UsageError
 
 SHORT = 12
-"""Characters below which a passphrase is called short."""
+"""A passphrase with fewer characters is called short."""
 _LINE_ENDS = ("\n", "\r\n", "\r")
 
 
 def new_passphrase(text: str) -> bytes:
-    """Return the bytes to encrypt a new key under; raises `UsageError` for none.
+    """Return the bytes under which to encrypt a new key; raises `UsageError` for an empty passphrase.
 
-    Bytes that are no text in the locale's encoding, which come as lone surrogates (PEP 383), are taken as they are.
+    Bytes that are not text in the locale's encoding arrive as lone surrogates (PEP 383) and are kept.
     """
     encoded = _encoded(_meant(text))
     if not encoded:
@@ -27,7 +27,7 @@ def new_passphrase(text: str) -> bytes:
 
 
 def spellings(text: str) -> tuple[bytes, ...]:
-    """Return what an existing key may be encrypted under, the likeliest first, each once."""
+    """Return the distinct bytes under which an existing key may be encrypted, the likeliest first."""
     bare = _without_line_end(text)
     forms = (_meant(text), bare, *(unicodedata.normalize(form, bare) for form in ("NFC", "NFD")))
     ended = (form + end for form in forms for end in _LINE_ENDS)
@@ -35,12 +35,12 @@ def spellings(text: str) -> tuple[bytes, ...]:
 
 
 def is_short(text: str) -> bool:
-    """Tell whether somebody who has the file can hope to guess the passphrase."""
+    """Tell whether the passphrase is short enough to be guessed by somebody who has the file."""
     return len(_meant(text)) < SHORT
 
 
 def is_text(text: str) -> bool:
-    """Tell whether its bytes were text in the locale's encoding."""
+    """Tell whether the passphrase's bytes were text in the locale's encoding."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 

@@ -1,8 +1,8 @@
 """Encrypted private keys: PKCS#8 (RFC 5958) under PBES2 with scrypt (RFC 7914) and AES-256-CBC.
 
 `BestAvailableEncryption` of cryptography 50 derives the key with 2,048 rounds of PBKDF2, less than a millisecond for
-each guess at a passphrase, and offers no choice. So the file is put together here; reading it, and every primitive,
-is the library's (OpenSSL opens it too). N, r and p are OWASP's (16 MiB, a tenth of a second).
+each guess at a passphrase, and offers no choice. So this module assembles the file. The library provides the primitives
+and reads the file, which OpenSSL opens too. N, r and p are OWASP's (16 MiB, a tenth of a second).
 """
 
 from __future__ import annotations

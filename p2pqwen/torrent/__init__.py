@@ -1,1 +1,1 @@
-"""BitTorrent metainfo: bencode, merkle trees, layout, piece hashing, magnets, signatures. Pure."""
+"""BitTorrent metainfo: bencode, merkle trees, layout, piece hashing, magnets, signatures. No I/O."""

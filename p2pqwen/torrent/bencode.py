@@ -1,4 +1,4 @@
-"""BEP 3 bencoding, one spelling per value: what `decode` accepts, `encode` gives back byte for byte."""
+"""Strict BEP 3 bencoding: `encode` reproduces byte for byte whatever `decode` accepts."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _encode(value: Encodable, parts: list[bytes]) -> None:
 def decode(data: bytes, *, max_bytes: int) -> Bencoded:
     """Read one value that fills `data`.
 
-    Raises `FormatError` when longer than `max_bytes`, cut short or followed by anything, for keys unsorted or
-    repeated, leading zeros, `-0`, integers beyond 64 bits, nesting over 100 deep and more than 500,000 values.
+    Raises `FormatError` for data that is longer than `max_bytes`, truncated or followed by anything, and for unsorted
+    or repeated keys, leading zeros, `-0`, integers beyond 64 bits, nesting deeper than 100 and over 500,000 values.
     """
     if len(data) > max_bytes:
         raise FormatError("bencoded data is too large", expected=f"at most {max_bytes} bytes", got=len(data))
@@ -69,9 +69,9 @@ def decode_dict(data: bytes, *, max_bytes: int) -> dict[bytes, Bencoded]:
 
 
 class Cursor:
-    """A place in bencoded data, for those who read a large value piece by piece and keep little of it.
+    """A position in bencoded data, for reading a large value piece by piece and keeping little of it.
 
-    Whatever goes through it is held to the rules of `decode`; it raises `FormatError`. `at` is the next byte.
+    All that it reads must follow the rules of `decode`; it raises `FormatError`. `at` is the offset of the next byte.
     """
 
     def __init__(self, data: bytes, *, max_values: int = MAX_VALUES) -> None:
@@ -84,12 +84,12 @@ class Cursor:
         return self.data[self.at : self.at + 1] == kind
 
     def end(self) -> None:
-        """Check that nothing comes after what was read."""
+        """Check that no data is left."""
         if self.at != len(self.data):
             raise FormatError(f"bencoded data continues after its end at byte {self.at}")
 
     def names(self) -> Iterator[bytes]:
-        """Enter the dictionary that begins here and yield its keys; each value is to be read before the next key."""
+        """Enter the dictionary that begins here and yield its keys; read each value before the next key."""
         self.at += 1
         last: bytes | None = None
         while not self._ends():
@@ -107,7 +107,7 @@ class Cursor:
             yield self.value(depth + 1)
 
     def value(self, depth: int) -> Bencoded:
-        """Read the value that begins here, which stands in `depth` others."""
+        """Read the value that begins here, `depth` levels down."""
         self._values += 1
         if self._values > self._most:
             raise FormatError("bencoded data holds too many values", expected=f"at most {self._most}")

@@ -1,15 +1,15 @@
-"""A torrent that was read and judged once, so that nothing below has to do it again.
+"""A torrent that was read and checked once, so that no other code has to do it again.
 
-Bytes from anywhere become a `CheckedTorrent` at the edge, and only here. Its checks, in order (SPEC sections 2 and 4):
+Bytes from anywhere become a `CheckedTorrent` at the edge, and only here. The checks, in order (SPEC sections 2 and 4):
 
-1. the .torrent is read;
-2. the manifest in it is read, and speaks of the commit, paths and sizes of the torrent;
-3. the manifest proves that it is the git commit, or has no commit object; one that proves something else is refused;
-4. what every signature states is held against torrent and manifest. Who made them is tried with the keys at hand
-   (`tried_with`), each signature once: whose keys count is the caller's question, and `signers` answers it.
+1. parse the .torrent;
+2. parse its manifest and compare the commit, paths and sizes with the torrent's;
+3. require that the manifest is exactly its git commit, or has no commit object;
+4. compare the statement of every signature with torrent and manifest. `tried_with` verifies the signatures themselves
+   with the available keys, each once. The caller decides whose keys count, and passes them to `signers`.
 
-What no hash and no signature covers, such as web seeds and trackers, may be exchanged by `with_uncovered`. A method
-that exchanges more checks what it exchanged.
+`with_uncovered` replaces what no hash and no signature covers, such as web seeds and trackers. A method that replaces
+more checks what it replaced.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _ONLY_HERE = object()
 
 @dataclass(frozen=True, slots=True)
 class CheckedTorrent:
-    """A torrent, the manifest in it (None without one), what that proves, and its signatures.
+    """A torrent, its manifest (or None), what that proves, and its signatures.
 
-    Only its class methods and methods make one; neither the constructor nor `replace` does.
+    Only its methods and class methods make one; the constructor and `replace` raise `TypeError`.
     """
 
     metainfo: Metainfo
@@ -52,15 +52,15 @@ class CheckedTorrent:
 
     @classmethod
     def read(cls, data: bytes) -> CheckedTorrent:
-        """Read and check a .torrent file; raises `FormatError`, and what `of` raises."""
+        """Parse and check a .torrent file; raises `FormatError`, and what `of` raises."""
         return cls.of(parse_metainfo(data))
 
     @classmethod
     def of(cls, metainfo: Metainfo) -> CheckedTorrent:
-        """Check a torrent that was read.
+        """Check a parsed torrent.
 
-        Raises `FormatError` for a manifest that is none, `VerificationError` where torrent and manifest differ or the
-        commit object is not the commit's.
+        Raises `FormatError` for an invalid manifest, `VerificationError` if torrent and manifest differ or the manifest
+        is not its commit's.
         """
         if metainfo.manifest is None:
             return _made(metainfo, None, Provenance.UNPROVEN)
@@ -70,7 +70,7 @@ class CheckedTorrent:
 
     @classmethod
     def around(cls, metainfo: Metainfo, manifest: Manifest) -> CheckedTorrent:
-        """Embed a manifest that was made here, of the bytes; raises `VerificationError` as `of` does."""
+        """Embed a manifest that was made from the files here; raises `VerificationError` as `of` does."""
         check_manifest(metainfo, manifest)
         return _made(replace(metainfo, manifest=manifest.encode()), manifest, prove(manifest))
 
@@ -81,18 +81,18 @@ class CheckedTorrent:
 
     @property
     def snapshot(self) -> SnapshotId | None:
-        """The snapshot that the manifest names, None without one."""
+        """The snapshot that the manifest names, None without a manifest."""
         return None if self.manifest is None else self.manifest.snapshot
 
     def tried_with(self, keys: Mapping[Sha256, PublicKey]) -> CheckedTorrent:
-        """Return it with the signatures tried that were not yet, by those of the keys that they name."""
+        """Return it after verifying, with these keys, the signatures that were not verified yet."""
         tried = tuple(self._tried(one, keys.get(one.keyid)) for one in self.signatures)
         return self if tried == self.signatures else self._with_signatures(tried)
 
     def signed(self, key: PrivateKey, label: str) -> CheckedTorrent:
-        """Return it with one signature more, in place of any under the same label.
+        """Return it with one more signature, replacing any with the same label.
 
-        Raises `VerificationError` for a torrent that carries no manifest, `FormatError` for a label that is none.
+        Raises `VerificationError` for a torrent without a manifest, `FormatError` for an invalid label.
         """
         check_label(label)
         if self.manifest is None:
@@ -104,7 +104,7 @@ class CheckedTorrent:
         return self._with_signatures(tuple(sorted(tried, key=lambda one: one.label)), metainfo)
 
     def signers(self, keyids: Container[Sha256]) -> tuple[SignerResult, ...]:
-        """Return the state of every signature, by label, for somebody who knows just these of the keys tried."""
+        """Return the state of every signature, sorted by label, for somebody who knows only these keys."""
         return tuple(one.known_to(keyids) for one in self.signatures)
 
     def with_uncovered(
@@ -115,7 +115,7 @@ class CheckedTorrent:
         comment: str | None = None,
         created_by: str | None = None,
     ) -> CheckedTorrent:
-        """Return it with other values for what neither the infohash nor a signature covers; None: as it was."""
+        """Return it with new values of what neither the infohash nor a signature covers; None keeps the old value."""
         before = self.metainfo
         metainfo = replace(
             before,
@@ -127,20 +127,20 @@ class CheckedTorrent:
         return CheckedTorrent(metainfo, self.manifest, self.provenance, self.signatures, made_by=_ONLY_HERE)
 
     def with_layers(self, layers: Mapping[Sha256, bytes]) -> CheckedTorrent:
-        """Return it with those of these piece layers that it needs and lacks; raises `FormatError` for a wrong one."""
+        """Return it with the piece layers that it needs and lacks; raises `FormatError` for a wrong one."""
         return self._with_signatures(self.signatures, self.metainfo.with_layers(layers))
 
     def with_covered_only(self) -> CheckedTorrent:
-        """Return it without anything that neither a hash nor a signature covers: of a damaged file, what is left."""
+        """Return it without anything that neither a hash nor a signature covers, to rescue a damaged file."""
         metainfo = replace(self.metainfo, web_seeds=(), trackers=(), comment=None, created_by=None, extra={})
         return CheckedTorrent(metainfo, self.manifest, self.provenance, self.signatures, made_by=_ONLY_HERE)
 
     def without_manifest(self) -> CheckedTorrent:
-        """Return it without its manifest, and without the signatures around that."""
+        """Return it without its manifest and the signatures, which cover the manifest."""
         return _made(replace(self.metainfo, manifest=None, signatures={}), None, Provenance.UNPROVEN)
 
     def joined(self, other: CheckedTorrent) -> CheckedTorrent:
-        """Return it with what only `other`, of the same infohash, knows: see `join`."""
+        """Return it with what only `other`, of the same infohash, has: see `join`."""
         if self.infohash != other.infohash:
             raise VerificationError("not the same torrent", expected=self.infohash.v2, got=other.infohash.v2)
         metainfo = join(self.metainfo, other.metainfo)
@@ -157,7 +157,7 @@ class CheckedTorrent:
 
 
 def _made(metainfo: Metainfo, manifest: Manifest | None, provenance: Provenance) -> CheckedTorrent:
-    """Return a torrent whose manifest was checked, with signatures that no key was tried on."""
+    """Return a torrent whose manifest was checked, with signatures that are not verified yet."""
     signatures = tuple(
         TriedSignature(label, one.keyid, fits(metainfo, manifest, one))
         for label, one in sorted(metainfo.signatures.items())
@@ -166,7 +166,10 @@ def _made(metainfo: Metainfo, manifest: Manifest | None, provenance: Provenance)
 
 
 def join(better: Metainfo, other: Metainfo) -> Metainfo:
-    """Return the better torrent with what only the other one knows: web seeds, trackers, signatures of its manifest."""
+    """Return the better torrent with what only the other has: web seeds, trackers, piece layers, signatures.
+
+    Signatures are taken only if both have the same manifest.
+    """
     web_seeds = tuple(dict.fromkeys((*better.web_seeds, *other.web_seeds)))[:MAX_WEB_SEEDS]
     named = {url for tier in better.trackers for url in tier}
     tiers = (tuple(url for url in tier if url not in named) for tier in other.trackers)

@@ -1,7 +1,7 @@
-"""Which files of a torrent a user means, and how that is stored.
+"""Which files of a torrent a user wants, and how that choice is stored.
 
-What is stored with a partial snapshot are globs that match with their case, and mean the same files for ever
-(`choose_files`). What a person types is looser (`selection`), and is turned into such globs once.
+A partial snapshot stores case-sensitive globs, which always mean the same files (`choose_files`). Users may type looser
+patterns, which `selection` turns into such globs once.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from p2pqwen.values.model_file import ModelFile, quantisation_named
 from p2pqwen.values.repo_path import RepoPath
 
 MAX_NAMED = 20
-"""Files that a miss names."""
+"""The most files that an error names."""
 MAX_STORED = 5_000
-"""Names that one pattern is stored as."""
+"""The most names that are stored for one pattern."""
 MAX_STORED_BYTES = 1 << 18
 _MISS = "no file of the snapshot matches --include"
 _EXACTLY = "./"  # no path in a snapshot begins with it
@@ -28,7 +28,7 @@ _GLOB_CHARACTERS = frozenset("*?[")
 
 
 def choose_files(metainfo: Metainfo, globs: Sequence[str] | None) -> frozenset[RepoPath] | None:
-    """Return the files that any of the stored globs matches, None for all; raises `NotFoundError` when none does."""
+    """Return the files that match any of the stored globs, None for all; raises `NotFoundError` if none match."""
     if globs is None:
         return None
     chosen = frozenset(
@@ -40,11 +40,11 @@ def choose_files(metainfo: Metainfo, globs: Sequence[str] | None) -> frozenset[R
 
 
 def selection(metainfo: Metainfo, typed: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return the stored globs of what a user typed, None for all files.
+    """Return the globs to store for what a user typed, None for all files.
 
-    A glob matches in any case. A plain text is a path, else a quantisation, else a part of a path, in any case. What
-    begins with `./` is a path as it is and nothing else. Raises `NotFoundError` for a plain text that means no file,
-    and where no glob matches; `UsageError` for a glob that cannot be stored.
+    A glob ignores case. A plain text is a path, else a quantisation, else a part of a path, ignoring case. A text that
+    begins with `./` is an exact path. Raises `NotFoundError` for a plain text that means no file, and if nothing
+    matches; `UsageError` for a pattern that cannot be stored.
     """
     if typed is None:
         return None
@@ -58,7 +58,7 @@ def selection(metainfo: Metainfo, typed: Sequence[str] | None) -> tuple[str, ...
 
 
 def exactly(path: str) -> str:
-    """Return what `selection` reads as this path and nothing else."""
+    """Return the text that `selection` reads as exactly this path."""
     return _EXACTLY + path
 
 
@@ -67,7 +67,7 @@ def _is_glob(text: str) -> bool:
 
 
 def _stored(metainfo: Metainfo, text: str) -> tuple[str, ...]:
-    """Return the globs of one text: itself, or its like, where that means the same; else the names."""
+    """Return the globs for one text: one glob if that means the same files, else their names."""
     names = next(filter(None, _readings(metainfo, text)), [])
     for same in (text, glob.escape(text), f"*{glob.escape(text)}*"):
         if names and [one.path.text for one in metainfo.files if fnmatch.fnmatchcase(one.path.text, same)] == names:
@@ -81,7 +81,7 @@ def _stored(metainfo: Metainfo, text: str) -> tuple[str, ...]:
 
 
 def _readings(metainfo: Metainfo, text: str) -> Iterator[list[str]]:
-    """Return the names that a text may mean, the closest reading first."""
+    """Yield lists of the names that a text may mean, the closest reading first."""
     if text.startswith(_EXACTLY):
         yield _names(metainfo, lambda file: file.path.text == text.removeprefix(_EXACTLY))
         return
@@ -106,7 +106,7 @@ def _names(metainfo: Metainfo, fits: Callable[[FileEntry], bool]) -> list[str]:
 
 
 def _miss(metainfo: Metainfo, what: str, typed: Sequence[str]) -> NotFoundError:
-    """Return the error for what means no file: it names the largest there are, in the torrent's order."""
+    """Return the error for a text that means no file; it lists the torrent's largest files in the torrent's order."""
     largest = sorted(metainfo.files, key=lambda file: -file.size)[:MAX_NAMED]
     named = {file.path for file in largest}
     there = [f"{file.path} ({format_size(file.size)})" for file in metainfo.files if file.path in named]

@@ -1,7 +1,7 @@
 """The `comment` of a torrent: `<repo> @ <commit>`, which clients show to people (SPEC section 3).
 
-No hash and no signature covers it. So it is a claim of a name, as a link's `dn` is: good where nothing else names the
-snapshot, and never a reason to believe anything.
+No hash and no signature covers it. So it is only a claim, like a link's `dn`: useful if nothing else names the
+snapshot, but never evidence.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def comment_of(snapshot: SnapshotId) -> str:
 
 
 def claimed_snapshot(metainfo: Metainfo) -> SnapshotId | None:
-    """Return the snapshot that a torrent's comment claims; None where it claims none, or of another commit."""
+    """Return the snapshot that a torrent's comment claims, None without a claim or if it is of another commit."""
     repo, between, commit = (metainfo.comment or "").strip().partition(_BETWEEN)
     if not between:
         return None

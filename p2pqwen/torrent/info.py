@@ -1,7 +1,7 @@
-"""The info dictionary of a BEP 52 hybrid (v1 and v2 at once), written by the recipe and read strictly.
+"""The info dictionary of a BEP 52 hybrid (v1 and v2 in one), written by the recipe and read strictly.
 
-Reading is a security boundary: every path becomes a `RepoPath`, and the v1 file list must be the v2 file tree with
-the pad files that the recipe puts in it, so that a v1 and a v2 client cannot be shown two different payloads.
+Reading is a security boundary: every path becomes a `RepoPath`, and the v1 file list must be the v2 file tree plus the
+recipe's pad files, so v1 and v2 clients cannot be shown different payloads.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from p2pqwen.values.repo_path import MAX_COMPONENTS, MAX_FILES, RepoPath
 
 MAX_INFO_BYTES = 64 * 1024 * 1024
 _V1_HASH_SIZE = 20
-# Of a v1 list that is read and not kept; 100,000 files and their pads are a million.
+# Limit for a v1 list, which is read but not kept; 100,000 files and their pads are 1 million values.
 _MAX_VALUES = 3_000_000
-# A file's node in the tree, in its one spelling; and the piece length where recipe 1 has it.
+# A file's node in the tree, in its only valid spelling; and the piece length at its place in recipe 1.
 _LEAF = re.compile(rb"d0:d6:lengthi(0|[1-9][0-9]{0,18})e(?:11:pieces root32:(.{32}))?ee", re.DOTALL)
 _PIECE_LENGTH = re.compile(rb"12:piece lengthi([1-9][0-9]{0,9})e6:pieces")
 _MAX_PIECE_LENGTH = 128 * 1024 * 1024  # libtorrent's max_piece_size
@@ -43,7 +43,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """A hybrid info dictionary, read from its bencoded bytes `raw`; raises `FormatError`."""
+    """A hybrid info dictionary, parsed from its bencoded bytes `raw`; raises `FormatError`."""
 
     raw: bytes
     name: str = field(init=False)
@@ -62,7 +62,7 @@ class Info:
 
     @classmethod
     def read(cls, cursor: Cursor) -> Self:
-        """Read the info dictionary that begins here, in the midst of a torrent, and keep a copy of its bytes."""
+        """Read the info dictionary that begins at the cursor, within a torrent, and keep a copy of its bytes."""
         start, found = cursor.at, _read(cursor)
         info = object.__new__(cls)  # it is parsed already
         info._set("raw", cursor.data[start : cursor.at])
@@ -82,10 +82,10 @@ class Info:
 
 
 def build_info(name: CommitId | str, layout: Layout, hashes: Mapping[RepoPath, FileHashes]) -> bytes:
-    """Return the recipe's bencoded info dictionary, named after a snapshot's commit or, as a text, a bundle.
+    """Return the recipe's bencoded info dictionary, named after a snapshot's commit or, for a bundle, a text.
 
-    `hashes` holds every file of the layout, hashed at its piece length and padded where a pad file follows;
-    hashes of another size or piece length are a `ValueError`.
+    `hashes` has every file of the layout, hashed at its piece length and padded if a pad file follows. Raises
+    `ValueError` for hashes of another size or piece length.
     """
     tree: dict[bytes, Bencoded] = {}
     v1_files: list[Bencoded] = []
@@ -110,7 +110,7 @@ def build_info(name: CommitId | str, layout: Layout, hashes: Mapping[RepoPath, F
 
 
 def recipe_differences(info: Info, recipe: Recipe = CURRENT) -> list[str]:
-    """Return what keeps an info dictionary from being the recipe's, one sentence each; empty when nothing does."""
+    """Return how an info dictionary differs from the recipe's, one sentence per difference."""
     differences = [f"info holds the key {key}" for key in info.other_keys]
     try:
         CommitId.parse(info.name)
@@ -126,7 +126,7 @@ def _add_to_tree(tree: dict[bytes, Bencoded], file: PayloadFile, pieces_root: Sh
     *folders, name = (part.encode() for part in file.path.parts)
     for folder in folders:
         below = tree.setdefault(folder, {})
-        assert isinstance(below, dict)  # noqa: S101 - the layout refused a file and a folder of one name
+        assert isinstance(below, dict)  # noqa: S101 - the layout refuses a file and a folder of one name
         tree = below
     leaf: dict[bytes, Bencoded] = {b"length": file.size}
     if pieces_root is not None:
@@ -151,10 +151,10 @@ class _Fields:
 
 
 def _read(cursor: Cursor) -> _Fields:
-    """Read an info dictionary as it stands in the bytes; raises `FormatError`.
+    """Read an info dictionary from the bytes; raises `FormatError`.
 
-    A repository may have tens of thousands of files, and a stranger's torrent may say so. So the file tree becomes file
-    entries at once, and the v1 list is never taken apart: it is compared, as bytes, with what the tree makes it.
+    A repository may have tens of thousands of files, and an untrusted torrent may claim so. So the file tree is parsed
+    straight into file entries. The v1 list is not parsed but compared, as bytes, with the list that the tree implies.
     """
     if not cursor.opens(b"d"):
         raise FormatError("info", expected="a dictionary", got=type(cursor.value(0)).__name__)
@@ -191,9 +191,9 @@ def _read(cursor: Cursor) -> _Fields:
 
 @dataclass(frozen=True, slots=True)
 class _V1List:
-    """Where the v1 list begins, and the layout whose list it is byte for byte; None where that is not known yet.
+    """The offset of the v1 list, and the layout that it matches byte for byte, None if that is not known yet.
 
-    Then `count` is the number of its rows.
+    Without a layout, `count` is the number of its rows.
     """
 
     data: bytes
@@ -203,10 +203,10 @@ class _V1List:
 
     @classmethod
     def pass_over(cls, cursor: Cursor, entries: tuple[FileEntry, ...]) -> Self:
-        """Go past the list that begins here.
+        """Skip the list that begins at the cursor.
 
-        Its pads depend on the piece length, which comes later. A guess where that may stand is tried first: where the
-        list fits it is known to be right; where not, it is read, and compared when the piece length is known.
+        Its pads depend on the piece length, which comes later. A guess at the piece length is tried first: if the list
+        fits, it is right. If not, the list is skipped, and compared once the piece length is known.
         """
         start = cursor.at
         layout = _guessed_layout(cursor, entries)
@@ -214,7 +214,7 @@ class _V1List:
         if end is not None:
             cursor.at = end
             return cls(cursor.data, start, layout)
-        count, reading = 0, Cursor(cursor.data, max_values=_MAX_VALUES)  # nothing of it is kept
+        count, reading = 0, Cursor(cursor.data, max_values=_MAX_VALUES)  # its values are not kept
         reading.at = start
         for count, _ in enumerate(reading.items(1), 1):
             if count > 2 * MAX_FILES:
@@ -230,7 +230,7 @@ def _guessed_layout(cursor: Cursor, entries: tuple[FileEntry, ...]) -> Layout | 
     try:
         return _layout(entries, _piece_length({b"piece length": int(found[1])}))
     except FormatError:
-        return None  # said where the real one is read
+        return None  # raised when the real one is read
 
 
 def _layout(entries: tuple[FileEntry, ...], piece_length: int) -> Layout:
@@ -238,7 +238,7 @@ def _layout(entries: tuple[FileEntry, ...], piece_length: int) -> Layout:
 
 
 def _end_of_list(data: bytes, at: int, layout: Layout) -> int | None:
-    """Return where the v1 list ends that begins at `at`, None unless it is the layout's."""
+    """Return the end of the v1 list that begins at `at`, None unless it is the layout's."""
     at += 1
     for index, file in enumerate(layout.files):
         parts = [part.encode() for part in file.path.parts]
@@ -336,7 +336,7 @@ def _file_entry(path: RepoPath, size: int, root: Bencoded | None) -> FileEntry:
 
 
 def _check_v1_files(v1: _V1List, layout: Layout) -> None:
-    """Refuse a v1 list that is not the layout's, and say where it differs."""
+    """Refuse a v1 list that is not the layout's, and name the first difference."""
     if _end_of_list(v1.data, v1.at, layout) is not None:
         return
     cursor = Cursor(v1.data, max_values=_MAX_VALUES)
@@ -358,7 +358,7 @@ def _check_v1_files(v1: _V1List, layout: Layout) -> None:
 
 
 def text(data: bytes, what: str) -> str:
-    """Read UTF-8; raises `FormatError` naming `what`."""
+    """Decode UTF-8; raises `FormatError` naming `what`."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
 """The order of a torrent's files, their pad files and their offsets (BEP 52 file tree, BEP 47 padding).
 
-Files stand in the order of the v2 file tree: by component, compared as bytes. A pad file follows every file but the
-last whose size is not a multiple of the piece length, so each file starts on a piece; empty files take none.
+Files are in the order of the v2 file tree: by component, compared as bytes. A pad file follows every file, except the
+last, whose size is not a multiple of the piece length, so each file starts on a piece. Empty files need none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_PIECES = 0x200000
 
 @dataclass(frozen=True, slots=True)
 class PayloadFile:
-    """One file of the payload: where it goes and its size in bytes."""
+    """One file of the payload: its path and its size in bytes."""
 
     path: RepoPath
     size: int
@@ -35,7 +35,7 @@ class PayloadFile:
 class Layout:
     """A torrent's payload files in order, at a piece length in bytes.
 
-    Raises `FormatError` for no bytes at all, files out of order, paths that clash, too many files or pieces.
+    Raises `FormatError` for an empty payload, files out of order, clashing paths, too many files or pieces.
     """
 
     files: tuple[PayloadFile, ...]
@@ -60,23 +60,23 @@ class Layout:
 
     @classmethod
     def of(cls, files: Iterable[tuple[RepoPath, int]], recipe: Recipe = CURRENT) -> Self:
-        """Lay out files given in any order, with the recipe's piece length."""
+        """Lay out files, given in any order, with the recipe's piece length."""
         ordered = tuple(sorted((PayloadFile(path, size) for path, size in files), key=lambda file: file.path.sort_key))
         return cls(ordered, recipe.piece_length(sum(file.size for file in ordered)))
 
     @property
     def total_size(self) -> int:
-        """Payload bytes, pad files not counted."""
+        """The payload's size in bytes, without pad files."""
         return sum(file.size for file in self.files)
 
     @property
     def padded_size(self) -> int:
-        """Bytes of the v1 piece space, pad files included."""
+        """The size of the v1 piece space in bytes, with pad files."""
         return self._offsets[-1]
 
     @property
     def piece_count(self) -> int:
-        """Pieces of the v1 piece space."""
+        """The number of pieces of the v1 piece space."""
         return -(-self.padded_size // self.piece_length)
 
     def pad_after(self, index: int) -> int:
@@ -84,10 +84,10 @@ class Layout:
         return -self.files[index].size % self.piece_length if index < len(self.files) - 1 else 0
 
     def offset(self, index: int) -> int:
-        """Return where the file at `index` starts in the v1 piece space, in bytes; always the start of a piece."""
+        """Return the offset in bytes of the file at `index` in the v1 piece space; always the start of a piece."""
         return self._offsets[index]
 
     def pieces(self, index: int) -> range:
-        """Return the pieces that hold bytes of the file at `index`; an empty range for an empty file."""
+        """Return the pieces that contain bytes of the file at `index`; an empty range for an empty file."""
         first = self._offsets[index] // self.piece_length
         return range(first, first - (-self.files[index].size // self.piece_length))

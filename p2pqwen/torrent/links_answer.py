@@ -1,4 +1,4 @@
-"""The two links of one torrent, as answers in JSON give them."""
+"""The two magnet links of one torrent in JSON answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from p2pqwen.torrent.magnet import Magnet
 
 @dataclass(frozen=True, slots=True)
 class LinksAnswer:
-    """Its magnet, and the one with the v1 infohash alone, for clients that pass over a link with `btmh`.
+    """The torrent's magnet, and one with only the v1 infohash, for clients that ignore links with `btmh`.
 
     `magnet_v1` is None for a torrent without a v1 infohash.
     """
@@ -19,6 +19,6 @@ class LinksAnswer:
 
     @classmethod
     def of(cls, magnet: Magnet) -> LinksAnswer:
-        """Return both."""
+        """Return both links."""
         alone = magnet.v1_alone
         return cls(str(magnet), None if alone is None else str(alone))

@@ -1,4 +1,4 @@
-"""Magnet links (BEP 9, `btmh` of BEP 52, `ws` of BEP 19) that name a snapshot and where to begin looking for it."""
+"""Magnet links (BEP 9, `btmh` of BEP 52, `ws` of BEP 19) that name a snapshot and where to look for it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Magnet:
-    """A magnet link. At least one infohash; `name` is `<repo>@<commit>` in ours; `size` is in bytes.
+    """A magnet link with at least one infohash. In ours, `name` is `<repo>@<commit>`; `size` is in bytes.
 
-    `exact_sources` are places that hold the .torrent file, `peers` are `host:port`.
+    `exact_sources` are URLs of the .torrent file, `peers` are `host:port`.
     """
 
     infohash_v1: Sha1 | None = None
@@ -69,7 +69,7 @@ class Magnet:
 
     @property
     def v1_alone(self) -> Self | None:
-        """The link without the v2 infohash, for clients that take none with it; None where there is no v1 infohash."""
+        """The link without the v2 infohash, for clients that accept no other; None without a v1 infohash."""
         return None if self.infohash_v1 is None else replace(self, infohash_v2=None)
 
     def __str__(self) -> str:
@@ -86,22 +86,22 @@ class Magnet:
         for key, values in (("ws", self.web_seeds), ("xs", self.exact_sources), ("tr", self.trackers)):
             parameters += [(key, value) for value in values]
         parameters += [("x.pe", peer) for peer in self.peers]
-        # The hash names are printed as they are: readers look for `xt=urn:btih:` in the text.
+        # The colons of `xt` are not escaped: readers look for `xt=urn:btih:` in the text.
         return PREFIX + "&".join(f"{key}={quote(value, safe=':' if key == 'xt' else '')}" for key, value in parameters)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadMagnet:
-    """A magnet link that was read for a person, and what of it was passed over, each with its reason."""
+    """A magnet link that was read leniently, and the errors of the parameters that were ignored."""
 
     magnet: Magnet
     passed_over: tuple[FormatError, ...] = ()
 
 
 def parse_magnet(text: str) -> Magnet:
-    """Read a magnet link; raises `FormatError`.
+    """Parse a magnet link; raises `FormatError`.
 
-    A parameter that we do not know is passed over; one that we know and cannot read is refused.
+    Unknown parameters are ignored; malformed known ones are refused.
     """
     read = read_magnet(text)
     for problem in read.passed_over:
@@ -110,9 +110,9 @@ def parse_magnet(text: str) -> Magnet:
 
 
 def read_magnet(text: str) -> ReadMagnet:
-    """Read a magnet link that somebody wants followed; raises `FormatError` where it names no single torrent.
+    """Parse a user's magnet link leniently; raises `FormatError` unless it names a single torrent.
 
-    The infohashes must be right: they say what is wanted. Whatever else cannot be read is passed over, and said.
+    The infohashes must be valid. Other malformed parameters are ignored and reported in the result.
     """
     if len(text) > MAX_MAGNET:
         raise FormatError("magnet link is too long", expected=f"at most {MAX_MAGNET} characters", got=len(text))
@@ -137,7 +137,7 @@ def read_magnet(text: str) -> ReadMagnet:
 
 
 class _Fields:
-    """The parameters of a link by name; `odd` are those that could not be read."""
+    """The parameters of a link by name; `odd` are the errors of malformed ones."""
 
     def __init__(self, pairs: list[str]) -> None:
         self.found: dict[str, list[str]] = {}
@@ -156,7 +156,7 @@ class _Fields:
                 self.odd.append(error)
 
     def each(self, key: str, read: Callable[[str], _Value]) -> tuple[_Value, ...]:
-        """Return the values of a parameter that may be repeated, each once."""
+        """Return the distinct values of a parameter that may be repeated."""
         values: dict[_Value, None] = {}
         for text in self.found.get(key, []):
             try:
@@ -167,7 +167,7 @@ class _Fields:
         return tuple(values)
 
     def one(self, key: str, read: Callable[[str], _Value], what: str) -> _Value | None:
-        """Return the value of a parameter that stands once; of several different ones nobody can tell."""
+        """Return the value of a parameter that must be unique; different values are an error."""
         try:
             return _one(list(self.each(key, read)), what)
         except FormatError as error:

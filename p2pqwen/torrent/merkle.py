@@ -1,4 +1,4 @@
-"""BEP 52 merkle trees: SHA-256 over 16 KiB blocks, zero hashes where a file has no more blocks."""
+"""BEP 52 merkle trees: SHA-256 over 16 KiB blocks, zero hashes after a file's last block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HASH_SIZE = 32
 
 @cache
 def pad_hash(level: int) -> bytes:
-    """Return the root of a subtree of 2^level leaves that are all zero: what stands where the file has ended."""
+    """Return the root of a subtree of 2^level zero leaves, which pads the tree after the end of the file."""
     if level == 0:
         return bytes(HASH_SIZE)
     below = pad_hash(level - 1)
@@ -19,9 +19,9 @@ def pad_hash(level: int) -> bytes:
 
 
 def root(nodes: bytes, *, width: int | None = None, level: int = 0) -> bytes:
-    """Return the 32-byte root over `nodes`, concatenated hashes that stand `level` rows above the leaves.
+    """Return the 32-byte root over `nodes`, concatenated hashes `level` rows above the leaves.
 
-    `width` is the number of nodes the row is padded to, a power of two; by default the smallest that holds them.
+    The row is padded to `width` nodes, a power of two; by default the smallest that holds them.
     """
     count = len(nodes) // HASH_SIZE
     if not count or len(nodes) % HASH_SIZE:
@@ -44,5 +44,5 @@ def root_of_layer(layer: bytes, piece_length: int) -> bytes:
 
 
 def power_of_two_above(count: int) -> int:
-    """Return the smallest power of two that is not below `count`."""
+    """Return the smallest power of two that is at least `count`."""
     return 1 << max(count - 1, 0).bit_length()

@@ -26,12 +26,11 @@ MAX_TORRENT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Metainfo:
-    """A hybrid torrent. Raises `FormatError` for an info dictionary we do not understand or a layer that is wrong.
+    """A hybrid torrent. Raises `FormatError` for an unsupported info dictionary or a wrong piece layer.
 
-    `info` is bencoded. `piece_layers` maps a pieces root to 32 bytes a piece; metadata that came from peers, or was
-    saved by a client that leaves them out, has none yet. `trackers` are tiers (BEP 12). `manifest` is the embedded
-    manifest's bytes. `extra` holds top-level keys that have no field here, so that a torrent read and written again
-    loses nothing.
+    `info` is bencoded. `piece_layers` maps a pieces root to 32 bytes per piece; metadata from peers, or saved by a
+    client that omits them, has none yet. `trackers` are tiers (BEP 12). `manifest` is the embedded manifest's bytes.
+    `extra` holds the top-level keys without a field here, so reading and writing a torrent loses nothing.
     """
 
     info: bytes = field(repr=False)
@@ -43,7 +42,7 @@ class Metainfo:
     manifest: bytes | None = field(default=None, repr=False)
     signatures: Mapping[str, TorrentSignature] = field(default_factory=dict)
     extra: Mapping[bytes, Bencoded] = field(default_factory=dict, repr=False)
-    # Parsed once: a copy made by `replace` takes it along, and one with another `info` parses that.
+    # Parsed once: copies made by `replace` share it unless their `info` differs.
     parsed_info: Info = field(default=cast("Info", None), repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -56,12 +55,12 @@ class Metainfo:
 
     @property
     def name(self) -> str:
-        """The folder's name; in recipe 1 the commit."""
+        """The folder's name; in recipe 1, the commit."""
         return self.parsed_info.name
 
     @property
     def commit(self) -> CommitId:
-        """The commit that the torrent is named after; `FormatError` when it is not."""
+        """The commit that is the torrent's name; raises `FormatError` for another name."""
         return CommitId.parse(self.name)
 
     @property
@@ -76,7 +75,7 @@ class Metainfo:
 
     @property
     def piece_length(self) -> int:
-        """Bytes of a piece."""
+        """The piece length in bytes."""
         return self.layout.piece_length
 
     @property
@@ -95,13 +94,13 @@ class Metainfo:
         return all(root in self.piece_layers for root in _roots_with_layers(self.parsed_info))
 
     def with_layers(self, layers: Mapping[Sha256, bytes]) -> Metainfo:
-        """Return it with those of these piece layers that it needs and lacks; raises `FormatError` for a wrong one."""
+        """Return it with the piece layers that it needs and lacks; raises `FormatError` for a wrong one."""
         needed = _roots_with_layers(self.parsed_info) - self.piece_layers.keys()
         found = {root: layer for root, layer in layers.items() if root in needed}
         return replace(self, piece_layers={**self.piece_layers, **found}) if found else self
 
     def encode(self) -> bytes:
-        """Return the .torrent file; `ValueError` while piece layers are missing."""
+        """Return the .torrent file; raises `ValueError` if piece layers are missing."""
         if not self.has_all_layers:
             raise ValueError("a torrent without its piece layers cannot be written")
         torrent: dict[bytes, Bencoded] = dict(self.extra)
@@ -122,19 +121,19 @@ class Metainfo:
 
 
 def parse_metainfo(data: bytes) -> Metainfo:
-    """Read a .torrent file of at most 64 MiB; raises `FormatError`.
+    """Parse a .torrent file of at most 64 MiB; raises `FormatError`.
 
-    Accepted is a hybrid directory torrent in strict bencode, complete with its piece layers, whose v1 and v2 file
-    lists agree. Whether it follows the recipe is `check_recipe`'s question.
+    It must be a hybrid directory torrent in strict bencode with all its piece layers, whose v1 and v2 file lists agree.
+    `check_recipe` tells whether it follows the recipe.
     """
     return _parsed(data, complete=True)
 
 
 def read_metainfo(data: bytes) -> Metainfo:
-    """Read a .torrent file that a person has, which may lack piece layers; raises `FormatError`.
+    """Parse a user's .torrent file, which may lack piece layers; raises `FormatError`.
 
-    Several clients write one without them: aria2, webtorrent, Transmission of a magnet, the backup of qBittorrent. All
-    else is as in `parse_metainfo`, and the layers that are there are checked.
+    Several clients omit them: aria2, webtorrent, Transmission for a magnet, qBittorrent in its backup. All other rules
+    are those of `parse_metainfo`, and existing layers are checked.
     """
     return _parsed(data, complete=False)
 
@@ -163,7 +162,7 @@ def _parsed(data: bytes, *, complete: bool) -> Metainfo:
 
 
 def _read(data: bytes) -> tuple[dict[bytes, Bencoded], Info]:
-    """Return the top level without `info`, and `info`, which alone may be large in pieces."""
+    """Return the top level without `info`, and `info`, the only value that may have very many parts."""
     if len(data) > MAX_TORRENT_BYTES:
         raise FormatError("the torrent is too large", expected=f"at most {MAX_TORRENT_BYTES} bytes", got=len(data))
     require_bencoded(data)
@@ -184,9 +183,9 @@ def _read(data: bytes) -> tuple[dict[bytes, Bencoded], Info]:
 
 
 def metainfo_from_info(info: bytes, piece_layers: Mapping[Sha256, bytes] | None = None) -> Metainfo:
-    """Return what is known of a torrent whose info dictionary came from peers (BEP 9); raises `FormatError`.
+    """Return the torrent of an info dictionary that came from peers (BEP 9); raises `FormatError`.
 
-    The caller has checked the bytes against an infohash. Layers may be missing, those given are checked.
+    The caller has checked the bytes against an infohash. Layers may be missing; given ones are checked.
     """
     return Metainfo(info, piece_layers or {})
 
@@ -216,7 +215,7 @@ def _merge(torrent: dict[bytes, Bencoded], key: bytes, ours: dict[bytes, Bencode
 
 
 def _encode_around(torrent: dict[bytes, Bencoded], info: bytes) -> bytes:
-    """Encode a torrent without decoding and encoding the info dictionary again."""
+    """Encode a torrent around its info dictionary, without decoding that."""
     before = {key: value for key, value in torrent.items() if key < b"info"}
     after = {key: value for key, value in torrent.items() if key > b"info"}
     return bencode.encode(before)[:-1] + b"4:info" + info + bencode.encode(after)[1:]

@@ -1,6 +1,6 @@
-"""The top-level keys of a .torrent file beside `info`, read strictly from bytes that anybody may have written.
+"""The top-level keys of a .torrent file besides `info`, read strictly from untrusted bytes.
 
-Each function takes its key out of the dictionary; what is left at the end are keys that have no meaning to us.
+Each function removes its key from the dictionary. The keys left at the end are unknown to us.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def take_web_seeds(torrent: dict[bytes, Bencoded]) -> tuple[str, ...]:
     """Return the `url-list` (BEP 19)."""
     value = torrent.pop(b"url-list", b"")
     urls: Bencoded = value
-    if isinstance(value, bytes):  # BEP 19: one string or a list; some write an empty string for none
+    if isinstance(value, bytes):  # BEP 19: one string or a list; some programs write an empty string for none
         urls = [value] if value else []
     return tuple(check_web_url(url) for url in _texts(urls, "url-list", MAX_WEB_SEEDS))
 
@@ -40,7 +40,7 @@ def take_web_seeds(torrent: dict[bytes, Bencoded]) -> tuple[str, ...]:
 def take_trackers(torrent: dict[bytes, Bencoded]) -> tuple[tuple[str, ...], ...]:
     """Return the tiers of `announce-list` (BEP 12), or `announce` as the only one."""
     tiers = torrent.pop(b"announce-list", None)
-    if tiers is None:  # BEP 12: where there is a list, `announce` does not count
+    if tiers is None:  # BEP 12: `announce` is ignored if there is a list
         announce = torrent.pop(b"announce", None)
         tiers = [] if announce is None else [[announce]]
     if not isinstance(tiers, list) or len(tiers) > MAX_TRACKERS:
@@ -50,7 +50,7 @@ def take_trackers(torrent: dict[bytes, Bencoded]) -> tuple[tuple[str, ...], ...]
 
 
 def take_text(torrent: dict[bytes, Bencoded], key: bytes) -> str | None:
-    """Return a string such as `comment`, None where there is none."""
+    """Return a string such as `comment`, or None."""
     value = torrent.pop(key, None)
     if value is None:
         return None
@@ -60,7 +60,7 @@ def take_text(torrent: dict[bytes, Bencoded], key: bytes) -> str | None:
 
 
 def take_manifest(torrent: dict[bytes, Bencoded]) -> bytes | None:
-    """Return the manifest embedded under `p2pqwen`, None where there is none."""
+    """Return the manifest embedded under `p2pqwen`, or None."""
     if b"p2pqwen" not in torrent:
         return None
     ours = _dict(torrent.pop(b"p2pqwen"), "p2pqwen")
@@ -79,7 +79,7 @@ def take_manifest(torrent: dict[bytes, Bencoded]) -> bytes | None:
 
 
 def take_signatures(torrent: dict[bytes, Bencoded]) -> dict[str, TorrentSignature]:
-    """Return the Ed25519 entries of `signatures`; those of another kind stay."""
+    """Return the Ed25519 entries of `signatures`; entries of other kinds stay."""
     if b"signatures" not in torrent:
         return {}
     entries = _dict(torrent.pop(b"signatures"), "signatures")

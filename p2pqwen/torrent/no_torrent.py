@@ -1,4 +1,4 @@
-"""What a file is that somebody took for a .torrent, as far as its first bytes tell."""
+"""Recognise, by its first bytes, a file that a user took for a .torrent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BEGINNINGS: tuple[tuple[bytes, str, str | None], ...] = (
 
 
 def require_bencoded(data: bytes) -> None:
-    """Raise `FormatError` that names what `data` is, where its first bytes tell that it is no torrent."""
+    """Raise `FormatError` if the first bytes show that `data` is no torrent; the error says what it is instead."""
     start = data[:_LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         raise FormatError("an empty file, not a .torrent")

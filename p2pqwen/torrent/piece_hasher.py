@@ -1,4 +1,4 @@
-"""The v1 pieces and the v2 tree of one file in one pass, with memory bounded by one piece's leaves."""
+"""Hash the v1 pieces and the v2 tree of one file in one pass, with memory bounded by one piece's leaves."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 STEP = 256 * 1024
-"""Bytes that every digest takes before any takes more, so that all but the first find them in a near cache.
+"""Bytes that each digest takes in turn, so that all but the first find them in the CPU's cache.
 
-[measured] SHA-1 and the leaves of 4 MiB take 1.08 s for each GB in steps of 64 to 256 KiB, and 1.42 s one after the
-other; of these steps the longest cost the least, since there are fewer.
+SHA-1 and the leaves of 4 MiB take 1.08 s per GB in steps of 64 to 256 KiB, and 1.42 s one after the other. Among these
+steps, the longest costs the least.
 """
 V1_SIZE = 20
 """Bytes of a v1 piece hash."""
@@ -27,10 +27,10 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 @dataclass(frozen=True, slots=True)
 class FileHashes:
-    """What a hybrid torrent says of one file.
+    """The hashes of one file in a hybrid torrent.
 
     `pieces`: its v1 piece hashes, 20 bytes each. `pieces_root`: its BEP 52 root, None for an empty file.
-    `piece_layer`: 32 bytes a piece, empty unless the file is longer than one piece.
+    `piece_layer`: 32 bytes per piece, empty unless the file is longer than one piece.
     """
 
     size: int
@@ -40,27 +40,27 @@ class FileHashes:
 
     @classmethod
     def of_pieces(cls, pieces: bytes, rows: bytes, piece_length: int, *, size: int | None = None) -> FileHashes:
-        """Return those of a file of whole pieces, or of `size` bytes: 20 bytes each of `pieces`, 32 of `rows`."""
+        """Return a file's hashes from its pieces' 20-byte `pieces` and 32-byte `rows`; `size` None: whole pieces."""
         size = len(pieces) // V1_SIZE * piece_length if size is None else size
         root = merkle.root_of_layer(rows, piece_length)
         return cls(size, pieces, Sha256(root), rows if size > piece_length else b"")
 
     @property
     def rows(self) -> bytes:
-        """32 bytes for each piece, also of a file of one whole piece, where BEP 52 has no layer."""
+        """32 bytes per piece, even for a file of one whole piece, for which BEP 52 has no layer."""
         return self.piece_layer or (b"" if self.pieces_root is None else self.pieces_root.raw)
 
 
 def steps(view: memoryview) -> Iterator[memoryview]:
-    """Yield what several digests are to pass over, `STEP` bytes at a time."""
+    """Yield a view in parts of `STEP` bytes, each for several digests in turn."""
     return (view[at : at + STEP] for at in range(0, len(view), STEP))
 
 
 class PieceHasher:
-    """Hashes one file, given in chunks of any length (quickest: multiples of 16 KiB).
+    """Hashes one file, given in chunks of any length (multiples of 16 KiB are fastest).
 
-    With `padded`, a pad file follows, and the last v1 piece covers its zeros. hashlib releases the interpreter's
-    lock for anything over 2047 bytes, so several files can be hashed at once on threads.
+    With `padded`, a pad file follows, and the last v1 piece covers its zeros. hashlib releases the GIL for more than
+    2,047 bytes, so threads can hash several files at once.
     """
 
     def __init__(self, piece_length: int, *, padded: bool) -> None:
@@ -88,7 +88,7 @@ class PieceHasher:
             view = view[len(part) :]
 
     def add(self, hashes: FileHashes) -> None:
-        """Take the file's next whole pieces, hashed elsewhere as a file of their own; only where a piece begins."""
+        """Take the file's next whole pieces, hashed elsewhere as a separate file; only at the start of a piece."""
         if self._size % self._piece_length or hashes.size % self._piece_length:
             raise ValueError("whole pieces follow whole pieces")
         self._pieces += hashes.pieces
@@ -96,7 +96,7 @@ class PieceHasher:
         self._size += hashes.size
 
     def finish(self) -> FileHashes:
-        """Return the file's hashes; the hasher is of no use afterwards."""
+        """Return the file's hashes; the hasher cannot be used afterwards."""
         size, piece_length = self._size, self._piece_length
         if size % BLOCK_SIZE:
             self._leaves.append(self._block.digest())
@@ -131,7 +131,7 @@ class PieceHasher:
 
 
 def hash_small(data: bytes, piece_length: int, *, padded: bool) -> FileHashes:
-    """Return what `PieceHasher` does, of a file shorter than a piece that lies in memory: there may be very many."""
+    """Do what `PieceHasher` does, faster, for a file in memory that is shorter than a piece."""
     if not data:
         return FileHashes(0, b"", None, b"")
     piece = sha1(data)  # noqa: S324 - BitTorrent v1
@@ -142,7 +142,7 @@ def hash_small(data: bytes, piece_length: int, *, padded: bool) -> FileHashes:
 
 
 def _small_root(leaves: list[bytes]) -> Sha256:
-    """Return the root of a file of less than a piece, padded to its own power of two, not to the piece (BEP 52)."""
+    """Return the root of a file shorter than a piece, padded to its own power of two, not to the piece (BEP 52)."""
     return Sha256(leaves[0] if len(leaves) == 1 else merkle.root(b"".join(leaves)))
 
 

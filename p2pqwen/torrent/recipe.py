@@ -1,6 +1,6 @@
-"""Recipes: rules by which a snapshot alone decides its info dictionary, so that all preservers join one swarm.
+"""Recipes: rules by which a snapshot alone determines its info dictionary, so that all preservers join one swarm.
 
-Recipe 1 is SPEC section 3. A recipe is never changed, only followed by another number: its infohashes are published.
+Recipe 1 is SPEC section 3. A recipe never changes, since its infohashes are published; a new one gets a new number.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One recipe. `number` names it in torrents and indexes; `info_keys` are all its info dictionary has.
+    """One recipe. `number` names it in torrents and indexes; `info_keys` are all keys of its info dictionary.
 
-    `lengths` are rows of (payload of at most, piece length), in bytes; a larger payload takes `longest`.
+    `lengths` are rows of (largest payload, piece length), in bytes; a larger payload gets `longest`.
     """
 
     number: int
@@ -26,8 +26,8 @@ class Recipe:
     longest: int
 
     def piece_length(self, total_size: int) -> int:
-        """Return the piece length in bytes for a payload of `total_size` bytes, pad files not counted."""
-        for limit, length in self.lengths:  # a generator takes five times as long: this is asked for every entry
+        """Return the piece length in bytes for a payload of `total_size` bytes, without pad files."""
+        for limit, length in self.lengths:  # called for every entry; a generator would take 5 times as long
             if total_size <= limit:
                 return length
         return self.longest

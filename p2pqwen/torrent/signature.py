@@ -1,4 +1,4 @@
-"""Signing a torrent, and the two questions to a signature: does it fit, and who made it (SPEC section 4)."""
+"""Sign a torrent, and check a signature: does it fit the torrent, and who made it (SPEC section 4)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SignatureState: TypeAlias = Literal["valid", "invalid", "unknown key"]
 
 @dataclass(frozen=True, slots=True)
 class SignerResult:
-    """One signature of a torrent: the label is the signer's own claim, the key id is what counts."""
+    """One signature of a torrent: the label is only the signer's claim; the key id counts."""
 
     label: str
     keyid: Sha256
@@ -36,9 +36,9 @@ class SignerResult:
 
 @dataclass(frozen=True, slots=True)
 class TriedSignature:
-    """A signature after it was tried. `fits`: what it states is what stands in the torrent.
+    """A signature and its checks. `fits`: its statement matches the torrent.
 
-    `made`: its key made it; None while that key was not at hand.
+    `made`: its key made it; None while that key is not available.
     """
 
     label: str
@@ -47,7 +47,7 @@ class TriedSignature:
     made: bool | None = None
 
     def known_to(self, keyids: Container[Sha256]) -> SignerResult:
-        """Return its state for somebody who knows just these keys."""
+        """Return its state for somebody who knows only these keys."""
         if not self.fits:
             return SignerResult(self.label, self.keyid, "invalid")
         if self.made is None or self.keyid not in keyids:
@@ -56,9 +56,9 @@ class TriedSignature:
 
 
 def make_signature(metainfo: Metainfo, manifest: Manifest, key: PrivateKey) -> TorrentSignature:
-    """Return a key's signature over a torrent and its manifest; that the two fit is for the caller to know.
+    """Return a key's signature over a torrent and its manifest, which the caller has checked against each other.
 
-    `CheckedTorrent.signed` is such a caller, and the one to use.
+    Use `CheckedTorrent.signed`, which does that.
     """
     unsigned = TorrentSignature(
         key.public.keyid, manifest.digest, manifest.snapshot.repo, manifest.snapshot.commit, bytes(SIGNATURE_SIZE)
@@ -67,9 +67,9 @@ def make_signature(metainfo: Metainfo, manifest: Manifest, key: PrivateKey) -> T
 
 
 def fits(metainfo: Metainfo, manifest: Manifest | None, signature: TorrentSignature) -> bool:
-    """Tell whether what a signature states is what stands in the torrent; `manifest` is the one embedded, None: none.
+    """Tell whether a signature's statement matches the torrent; `manifest` is the embedded one, or None.
 
-    Who made it only `is_made_by` can tell.
+    Only `is_made_by` tells who made it.
     """
     if str(signature.commit) != metainfo.name:
         return False
@@ -77,5 +77,5 @@ def fits(metainfo: Metainfo, manifest: Manifest | None, signature: TorrentSignat
 
 
 def is_made_by(key: PublicKey, metainfo: Metainfo, signature: TorrentSignature) -> bool:
-    """Tell whether this key signed this info dictionary with what the signature states."""
+    """Tell whether this key signed this info dictionary and the signature's statement."""
     return key.verify(signature.signature, signature.signed_bytes(metainfo.info))

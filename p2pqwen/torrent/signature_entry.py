@@ -19,7 +19,7 @@ MAX_SIGNATURES = 100
 
 @dataclass(frozen=True, slots=True)
 class TorrentSignature:
-    """A 64-byte signature and what it states: this info dictionary is that snapshot, described by that manifest."""
+    """A 64-byte signature and its statement: this info dictionary is that snapshot, described by that manifest."""
 
     keyid: Sha256
     manifest: Sha256
@@ -33,7 +33,7 @@ class TorrentSignature:
 
     @classmethod
     def of_document(cls, document: Bencoded) -> Self | None:
-        """Read an entry; None for one of another kind (BEP 35's own). Raises `FormatError` for a broken one of ours."""
+        """Read an entry, None for another kind (BEP 35's own). Raises `FormatError` for a malformed one of ours."""
         info = document.get(b"info") if isinstance(document, dict) else None
         if not isinstance(document, dict) or not isinstance(info, dict) or info.get(b"alg") != ALGORITHM:
             return None
@@ -48,11 +48,11 @@ class TorrentSignature:
         )
 
     def document(self) -> dict[bytes, Bencoded]:
-        """Return the entry as it stands in the torrent."""
+        """Return the entry to bencode into the torrent."""
         return {b"info": self._info(), b"signature": self.signature}
 
     def signed_bytes(self, info: bytes) -> bytes:
-        """Return what is signed: the torrent's bencoded info dictionary, then the bencoded `info` of this entry."""
+        """Return the signed bytes: the torrent's bencoded info dictionary, then the bencoded `info` of this entry."""
         return info + bencode.encode(self._info())
 
     def _info(self) -> dict[bytes, Bencoded]:

@@ -1,4 +1,4 @@
-"""The magnet link of a .torrent that is at hand."""
+"""The magnet link of a .torrent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def magnet_of(metainfo: Metainfo, snapshot: SnapshotId | None) -> Magnet:
-    """Return the link of a torrent, with its web seeds and trackers; named after its snapshot where that is known."""
+    """Return the link of a torrent with its web seeds and trackers, named after its snapshot if that is known."""
     name = metainfo.name if snapshot is None else str(snapshot)
     return Magnet(
         infohash_v1=metainfo.infohash.v1,

@@ -1,4 +1,4 @@
-"""A snapshot's torrent made by the recipe from its manifest and hashes, and the checks that one is such a torrent."""
+"""Make a snapshot's torrent by the recipe from its manifest and hashes, and check that a torrent is one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build_metainfo(
     trackers: tuple[tuple[str, ...], ...] = (),
     created_by: str | None = None,
 ) -> Metainfo:
-    """Make a snapshot's torrent by the current recipe, its manifest embedded, not yet signed."""
+    """Make a snapshot's torrent by the current recipe, with its manifest embedded, unsigned."""
     one_piece = layout.piece_length
     layers = {file.pieces_root: file.piece_layer for file in hashes.values() if file.size > one_piece}
     metainfo = Metainfo(
@@ -47,9 +47,9 @@ def check_recipe(metainfo: Metainfo, recipe: Recipe = CURRENT) -> None:
 
 
 def check_manifest(metainfo: Metainfo, manifest: Manifest) -> None:
-    """Raise `VerificationError` unless torrent and manifest speak of the same commit, paths and sizes.
+    """Raise `VerificationError` unless torrent and manifest have the same commit, paths and sizes.
 
-    That the bytes are the same only hashing them can tell.
+    Only hashing tells whether the bytes are the same.
     """
     if metainfo.name != str(manifest.snapshot.commit):
         raise VerificationError(

@@ -1,4 +1,4 @@
-"""URLs that torrents and magnets name: plain absolute ones, nothing hidden in them."""
+"""Check the URLs in torrents and magnets: absolute, printable ASCII, without a password."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from p2pqwen.errors import FormatError
 
 MAX_URL = 2048
 WEB_SCHEMES = frozenset({"http", "https"})
-# ws and wss are WebTorrent's. A link that names one is not refused; `SwarmSettings.usable_trackers` leaves it out.
+# ws and wss are WebTorrent's. A link with one is accepted; `SwarmSettings.usable_trackers` leaves it out.
 TRACKER_SCHEMES = WEB_SCHEMES | {"udp", "ws", "wss"}
 
 
@@ -41,5 +41,5 @@ def _check(url: str, schemes: frozenset[str], what: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return it as an error may say it: without what may be a password."""
+    """Return the URL for an error message, without what may be a password."""
     return repr(re.sub(r"//[^/]*@", "//…@", url)[:120])

@@ -1,8 +1,8 @@
-"""File names that some clients do not escape when they ask a web seed (BEP 19) for a file.
+"""File names that some clients do not escape when they request a file from a web seed (BEP 19).
 
-Measured on 2026-11-29 and 30: Transmission 4.1 sends `#`, `%`, `[` and `]` as they stand. What follows a `#` never
-reaches the server, and `a%20b` asks for `a b`; `%` alone and brackets are no URL, which some servers refuse. webtorrent
-3 does the same of `#`. Such clients get the file from peers alone; p2pqwen escapes all four.
+On 2026-11-29 and 30, Transmission 4.1 sent `#`, `%`, `[` and `]` unescaped. What follows a `#` never reaches the
+server, and `a%20b` requests `a b`. A lone `%` and brackets make an invalid URL, which some servers refuse. webtorrent 3
+does not escape `#`. Such clients get the file only from peers; p2pqwen escapes all four.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ CUT = frozenset("#%[]")
 
 
 def cut_by_clients(paths: Iterable[RepoPath]) -> tuple[RepoPath, ...]:
-    """Return the paths that some clients cannot ask a web seed for, in the order given."""
+    """Return the paths that some clients cannot fetch from a web seed, in the order given."""
     return tuple(path for path in paths if not CUT.isdisjoint(path.text))

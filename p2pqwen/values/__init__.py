@@ -1,1 +1,1 @@
-"""Value types with the check in the constructor, so that no caller can forget it. Pure."""
+"""Value types whose constructors check, so no caller can forget it. No I/O."""

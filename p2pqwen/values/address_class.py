@@ -1,11 +1,11 @@
-"""What an IP address leads to: the public internet, this machine, the user's network, or what nobody should ask.
+"""Classify IP addresses: the public internet, this machine, the user's network, or never to be contacted.
 
-The one place that knows. Every connection of ours is judged by it, HTTP and libtorrent's alike. Sources: the IANA
-registries of special-purpose addresses (RFC 6890), and for IPv6 that only 2000::/3 is global unicast (RFC 4291). An
-IPv6 address that carries an IPv4 address is what the inner one is: mapped and compatible (RFC 4291), translated
-(RFC 2765), NAT64 (RFC 6052), 6to4 (RFC 3056). The local-use NAT64 prefix 64:ff9b:1::/48 (RFC 8215) is the user's
-network whatever it carries, since its operator chose where in it the inner address stands. Teredo (RFC 4380) hides an
-address as well and nobody runs it any more: it is never asked.
+All our connections, over HTTP and by libtorrent, are judged here. Sources: the IANA registries of special-purpose
+addresses (RFC 6890), and for IPv6 the rule that only 2000::/3 is global unicast (RFC 4291). An IPv6 address that embeds
+an IPv4 address has the class of the inner one: mapped and compatible (RFC 4291), translated (RFC 2765), NAT64
+(RFC 6052), 6to4 (RFC 3056). The local-use NAT64 prefix 64:ff9b:1::/48 (RFC 8215) is always the user's network, since
+its operator chooses the position of the inner address. Teredo (RFC 4380) obscures its inner address and is out of use:
+it is never contacted.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AddressClass(StrEnum):
-    """Where an address leads. Only `PUBLIC` and `STAND_IN` may be asked because somebody else says so."""
+    """Where an address leads. Only `PUBLIC` and `STAND_IN` may be contacted at a third party's word."""
 
     PUBLIC = "public"
-    STAND_IN = "stand-in"  # 198.18.0.0/15 (RFC 2544): proxies answer name lookups from there, and mean a public name
+    STAND_IN = "stand-in"  # 198.18.0.0/15 (RFC 2544): proxies resolve public names to it
     LOOPBACK = "loopback"
     PRIVATE = "private"
     NEVER = "not to be asked"  # unspecified, link-local, multicast, reserved, documentation, metadata services
@@ -35,10 +35,10 @@ _PRIVATE_4 = (
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # RFC 1918
     "100.64.0.0/10",  # RFC 6598, behind a carrier's NAT; some overlay networks
 )  # fmt: skip
-_PRIVATE_6 = ("fc00::/7", "fec0::/10", "64:ff9b:1::/48")  # RFC 4193, what came before it, RFC 8215
-# Metadata services hand out a virtual machine's credentials; most have link-local addresses, some not.
+_PRIVATE_6 = ("fc00::/7", "fec0::/10", "64:ff9b:1::/48")  # RFC 4193, its predecessor, RFC 8215
+# Metadata services give out a virtual machine's credentials; most, not all, have link-local addresses.
 _NEVER_4 = (
-    "0.0.0.0/8",  # this network; the system takes it for this machine
+    "0.0.0.0/8",  # this network; the system treats it as this machine
     "169.254.0.0/16",  # link-local, with the metadata service of most clouds
     "192.0.0.0/24", "192.88.99.0/24",  # protocols (RFC 6890), relays of 6to4 (RFC 7526)
     "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24",  # documentation (RFC 5737)
@@ -52,14 +52,14 @@ _NEVER_6 = (
 )  # fmt: skip
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
-# The inner address is the last four bytes.
+# The inner address is the last 4 bytes.
 _CARRIERS = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 
 
 def classify(address: Address | str) -> AddressClass:
-    """Tell where an address leads; raises `ValueError` for text that is no address. A zone id changes nothing."""
+    """Classify an address; raises `ValueError` for text that is no address. Zone ids are ignored."""
     ip = ipaddress.ip_address(address.partition("%")[0]) if isinstance(address, str) else address
-    for kind, networks in _TABLE:  # the narrowest word comes first: a metadata service inside a private network
+    for kind, networks in _TABLE:  # `NEVER` comes first: metadata services are inside private networks
         if any(ip in network for network in networks if network.version == ip.version):
             return kind
     if isinstance(ip, ipaddress.IPv6Address):
@@ -70,7 +70,7 @@ def classify(address: Address | str) -> AddressClass:
 
 
 def carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address carries, if it carries one in the open."""
+    """Return the IPv4 address that an IPv6 address embeds at a known position, or None."""
     if address in _SIX_TO_FOUR:
         return ipaddress.IPv4Address(address.packed[2:6])
     if any(address in prefix for prefix in _CARRIERS):
@@ -79,9 +79,9 @@ def carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def networks_of(kind: AddressClass) -> tuple[Network, ...]:
-    """Return every network of a class but `PUBLIC`, those of IPv6 that carry one of IPv4 included, without overlaps.
+    """Return every network of a class (not `PUBLIC`), including IPv6 networks that embed IPv4, without overlaps.
 
-    For filters that take ranges: an address lies in one of them exactly when `classify` says so, except that a metadata
+    For filters that take ranges: an address is in one of them exactly if `classify` says so, except that a metadata
     service inside a private network is in both.
     """
     named = [network for one, networks in _TABLE if one is kind for network in networks]
@@ -100,7 +100,7 @@ def _carrying(network: ipaddress.IPv4Network) -> Iterator[ipaddress.IPv6Network]
     first, length = int(network.network_address), network.prefixlen
     for prefix in _CARRIERS:
         mine = ipaddress.IPv6Network((int(prefix.network_address) | first, 96 + length))
-        # ::1 is no carrier of 0.0.0.1, it is loopback.
+        # ::1 does not embed 0.0.0.1: it is loopback.
         yield from _without(mine, map(ipaddress.IPv6Network, _LOOPBACK_6))
     yield ipaddress.IPv6Network((int(_SIX_TO_FOUR.network_address) | first << 80, 16 + length))
 

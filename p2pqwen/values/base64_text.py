@@ -1,4 +1,4 @@
-"""Base64 with one spelling for each value: standard alphabet, padded, no blanks, no stray bits (RFC 4648 section 4)."""
+"""Base64 with one spelling per value: standard alphabet, padded, no blanks, no stray bits (RFC 4648 section 4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from p2pqwen.errors import FormatError
 
 
 def decode(text: str) -> bytes:
-    """Read base64 that `encode` could have written; raises `FormatError`."""
+    """Decode base64 that `encode` could have written; raises `FormatError`."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -20,5 +20,5 @@ def decode(text: str) -> bytes:
 
 
 def encode(data: bytes) -> str:
-    """Print bytes as base64."""
+    """Return bytes as base64."""
     return base64.b64encode(data).decode("ascii")

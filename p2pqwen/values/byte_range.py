@@ -1,6 +1,6 @@
 """The `Range` request header for one range of bytes (RFC 9110, sections 14.1.2 and 14.2).
 
-Several ranges, another unit, or a field that is no valid range count as none, and the whole file is the answer.
+A header with several ranges, another unit, or no valid range is ignored: the answer is the whole file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _SINGLE = re.compile(r"bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})", re.ASCII 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes `start` up to but not including `stop`, of `size`; `partial` where a range was asked for (206)."""
+    """Bytes `start` up to but not including `stop`, of `size`; `partial`: a range was requested (206)."""
 
     start: int
     stop: int
@@ -35,9 +35,9 @@ class ByteRange:
 
 
 def parse_range(header: str | None, size: int) -> ByteRange | None:
-    """Return the asked range, cut to the size; the whole for anything but one valid range.
+    """Return the requested range, cut to the size; the whole file for anything but one valid range.
 
-    None where the range begins past the end, or holds nothing: 416.
+    None if the range is empty or begins past the end (416).
     """
     whole = ByteRange(0, size, size, partial=False)
     match = _SINGLE.fullmatch(header.strip()) if header else None

@@ -18,7 +18,7 @@ _BARE = re.compile(r"[0-9]{1,3}(?:\.[0-9]+)?", re.ASCII)
 
 
 class BareRateError(UsageError):
-    """A rate without a unit that would be less than a kilobyte a second; `meant` is the rate in MB/s."""
+    """A rate below 1 kB/s without a unit; `meant` is the rate in MB/s."""
 
     def __init__(self, text: str) -> None:
         self.meant = f"{text}MB/s"
@@ -30,7 +30,7 @@ class BareRateError(UsageError):
 
 
 def parse_size(text: str) -> int:
-    """Read a size in bytes; raises `UsageError`. SI units are powers of 1000, `KiB` and the like of 1024."""
+    """Parse a size in bytes; raises `UsageError`. SI units are powers of 1000, `KiB` to `TiB` powers of 1024."""
     match = _SIZE.fullmatch(text.lower())
     if match is None or match[2] not in _UNITS:
         raise UsageError("not a size", expected="a number with a unit, such as 500GB or 1.5TiB", got=repr(text))
@@ -38,7 +38,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_rate(text: str) -> int:
-    """Read a rate in bytes a second, `20MB/s` or `20MB`; raises `UsageError`, for a small bare number too."""
+    """Parse a rate in bytes per second, `20MB/s` or `20MB`; raises `UsageError`, for a small bare number too."""
     bare = text.strip().removesuffix("/s")
     if _BARE.fullmatch(bare) and float(bare) > 0:
         raise BareRateError(bare)
@@ -49,7 +49,7 @@ def parse_rate(text: str) -> int:
 
 
 def format_size(size: float) -> str:
-    """Print a size with three significant digits: `2.34 GB`."""
+    """Return a size with 3 significant digits: `2.34 GB`."""
     value = float(size)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(value) < 999.5 or unit == "TB":
@@ -61,5 +61,5 @@ def format_size(size: float) -> str:
 
 
 def format_rate(bytes_per_second: float) -> str:
-    """Print a rate: `20.0 MB/s`."""
+    """Return a rate: `20.0 MB/s`."""
     return f"{format_size(bytes_per_second)}/s"

@@ -1,4 +1,4 @@
-"""Values made of others, look after look, and made again only where those have changed."""
+"""Values derived from sources repeatedly, and recomputed only for sources that changed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Value = TypeVar("Value")
 
 
 class Derived(Generic[Source, Value]):
-    """Keeps what was made of each source in the last look. What was made must not be changed by anybody.
+    """Keeps the value made from each source in the last look. Values must not be modified.
 
-    Sources mostly come in the order of the look before: one is compared with the one that had its place, and nothing
-    is looked up by name. A source is as before where it is the same object, or `==`.
+    Sources mostly keep their order from look to look, so each is compared with the source that had its position. It is
+    unchanged if it is the same object, or `==`.
     """
 
     def __init__(self) -> None:
@@ -24,11 +24,11 @@ class Derived(Generic[Source, Value]):
     def look(
         self, sources: Iterable[Source], make: Callable[[Source], Value], *, besides: Sequence[object] = ()
     ) -> tuple[Value, ...]:
-        """Return what `make` makes of each source, in their order: the same object for one that is as before.
+        """Return the value that `make` makes from each source, in order: the same object for an unchanged source.
 
-        `besides`: what else `make` reads; every source counts as changed where one of these is another object. What is
-        made again and equals what was there is that object still. Where nothing changed, so is the tuple. From any
-        thread.
+        `besides`: what else `make` reads; if one of these is another object, every source counts as changed. A new
+        value that equals the old one is replaced by the old object. If nothing changed, the tuple is the same object.
+        Callable from any thread.
         """
         last_besides, last, values = self._last
         same = _same(besides, last_besides)
@@ -50,5 +50,5 @@ class Derived(Generic[Source, Value]):
 
 
 def _same(some: Sequence[object], others: Sequence[object]) -> bool:
-    """Tell whether two rows of objects are of the same objects."""
+    """Tell whether two sequences have the same objects."""
     return len(some) == len(others) and all(map(is_, some, others))

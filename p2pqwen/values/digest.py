@@ -1,4 +1,4 @@
-"""SHA-1, SHA-256 and git ids as types; printed and parsed as lower-case hex only."""
+"""SHA-1, SHA-256 and git ids as types; printed and parsed only as lower-case hex."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read lower-case hex of the exact length; anything else is a `FormatError`."""
+        """Parse lower-case hex of the exact length; raises `FormatError` for anything else."""
         if len(text) != 2 * cls.SIZE or not _HEX.fullmatch(text):
             raise FormatError(
                 f"not a {cls.KIND}", expected=f"{2 * cls.SIZE} lower-case hex digits", got=repr(text[:80])

@@ -12,7 +12,7 @@ _DURATION = re.compile(r"\s*([0-9]{1,9})\s*([smhdw])\s*", re.ASCII)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a whole number with a unit (s, m, h, d, w); raises `UsageError`."""
+    """Parse a whole number with a unit (s, m, h, d, w); raises `UsageError`."""
     match = _DURATION.fullmatch(text)
     seconds = int(match[1]) * _UNITS[match[2]] if match is not None else 0
     if not 0 < seconds <= 3650 * 86_400:

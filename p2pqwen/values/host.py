@@ -1,8 +1,8 @@
-"""A host as a URL or a person writes it, read the way that name resolvers read it, so that nothing hides in a spelling.
+"""Parse a host, as a URL or a person writes it, in the way of name resolvers, so that no spelling can hide an address.
 
 `127.1`, `0177.0.0.1`, `0x7f.1` and `2130706433` are addresses to `getaddrinfo` (inet_aton) and to browsers (WHATWG URL,
-"ends in a number"), and names to whoever looks at dots alone. Letters outside ASCII become others under IDNA (UTS 46):
-a full-width digit is a plain one. Such a spelling has no honest use where it stands for an address, and is told apart.
+"ends in a number"), but names to a reader that expects 4 numbers with dots. IDNA (UTS 46) maps characters outside
+ASCII: a full-width digit becomes a plain one. Such a spelling of an address has no honest use, so it is marked.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from p2pqwen.errors import FormatError
 from p2pqwen.values.address_class import Address, AddressClass, classify
 
 MAX_NAME = 253
-MAX_LABEL = 63  # RFC 1035; Python's resolver answers a longer one with an error of its own kind
+MAX_LABEL = 63  # RFC 1035; Python's resolver raises another kind of error for a longer one
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _DOTS = re.compile(r"[\u3002\uff0e\uff61]")  # IDNA (RFC 3490, 3.1) reads them as dots
-# RFC 6761, 6762, 8375, what routers for homes hand out, what ICANN set aside; none of them is in the public DNS.
+# RFC 6761, 6762, 8375, names that home routers assign, names that ICANN reserved; none is in the public DNS.
 _LOCAL = (
     ".localhost", ".localdomain", ".local", ".home.arpa", ".internal", ".intranet", ".private", ".lan", ".home",
     ".corp",
@@ -31,10 +31,9 @@ _THIS_MACHINE = "localhost"
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host: `name` in lower case, IDNA's ASCII form and without a trailing dot, or an `address`.
+    """A host: `name` in lower case, in IDNA's ASCII form and without a trailing dot, or an `address`.
 
-    `disguised`: it was written so that another reader could take it for something else than it is. `zone` is the
-    interface of a link-local address (RFC 4007).
+    `disguised`: its spelling could mislead another reader. `zone` is the interface of a link-local address (RFC 4007).
     """
 
     name: str
@@ -44,7 +43,7 @@ class Host:
 
     @classmethod
     def parse(cls, text: str) -> Host:
-        """Read a host, with or without the brackets of an IPv6 address; raises `FormatError`."""
+        """Parse a host, with or without the brackets of an IPv6 address; raises `FormatError`."""
         bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
         if ":" in bare:
             return _six(bare)
@@ -71,22 +70,22 @@ class Host:
 
     @property
     def is_this_machine(self) -> bool:
-        """Whether it is this machine by its text."""
+        """Whether its text names this machine."""
         if self.address is not None:
             return classify(self.address) is AddressClass.LOOPBACK
         return self.name == _THIS_MACHINE or self.name.endswith(f".{_THIS_MACHINE}")
 
     @property
     def is_private(self) -> bool:
-        """Whether it is anything but public by its text: an address that is not, or a name for use at home.
+        """Whether its text is not public: an address of another class, or a name for local use.
 
-        Other names say nothing here: where they lead is looked at when they are resolved.
+        Other names are judged by their addresses, once they are resolved.
         """
         return _is_local(self.name) if self.address is None else classify(self.address) is not AddressClass.PUBLIC
 
     @property
     def key(self) -> str:
-        """What two spellings of one host have in common; `localhost`, 127.0.0.1 and ::1 are one (RFC 6761)."""
+        """The same text for all spellings of a host; `localhost`, 127.0.0.1 and ::1 are one host (RFC 6761)."""
         return _THIS_MACHINE if self.name in {_THIS_MACHINE, "127.0.0.1", "::1"} else self.name
 
     def __str__(self) -> str:
@@ -94,7 +93,7 @@ class Host:
 
 
 def is_private_host(text: str) -> bool:
-    """Tell whether a host is private by its own text; one that cannot be read, or is in disguise, is."""
+    """Tell whether a host is private by its text; unreadable and disguised ones count as private."""
     try:
         return (host := Host.parse(text)).is_private or host.disguised
     except FormatError:
@@ -102,7 +101,7 @@ def is_private_host(text: str) -> bool:
 
 
 def is_private_url(url: str) -> bool:
-    """Tell whether a URL's host is private by its own text; one that cannot be read is."""
+    """Tell whether a URL's host is private by its text; unreadable and disguised ones count as private."""
     try:
         return (host := Host.of_url(url)).is_private or host.disguised
     except FormatError:
@@ -132,7 +131,7 @@ def _ascii(text: str) -> str:
 
 
 def _four(name: str, text: str) -> ipaddress.IPv4Address:
-    """Read an IPv4 address as inet_aton(3) does: one to four numbers, octal or hexadecimal by their beginning."""
+    """Parse an IPv4 address as inet_aton(3) does: 1 to 4 numbers, octal or hexadecimal by their prefix."""
     parts = name.split(".")
     try:
         numbers = [_number(part) for part in parts]

@@ -1,4 +1,4 @@
-"""A token of the Hugging Face Hub: what is around it in a file or a variable taken away, and never shown."""
+"""A token of the Hugging Face Hub: stripped of the blanks around it, and never shown."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from p2pqwen.errors import UsageError
 
 MAX_TOKEN = 4096
-_TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header can hold; the Hub's own are letters, digits and `_`
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header can hold; the Hub's tokens are letters, digits and `_`
 _AROUND = " \t\r\n\v\f\0\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
 class HubToken:
-    """A token, or none; `source` says where it comes from, and `raw` is what stood there."""
+    """A token, or none; `raw` is the text in its `source`."""
 
     raw: str = field(default="", repr=False)
     source: str = "HF_TOKEN"
 
     @property
     def trimmed(self) -> str:
-        """Return it as it may stand in a header; raises nothing."""
+        """Return the text without surrounding blanks; raises nothing."""
         return self.raw.strip(_AROUND)
 
     def value(self) -> str | None:
-        """Return the token, None where there is none; raises `UsageError` for what can be none, without showing it."""
+        """Return the token, None if it is empty; raises `UsageError`, without showing it, for an invalid one."""
         token = self.trimmed
         if len(token) > MAX_TOKEN or (token and not _TOKEN.fullmatch(token)):
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Fields of a parsed JSON object, each asked for with the type it must have; anything else is a `FormatError`."""
+"""Read fields of a parsed JSON object by the type that each must have; raise `FormatError` for another type."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def text(source: JsonObject, name: str, *, limit: int = 4096) -> str:
 
 
 def optional_text(source: JsonObject, name: str, *, limit: int = 4096) -> str | None:
-    """Return a string, or None where the field is null or absent."""
+    """Return a string, or None if the field is null or absent."""
     return None if source.get(name) is None else text(source, name, limit=limit)
 
 
 def integer(source: JsonObject, name: str, *, at_least: int = 0, at_most: int = MAX_INTEGER) -> int:
-    """Return an integer within bounds; a boolean is none."""
+    """Return an integer within bounds; a boolean is not an integer."""
     value = source.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
         _refuse(source, name, "an integer")

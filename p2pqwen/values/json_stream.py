@@ -1,7 +1,7 @@
-"""A large JSON document read strictly and in pieces: nothing but the value at hand is ever in memory.
+"""Read a large JSON document strictly and in chunks: only the current value is in memory.
 
-The caller walks the document's own shape (`members` of an object, `items` of a list) and has every value below it read
-whole by `strict_json`, with all that is refused there. A repeated key is refused at every level, and so is depth.
+The caller walks the outer structure (`members` of an object, `items` of a list); `strict_json` reads each value below
+it whole, under its rules. Repeated keys and excessive depth are refused at every level.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Quick: TypeAlias = Callable[[str, int], tuple[Known, int] | None]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _FIRST = 1 << 16
-"""Characters that are looked at first for a value that is cut off by the end of a piece."""
+"""Characters that are read first to complete a value that the end of a chunk cut off."""
 
 
 class JsonStream:
-    """One document, walked from its beginning to its end. Methods raise `FormatError`.
+    """One document, walked from beginning to end. Methods raise `FormatError`.
 
-    `max_bytes` is for all of it, `max_value` for each value that is read whole, in characters; such a value holds about
-    `max_values` others.
+    `max_bytes` limits the whole document, `max_value` each value that is read whole, in characters, and `max_values`
+    approximately the number of values in it.
     """
 
     def __init__(self, pieces: Iterable[bytes], *, max_bytes: int, max_value: int, max_values: int) -> None:
@@ -39,10 +39,10 @@ class JsonStream:
         self._ended = False
         self._depth = 0
         self.size = 0
-        """Characters of the value that was read last."""
+        """The number of characters of the last value read."""
 
     def members(self) -> Iterator[str]:
-        """Yield the keys of the object that stands here; the caller reads the value of each before the next."""
+        """Yield the keys of the object at the current position; the caller reads each value before the next key."""
         self._take("{", "an object")
         seen: set[str] = set()
         with_comma = False
@@ -63,11 +63,10 @@ class JsonStream:
         self._leave()
 
     def items(self, quick: Quick[Known] | None = None) -> Iterator[JsonValue | Known]:
-        """Yield the items of the list that stands here, each read whole, or as `quick` reads it.
+        """Yield the items of the list at the current position, each read whole or by `quick`.
 
-        `quick` gets the text and where in it an item begins. It returns what it makes of that and of items that follow,
-        which has to be all of each with nothing in it that is refused here, and where the last one ends; or None, where
-        it takes more to read it.
+        `quick` gets the text and the offset of an item. It parses that item and any that follow, in full and under the
+        same rules, and returns the result and the offset of their end. It returns None for what it cannot parse.
         """
         self._take("[", "a list")
         with_comma = False
@@ -77,7 +76,7 @@ class JsonStream:
             if quick is not None:
                 self._skip()
                 found = quick(self._text, self._at)
-                # What is cut off by the end of a piece is whole with the next.
+                # The next chunk completes what the end of this one cut off.
                 if found is None and len(self._text) - self._at < _FIRST and self._more(_FIRST):
                     found = quick(self._text, self._at)
                 if found is not None:
@@ -90,19 +89,19 @@ class JsonStream:
         self._leave()
 
     def value(self) -> JsonValue:
-        """Read the value that stands here, whole."""
+        """Read the whole value at the current position."""
         return self._whole()
 
     def is_list(self) -> bool:
-        """Tell whether a list stands here."""
+        """Tell whether the next value is a list."""
         return self._is_next("[")
 
     def is_object(self) -> bool:
-        """Tell whether an object stands here."""
+        """Tell whether the next value is an object."""
         return self._is_next("{")
 
     def end(self) -> None:
-        """Raise `FormatError` unless nothing but blanks follows."""
+        """Raise `FormatError` if anything but blanks follows."""
         self._skip()
         if self._at < len(self._text):
             raise FormatError("not a JSON document", expected="its end", got=repr(self._text[self._at :][:20]))
@@ -144,7 +143,7 @@ class JsonStream:
                 if self._ended:
                     raise FormatError("not a JSON document", got=cut.reason) from cut
             else:
-                # A number that ends with the piece may go on in the next.
+                # A number at the end of a chunk may continue in the next.
                 if end < len(self._text) or self._ended:
                     self.size = end - self._at
                     self._require_room(self.size)
@@ -162,7 +161,7 @@ class JsonStream:
             )
 
     def _more(self, wanted: int) -> bool:
-        """Read on by about `wanted` characters; False where nothing is left."""
+        """Read about `wanted` more characters; return False if none are left."""
         parts = [self._text[self._at :]]
         size = 0
         while size < wanted and not self._ended:

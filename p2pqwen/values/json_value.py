@@ -1,14 +1,14 @@
-"""Typed values as JSON and back: the one place where answers of commands and of the control API change form.
+"""Convert typed values to JSON and back: the answers of commands and of the control API.
 
-A dataclass is an object of its fields, in their order; a digest, a repository, a path or an enumeration its text; a
-time RFC 3339 in UTC; a tuple a list. What a field is called in JSON where Python cannot say it (`from`), and that an
-object's fields stand among those of the object around it (`repo` and `commit` of a snapshot), is metadata of the field:
+A dataclass becomes an object of its fields, in order; a digest, a repository, a path or an enumeration its text; a time
+RFC 3339 in UTC; a tuple a list. A field's metadata gives its JSON name, if Python cannot (`from`), and says whether its
+own fields go directly into the surrounding object (`repo` and `commit` of a snapshot):
 
     snapshot: SnapshotId = field(metadata=FLAT)
     origin: str = field(metadata=named("from"))
 
-Of two fields of one name the later one counts. A flat field that is None adds nothing. Other values are refused, so
-that nothing gets into an answer by chance.
+Of two fields with one name, the later one counts. A flat field that is None adds nothing. Other types are refused, so
+nothing gets into an answer by accident.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 
 FLAT: Mapping[str, object] = types.MappingProxyType({"flat": True})
-"""Metadata of a field whose own fields stand among those around it."""
+"""Metadata of a field whose own fields go into the surrounding object."""
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class _Slot:
 
 
 def to_json(value: object) -> JsonValue:
-    """Return a value as JSON holds it; raises `TypeError` for one that has no place there, `ValueError` for NaN."""
+    """Return a value as JSON; raises `TypeError` for an unsupported type, `ValueError` for NaN and infinity."""
     if type(value) in _AS_IS:
         return cast("JsonValue", value)
     if isinstance(value, enum.Enum):
@@ -95,9 +95,9 @@ def object_json(answer: Answer) -> JsonObject:
 
 
 def from_json(kind: type[T], value: JsonValue) -> T:
-    """Read what `to_json` made of a `kind`; raises `FormatError` for anything else.
+    """Read a `kind` from the JSON that `to_json` made; raises `FormatError` for anything else.
 
-    Fields that the type does not know are left out, as a newer version may have them; one with a default may be absent.
+    Unknown fields are ignored, since a newer version may have them. A field with a default may be absent.
     """
     return cast("T", _read(kind, value, kind.__name__))
 
@@ -117,7 +117,7 @@ def _object_or_text(value: object) -> JsonValue:
 def _finite(value: float) -> JsonValue:
     if not math.isfinite(value):
         raise ValueError(f"{value} has no place in JSON")
-    return cast("JsonValue", value)  # documents hold no floats, and so their type has none; answers do
+    return cast("JsonValue", value)  # `JsonValue` is the type of documents, which have no floats; answers do
 
 
 def _key(name: object) -> str:
@@ -205,7 +205,7 @@ def _read_object(kind: type, value: JsonValue, at: str) -> object:
 
 
 def _is_left_out(hint: Any, shown: JsonObject) -> bool:  # noqa: ANN401
-    """Tell whether a flat field that may be None is, because nothing of it is there."""
+    """Tell whether an optional flat field is None, because none of its keys is there."""
     kinds = get_args(hint)
     if types.NoneType not in kinds:
         return False
@@ -220,7 +220,7 @@ def _read_one_of(kinds: Sequence[Any], value: JsonValue, at: str) -> object:
     if len(others) == 1:
         return _read(others[0], value, at)
     objects = [kind for kind in others if is_dataclass(kind)] if isinstance(value, dict) else []
-    for kind in objects:  # the first whose fields are there, so that what is wrong with them is told
+    for kind in objects:  # the first whose required keys are there, so that errors are about that type
         if _required_keys(cast("type", kind)) <= cast("JsonObject", value).keys():
             return _read(kind, value, at)
     for kind in others:
@@ -232,7 +232,7 @@ def _read_one_of(kinds: Sequence[Any], value: JsonValue, at: str) -> object:
 
 @cache
 def _required_keys(kind: type) -> frozenset[str]:
-    """Return the keys without which an object is no `kind`."""
+    """Return the required keys of a `kind`."""
     keys = {slot.key for slot in _slots(kind) if slot.required and not slot.flat}
     for slot in _slots(kind):
         hint = _hints(kind)[slot.name]

@@ -1,7 +1,7 @@
-"""Which of the snapshots that are known somebody means: the one place where what people type becomes whole names.
+"""Resolve the names that people type to known snapshots.
 
-A repository means every snapshot of it that is known, a commit may be shortened to its first digits, and a glob means
-all that it matches.
+A repository means all its known snapshots, a commit may be shortened to its first digits, and a glob means all that it
+matches.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _GLOB = frozenset("*?[")
 
 
 def is_glob(text: str) -> bool:
-    """Tell whether a name stands for all that it matches."""
+    """Tell whether a name is a glob."""
     return not _GLOB.isdisjoint(text)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSnapshots:
-    """The snapshots that a name may mean. `where` says what they are, for errors: `in the library`."""
+    """The snapshots that a name may mean. `where` describes them in errors: `in the library`."""
 
     ids: frozenset[SnapshotId]
     where: str
@@ -36,14 +36,14 @@ class KnownSnapshots:
 
     @classmethod
     def of(cls, ids: Iterable[SnapshotId], where: str, hint: str = "see `p2pqwen list`") -> Self:
-        """Return these; see the class for `where`."""
+        """Return these snapshots; see the class for `where`."""
         return cls(frozenset(ids), where, hint)
 
     def meant(self, text: str) -> list[SnapshotId]:
         """Return every snapshot that `REPO`, `REPO@COMMIT` or a glob means, sorted.
 
-        A glob is of a repository, or of a whole name where it holds an `@`, in any case.
-        Raises `UsageError` for what is no name, and for a shortened commit that fits several; `NotFoundError`.
+        A glob matches repositories, or whole names if it has an `@`; it ignores case.
+        Raises `UsageError` for an invalid name or an ambiguous short commit; `NotFoundError`.
         """
         if is_glob(text):
             found = [one for one in self.ids if _matches(one, text)]
@@ -57,9 +57,9 @@ class KnownSnapshots:
         return self._named(name)
 
     def whole(self, text: str) -> str:
-        """Return `REPO@COMMIT` with its whole commit where `text` shortens it, and any other text as it is.
+        """Return `REPO@COMMIT` with the full commit if `text` shortens it, and any other text unchanged.
 
-        Raises `UsageError` where it fits several, `NotFoundError` where it fits none.
+        Raises `UsageError` if it is ambiguous, `NotFoundError` if it matches none.
         """
         try:
             name = SnapshotName.parse(text)

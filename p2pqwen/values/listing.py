@@ -1,4 +1,4 @@
-"""What an origin lists: a repository's files at one commit with their hashes, and an organisation's repositories."""
+"""An origin's listings: a repository's files at one commit with their hashes, and an organisation's repositories."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A file as it is listed; `blob_oid` is the id in the git tree, of the LFS pointer where it is LFS.
+    """A listed file; `blob_oid` is its id in the git tree, for an LFS file that of the pointer.
 
-    Of a plain file an origin names that id, the SHA-256 of the content (`sha256`), or both. `xet_hash`: its name in the
-    Hub's Xet storage, None where it is not there.
+    For a plain file, an origin gives that id, the SHA-256 of the content (`sha256`), or both. `xet_hash`: its name in
+    the Hub's Xet storage, None if it is not there.
     """
 
     path: RepoPath
@@ -26,15 +26,15 @@ class ListedFile:
 
     @property
     def content(self) -> Sha256 | None:
-        """The SHA-256 of the content, where it is listed."""
+        """The SHA-256 of the content, None if it is not listed."""
         return self.sha256 if self.lfs_sha256 is None else self.lfs_sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repository at one commit as it is listed, every file of it. `notes`: what people should know of it.
+    """A repository at one commit with all its files. `notes`: messages about it for people.
 
-    `shown`: whether the repository's own origin shows it now; None: it was not asked, or did not say.
+    `shown`: whether the repository's own origin shows it now; None: not asked, or no clear answer.
     """
 
     snapshot: SnapshotId
@@ -47,13 +47,13 @@ class Listing:
 
     @property
     def closed(self) -> str | None:
-        """Why it is not served to everybody, None where it is."""
+        """Why it is not public, None if it is."""
         return "disabled" if self.disabled else "gated" if self.gated else "private" if self.private else None
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRepo:
-    """One row of an organisation's list. `license` is what the model card says, None where it says none."""
+    """One row of an organisation's list. `license` is the model card's, None if it names none."""
 
     repo: RepoId
     gated: bool

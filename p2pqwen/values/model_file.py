@@ -1,4 +1,4 @@
-"""What the name of a model's file says: its format, its quantisation, and which shard it is. A name is a claim."""
+"""What a model file's name claims: its format, its quantisation and its shard."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FORMATS = {
     "keras": "keras",
     "msgpack": "flax",
 }
-"""The format by the end of a name, as the Hub's library names them (hub-docs, "Model formats")."""
+"""The format by file suffix, named as on the Hub (hub-docs, "Model formats")."""
 
-# llama.cpp: the names of `llama_ftype` (include/llama.h, tools/quantize/quantize.cpp). Q4_0_4_4 and its like are of
-# 2024; _L, _XL and _XXL of K quants and the prefix UD- are their quantisers' own (bartowski, unsloth).
+# llama.cpp: the names of `llama_ftype` (include/llama.h, tools/quantize/quantize.cpp). Q4_0_4_4 and similar names date
+# from 2024; _L, _XL and _XXL of K quants and the prefix UD- are their quantisers' own (bartowski, unsloth).
 _GGUF = (
     r"Q4_0_[48]_[48]",
     r"Q[1-8]_[01]",
@@ -37,7 +37,7 @@ _GGUF = (
     r"NVFP4",
     r"BF16|FP?16|FP?32",
 )
-# transformers, docs/source/en/quantization: the methods, as Qwen, AWQ's makers, bitsandbytes and MLX put them in names.
+# transformers, docs/source/en/quantization: the methods, as Qwen, AWQ, bitsandbytes and MLX put them in names.
 _WHOLE_MODEL = (
     r"GPTQ(?:-Int[348])?",
     r"AWQ(?:-Int[48])?",
@@ -57,16 +57,16 @@ _COMPANIONS = ("mmproj", "imatrix")  # llama.cpp, tools/mtmd and tools/imatrix: 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a name says; `format` and `quantisation` are None where it says nothing, `shard` is number and count."""
+    """What a name claims, None for what it does not say; `shard` is (number, count)."""
 
     format: str | None
     quantisation: str | None
     shard: tuple[int, int] | None
-    companion: bool = False  # not a model of its own: a projector, an importance matrix
+    companion: bool = False  # not itself a model: a projector, an importance matrix
 
     @classmethod
     def of(cls, path: RepoPath, repo: str = "") -> ModelFile:
-        """Read a path; `repo` names the quantisation of a whole repository, as those of safetensors do."""
+        """Parse a path; `repo` is a repository's name, which may have the quantisation of all its files."""
         *folders, name = path.parts
         stem, _, end = name.rpartition(".")
         kind = FORMATS.get(end.lower()) if stem else None
@@ -82,13 +82,13 @@ class ModelFile:
 
     @property
     def words(self) -> str:
-        """Format, quantisation and shard for a person; empty where the name says nothing."""
+        """Format, quantisation and shard for people; empty if the name says nothing."""
         part = f"{self.shard[0]} of {self.shard[1]}" if self.shard else None
         return ", ".join(one for one in (self.format, self.quantisation, part) if one)
 
 
 def _last(tag: re.Pattern[str], text: str) -> str | None:
-    """Return the last tag in a text: what stands before it is the model's name."""
+    """Return the last tag in a text: the model's name comes before it."""
     found = [one.group() for one in tag.finditer(text)]
     if not found:
         return None
@@ -98,18 +98,18 @@ def _last(tag: re.Pattern[str], text: str) -> str | None:
 
 
 def quantisation_words(found: Mapping[str, int]) -> str:
-    """Return quantisations and their sizes (bytes) in a line, the smallest first."""
+    """Return a line with quantisations and their sizes (given in bytes), the smallest first."""
     rows = sorted(found.items(), key=lambda row: row[1])
     return ", ".join(f"{name} ({format_size(size)})" for name, size in rows)
 
 
 def quantisation_named(text: str) -> str | None:
-    """Return the quantisation of GGUF files that a text is the name of, None where it is none."""
+    """Return the GGUF quantisation that a text names, or None."""
     return _last(_GGUF_TAG, text) if _GGUF_TAG.fullmatch(text) else None
 
 
 def quantisations(files: Iterable[tuple[RepoPath, int]]) -> dict[str, int]:
-    """Return the bytes of each quantisation among GGUF files (path, size in bytes), in the order of their names."""
+    """Return the bytes of each quantisation among GGUF files (path, size in bytes), sorted by name."""
     found: dict[str, int] = {}
     for path, size in files:
         said = ModelFile.of(path)

@@ -1,18 +1,18 @@
-"""Which hosts of the user's own network may be asked: those that the user named, and no other.
+"""Which hosts of the user's own network may be contacted: only those that the user named.
 
-What a stranger sends (a magnet, a torrent, an index, a pointer, a redirect) is asked from inside the user's network, so
-by itself it leads to public addresses alone. `NamedHosts` is made of the user's own words: config.toml and the
-environment (`HF_ENDPOINT`), where any host counts, and URLs typed on the command line, where those count that are
-private by their text. Nothing else may be put into it.
+URLs from others (in a magnet, a torrent, an index, a pointer, a redirect) are requested from inside the user's network,
+so on their own they may lead only to public addresses. `NamedHosts` comes from the user: from config.toml and the
+environment (`HF_ENDPOINT`), where any host counts, and from URLs on the command line, where only hosts that are private
+by their text count. Nothing else may be put into it.
 
-1. A URL is http or https, with a host, a port that is one and no credentials; an address in disguise is refused.
-2. A host that is private by its text must be named. This holds for each redirect again: a private host that was named
-   may redirect to itself, a public one to no private host but those.
-3. A host that is public by its text is judged by the address that is connected to, which must be public unless the host
-   was named. Naming an address does not name the names that lead to it.
+1. A URL is http or https, with a host, a valid port and no credentials; a disguised address is refused.
+2. A host that is private by its text must be named. This holds for every redirect too, from a public or a private
+   host.
+3. A host that is public by its text is judged by the address of the connection, which must be public unless the host
+   was named. Naming an address does not name the names that resolve to it.
 
-Through a proxy, rules 1 and 2 are all that can be kept here: the proxy resolves names, inside whatever network it
-stands in. Its own address is the user's word, and is not a host that anybody may ask (see `Guard`).
+Through a proxy, only rules 1 and 2 can be enforced here: the proxy resolves names, inside its own network. The proxy's
+address comes from the user, but URLs may not lead to it (see `Guard`).
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ _HINT = (
 
 
 class RefusedAddressError(NetworkError):
-    """A URL, a host or an address that is not asked, because it leads where only the user may send us."""
+    """A URL, a host or an address that is not contacted, because only the user may send us there."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedHosts:
-    """The private hosts that the user named, in whatever spelling; ports do not matter."""
+    """The private hosts that the user named, in any spelling; ports do not matter."""
 
     keys: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, words: Iterable[str]) -> NamedHosts:
-        """Return the private hosts of the web addresses among what the user typed; other words name none.
+        """Return the private hosts of the web addresses among the words that the user typed.
 
-        A host that is public by its text is not among them: it may be a stranger's, pasted, and the stranger
-        would say where it leads.
+        A host that is public by its text is not named: the user may have pasted somebody else's URL, whose owner
+        decides where the name leads.
         """
         return cls(frozenset(host.key for host in _web_hosts(words) if host.is_private))
 
     @classmethod
     def configured(cls, urls: Iterable[str]) -> NamedHosts:
-        """Return the hosts of web addresses in the user's configuration, whatever they look like.
+        """Return the hosts of web addresses in the user's configuration, private by their text or not.
 
-        A company's mirror of the Hub often has a public name that leads to a private address.
+        A company's mirror of the Hub often has a public name that resolves to a private address.
         """
         return cls(frozenset(host.key for host in _web_hosts(urls)))
 
@@ -78,13 +78,13 @@ NONE_NAMED = NamedHosts()
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Judges where a connection may go; see the rules above. `proxies` may be connected to, but not asked for."""
+    """Judges where a connection may go; see the rules above. `proxies` may be connected to, but not named by URLs."""
 
     hosts: NamedHosts = NONE_NAMED
     proxies: NamedHosts = NONE_NAMED
 
     def check_url(self, url: str) -> Host:
-        """Return the host of a URL that may be asked, by its text; raises `RefusedAddressError`."""
+        """Return the host of a URL that may be requested, by its text; raises `RefusedAddressError`."""
         try:
             parts = urlsplit(url)
             usable = parts.scheme in _SCHEMES and parts.port != 0 and "@" not in parts.netloc
@@ -97,7 +97,7 @@ class Guard:
         return host
 
     def check_host(self, text: str) -> Host:
-        """Return a host that may be connected to, as far as its text says; raises `RefusedAddressError`."""
+        """Return a host that may be connected to, by its text; raises `RefusedAddressError`."""
         try:
             host = Host.parse(text)
         except FormatError as error:
@@ -106,14 +106,14 @@ class Guard:
         return host
 
     def allows(self, host: Host, address: str) -> bool:
-        """Tell whether `host` may be reached at this address, which is its own or what its name was resolved to."""
+        """Tell whether `host` may be contacted at this address, its own or one that its name resolved to."""
         if host in self.hosts or host in self.proxies:
             return True
         kind = classify(address)
         return kind is AddressClass.PUBLIC or (kind is AddressClass.STAND_IN and host.address is None)
 
     def check_addresses(self, host: Host, addresses: Iterable[str]) -> tuple[str, ...]:
-        """Return those addresses at which `host` may be reached; raises `RefusedAddressError` where none is left."""
+        """Return the addresses at which `host` may be contacted; raises `RefusedAddressError` if there are none."""
         found = tuple(addresses)
         allowed = tuple(one for one in found if self.allows(host, one))
         if not allowed:

@@ -1,4 +1,4 @@
-"""What somebody may have meant who typed the name of a repository that is not known."""
+"""Suggest known repositories for a mistyped name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _CLOSE = 0.8
 
 
 def near_names(wanted: RepoId, known: Iterable[RepoId]) -> list[RepoId]:
-    """Return the repositories whose names are nearly this one; where some differ in case alone, only those.
+    """Return the repositories with names close to this one; if some differ only in case, only those.
 
-    The one that was typed is among them where it is known.
+    The name itself is among them if it is known.
     """
     names: dict[str, list[RepoId]] = {}
     for one in sorted(set(known)):
@@ -24,6 +24,6 @@ def near_names(wanted: RepoId, known: Iterable[RepoId]) -> list[RepoId]:
 
 
 def did_you_mean(wanted: RepoId, known: Iterable[RepoId]) -> str:
-    """Return the question with which a hint begins, for a name that is not known; empty where none is near."""
+    """Return a question to begin a hint about an unknown name; empty if no name is close."""
     near = [str(one) for one in near_names(wanted, known) if one != wanted]
     return f"did you mean {' or '.join(near)}? " if near else ""

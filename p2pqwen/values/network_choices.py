@@ -1,7 +1,7 @@
-"""What a session may do to find peers, and how fast it may be: one value from config.toml and flags to libtorrent.
+"""How a session may find peers, and how fast it may be: one value, passed from config.toml and flags to libtorrent.
 
-A new switch is a field here and a name in `Switch`; config.toml, requests and `--no-…` flags follow from it. What it
-does is said where it is used, in `swarm/settings.py` as a rule.
+A new switch is a field here and a name in `Switch`; config.toml, requests and `--no-…` flags follow from it. Its effect
+is documented where it is used, usually in `swarm/settings.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Literal, get_args
 
 Switch = Literal["dht", "lsd", "upnp", "trackers"]
 SWITCHES: tuple[Switch, ...] = get_args(Switch)
-"""Every switch, each of them a field of `NetworkChoices` that is true or false."""
+"""Every switch: the boolean fields of `NetworkChoices`."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkChoices:
-    """The switches and rates of a session. Rates are bytes a second, 0 for no limit."""
+    """The switches and rates of a session. Rates are bytes per second, 0 for no limit."""
 
     dht: bool = True
     lsd: bool = True
@@ -27,11 +27,11 @@ class NetworkChoices:
 
     @property
     def finds_peers(self) -> bool:
-        """Whether there is a way to peers that nobody named."""
+        """Whether it can find peers that were not named."""
         return self.dht or self.lsd or self.trackers
 
     def without(self, *off: Switch) -> NetworkChoices:
-        """Return the same with these switched off; what is off already stays off."""
+        """Return the same with these switched off."""
         return replace(self, **dict.fromkeys(off, False))
 
     def within(self, other: NetworkChoices) -> NetworkChoices:
@@ -39,7 +39,7 @@ class NetworkChoices:
         return self.without(*(one for one in SWITCHES if not getattr(other, one)))
 
     def limited(self, *, upload: int | None = None, download: int | None = None) -> NetworkChoices:
-        """Return the same with these rates in place of its own; None leaves a rate as it is."""
+        """Return the same with these rates; None leaves a rate unchanged."""
         return replace(
             self,
             upload_limit=self.upload_limit if upload is None else upload,

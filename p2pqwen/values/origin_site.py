@@ -1,4 +1,4 @@
-"""Where an origin is, and the web seeds it offers: what can be said of it without asking it anything."""
+"""An origin's address and its web seeds: what is known of it without a request."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from p2pqwen.values.snapshot_id import OriginName, RepoId
 class OriginSeeds:
     """The BEP 19 bases from which an origin serves any commit of a repository.
 
-    `whole` serves every file. `partial` serves some of them and may answer something else for the others, so what it
-    says against a snapshot is no evidence; None where the origin has no such base.
+    `whole` serves every file. `partial` serves some files and may answer anything for the others, so its answers are no
+    evidence against a snapshot; None if the origin has no such base.
     """
 
     whole: str
@@ -21,12 +21,12 @@ class OriginSeeds:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Both, the one that serves every file first."""
+        """Both bases, `whole` first."""
         return (self.whole,) if self.partial is None else (self.whole, self.partial)
 
 
 class OriginSite(Protocol):
-    """An origin's address, as strangers know it."""
+    """An origin's address, without the user's token."""
 
     @property
     def endpoint(self) -> str:
@@ -37,16 +37,16 @@ class OriginSite(Protocol):
 
 
 class OriginAccess(OriginSite, Protocol):
-    """An origin's address and the user's leave to read there."""
+    """An origin's address and the user's token for it."""
 
     @property
     def token(self) -> str | None:
-        """What requests are authorised with, for its own scheme, host and port alone; None where there is none."""
+        """The token for requests to its own scheme, host and port only, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sites:
-    """Where the Hub is, and beside it ModelScope: an `OriginAccess` to the Hub that knows the web seeds of both."""
+    """The Hub and ModelScope: an `OriginAccess` to the Hub that knows the web seeds of both."""
 
     hub: OriginAccess
     modelscope: OriginSite
@@ -58,10 +58,10 @@ class Sites:
 
     @property
     def token(self) -> str | None:
-        """What requests to the Hub are authorised with, and no others."""
+        """The token for requests to the Hub only."""
         return self.hub.token
 
     def web_seeds(self, repo: RepoId) -> OriginSeeds:
-        """Return the bases of a repository where it lies."""
+        """Return the bases of a repository at its origin."""
         site: OriginSite = self.hub if repo.kind.origin is OriginName.HUB else self.modelscope
         return site.web_seeds(repo)

@@ -9,5 +9,5 @@ def plural(number: int, noun: str) -> str:
 
 
 def grouped(number: int, noun: str) -> str:
-    """Return the two as a phrase for a heading, such as `10,000 models`: large numbers are read in threes."""
+    """Return the two as a phrase with digits in groups of 3, such as `10,000 models`."""
     return plural(number, noun).replace(str(number), f"{number:,}", 1)

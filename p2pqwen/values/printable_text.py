@@ -1,4 +1,4 @@
-"""Text from outside made safe for a terminal: no control characters, no bidi overrides."""
+"""Make untrusted text safe for a terminal: no control characters, no bidi overrides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def printable(text: str, *, limit: int = 500) -> str:
     Longer text than `limit` characters is cut and marked with an ellipsis.
     """
     shown = text[:limit]
-    if shown.isascii() and shown.isprintable():  # most is, and an index shows a hundred thousand of them
+    if shown.isascii() and shown.isprintable():  # fast path: most texts are, and an index has 100,000 of them
         return shown + "…" if len(text) > limit else shown
     shown = "".join(
         character.encode("unicode_escape").decode() if unicodedata.category(character) in _HIDDEN else character

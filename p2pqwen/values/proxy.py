@@ -1,8 +1,8 @@
-"""Which proxy a URL is asked through, by the variables that other programs read too: http_proxy, no_proxy, ….
+"""Choose the proxy for a URL by the usual environment variables: http_proxy, no_proxy, ….
 
-Each name in lower case goes before the one in capitals, as curl(1) has it; HTTP_PROXY in capitals counts too, though a
-CGI program must not read it, since this is none. This machine is never asked through a proxy, whose own loopback is
-another (as in Go's net/http).
+A lower-case name takes precedence over the upper-case one, as in curl(1). HTTP_PROXY counts too: CGI programs must not
+read it, but this is none. This machine is never contacted through a proxy, whose loopback is another (as in Go's
+net/http).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 VARIABLES = tuple(
     name for base in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (base, base.upper())
 )
-"""All that are read."""
+"""All variables that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One proxy. Names are resolved by it, not here."""
+    """One proxy. It resolves names; we do not."""
 
     scheme: str
     host: str
@@ -37,7 +37,7 @@ class Proxy:
 
     @classmethod
     def parse(cls, text: str, source: str) -> Proxy:
-        """Read a proxy's URL, or `HOST:PORT`; raises `UsageError` that names `source` and shows no password."""
+        """Parse a proxy's URL, or `HOST:PORT`; raises `UsageError` that names `source` and shows no password."""
         given = text.strip()
         expected = "http://HOST:PORT, https://…, socks5://… or socks5h://…"
         try:
@@ -59,7 +59,7 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Return its URL without credentials; what may be shown."""
+        """Return its URL without credentials, for display."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
@@ -73,23 +73,23 @@ class Proxy:
 
     @property
     def named(self) -> str:
-        """Return a web address of its host, as the guard's lists of hosts are made of."""
+        """Return an http address with its host, for the guard's lists of hosts."""
         return f"http://{self.address.partition('://')[2]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies of an environment: which for http, which for https, and for whom none."""
+    """The proxies of an environment, for http and for https, and their exceptions."""
 
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Proxies:
-        """Take the variables out of an environment; they are read when they are needed."""
+        """Copy the variables from an environment; they are parsed when needed."""
         return cls({name: environment[name] for name in VARIABLES if environment.get(name, "").strip()})
 
     def choose(self, url: str) -> Proxy | None:
-        """Return the proxy for a URL, None for a direct connection; raises `UsageError` for one that is none."""
+        """Return the proxy for a URL, None for a direct connection; raises `UsageError` for an invalid proxy."""
         parts = urlsplit(url)
         found = self.proxy_for(parts.scheme)
         if found is None or not parts.hostname or self._is_excepted(parts.hostname, _port(url)):
@@ -97,7 +97,7 @@ class Proxies:
         return found
 
     def proxy_for(self, scheme: str) -> Proxy | None:
-        """Return the proxy for `http` or `https`, for whatever host; raises `UsageError`."""
+        """Return the proxy for `http` or `https`, ignoring no_proxy; raises `UsageError`."""
         for base in (f"{scheme}_proxy", "all_proxy"):
             for name in (base, base.upper()):
                 if name in self.given:
@@ -112,7 +112,7 @@ class Proxies:
 
     @property
     def passwords(self) -> tuple[str, ...]:
-        """The passwords in them, of what can be read."""
+        """The passwords in the variables that can be parsed."""
         found = []
         for text in self.given.values():
             with suppress(UsageError):
@@ -136,7 +136,7 @@ def _port(url: str) -> int:
 
 
 def _covers(entry: str, host: Host, port: int) -> bool:
-    """Tell whether an entry of no_proxy covers a host: `*`, a domain and those below it, an address, a network."""
+    """Tell whether an entry of no_proxy covers a host: `*`, a domain with its subdomains, an address, a network."""
     if entry == "*":
         return True
     if host.address is not None:

@@ -1,7 +1,7 @@
-"""What a server says about when to come back: `Retry-After` (RFC 9110 10.2.3) and the `RateLimit` fields.
+"""When a server allows the next request: `Retry-After` (RFC 9110 10.2.3) and the `RateLimit` fields.
 
 The Hub sends `RateLimit: "resolvers";r=0;t=55` (draft-ietf-httpapi-ratelimit-headers-09: r requests left, the window
-ends in t seconds). Older servers send `RateLimit-Remaining` and `RateLimit-Reset`, some with `X-` before it.
+ends in t seconds). Older servers send `RateLimit-Remaining` and `RateLimit-Reset`, some with the prefix `X-`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PARAMETER = re.compile(r";\s*([rt])=([0-9]{1,9})(?=\s*(?:;|,|$))", re.ASCII)
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Return the seconds that `Retry-After` asks for, at most an hour; None without a value that can be read."""
+    """Return the seconds that `Retry-After` asks for, at most an hour; None without a valid value."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), LONGEST_WAIT)
@@ -26,12 +26,12 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
 
 
 def quota_pause(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds until the next request is allowed where the quota is used up, else None."""
+    """Return the seconds until the next request is allowed if the quota is used up, else None."""
     pauses = [pause for policy in headers.get("RateLimit", "").split(",") if (pause := _policy_pause(policy))]
     for prefix in ("RateLimit-", "X-RateLimit-"):
         left, reset = headers.get(f"{prefix}Remaining", ""), headers.get(f"{prefix}Reset", "")
         if left.strip() == "0" and reset.isascii() and reset.isdigit() and int(reset[:9]) <= LONGEST_WAIT:
-            pauses.append(float(reset))  # a larger number is an epoch time in some dialects, and no pause we believe
+            pauses.append(float(reset))  # a larger number is a Unix time in some dialects, or implausible
     return min(max(pauses), LONGEST_WAIT) if pauses else None
 
 

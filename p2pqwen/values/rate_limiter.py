@@ -1,13 +1,13 @@
-"""A rate limit that many share: who takes first passes first, and the rate may change while they wait."""
+"""A shared rate limit: first come, first served, and the rate may change while callers wait."""
 
 from __future__ import annotations
 
 
 class RateLimiter:
-    """Lets `rate` units a second pass (0: no limit), with bursts of `burst` seconds' worth that went unused.
+    """Lets `rate` units per second pass (0: no limit), with bursts of up to `burst` seconds' unused units.
 
-    It keeps no clock: each call is given `now`, the seconds of one monotonic clock. `full`: the first burst is there
-    from the start.
+    It has no clock: each call gets `now`, the seconds of one monotonic clock. `full`: the first burst is available from
+    the start.
     """
 
     def __init__(self, rate: float, *, now: float, burst: float = 1.0, full: bool = True) -> None:
@@ -17,23 +17,23 @@ class RateLimiter:
         self._filled_at = now
 
     def set_rate(self, rate: float, now: float) -> None:
-        """Let `rate` units a second pass from now on, for those that wait already too."""
+        """Let `rate` units per second pass from now on, also for callers that are waiting."""
         self._fill(now)
         self._rate = float(rate)
 
     def take(self, count: float, now: float) -> float:
-        """Ask for `count` units; return a ticket for `wait`."""
+        """Request `count` units; return a ticket for `wait`."""
         self._fill(now)
         self._taken += count
         return self._taken
 
     def wait(self, ticket: float, now: float) -> float:
-        """Return the seconds, at today's rate, until what was asked for may pass; 0 or less once it may."""
+        """Return the seconds, at the current rate, until the ticket's units may pass; 0 or less once they may."""
         self._fill(now)
         return (ticket - self._allowed) / self._rate if self._rate else 0.0
 
     def _fill(self, now: float) -> None:
-        # Without a limit there is neither debt nor anything saved.
+        # Without a limit there are neither debts nor savings.
         most = self._taken + self._rate * self._burst
         self._allowed = min(self._allowed + (now - self._filled_at) * self._rate, most) if self._rate else most
         self._filled_at = now

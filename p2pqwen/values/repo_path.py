@@ -1,4 +1,4 @@
-"""A file's path inside a snapshot: relative, POSIX, safe to create on any of our users' file systems."""
+"""A file's path inside a snapshot: relative, POSIX, safe to create on every supported file system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_PATH_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
 MAX_COMPONENTS = 64
 MAX_FILES = 100_000
-"""Of one snapshot, and so of its manifest and torrent."""
+"""The most files of one snapshot, and so of its manifest and torrent."""
 
 _RESERVED_STEMS = frozenset(
     {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))}
@@ -21,17 +21,17 @@ _RESERVED_STEMS = frozenset(
 _FORBIDDEN_CHARACTERS = frozenset('<>:"|?*\\')
 # Cc: control, Cf: format (bidi overrides, zero-width), Cs: surrogates, Zl/Zp: line and paragraph separators.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# What most paths consist of, told at once: ASCII without controls and what Windows does not take.
+# Fast path for most paths: ASCII without control characters and those that Windows forbids.
 _PLAIN = re.compile(r"[ !#-)+-9;=@-[\]-{}~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class RepoPath:
-    """One valid path, `text` as git has it; ordered by component as bytes (the order of a BEP 52 file tree).
+    """One valid path, with git's `text`; ordered by component as bytes (the order of a BEP 52 file tree).
 
-    Refused with `FormatError`: empty, absolute, `.` and `..`, NUL, control and bidi characters, backslash, drive
-    letters and other characters Windows does not take, reserved device names, trailing dots and blanks, text that
-    is not NFC, a component named `.git` or `.pad`, over-long components and paths.
+    Raises `FormatError` for empty and absolute paths, `.` and `..`, NUL, control and bidi characters, backslash, drive
+    letters and other characters that Windows forbids, reserved device names, trailing dots and blanks, text that is not
+    NFC, a component named `.git` or `.pad`, overlong components and paths.
     """
 
     text: str
@@ -47,7 +47,7 @@ class RepoPath:
 
     @property
     def sort_key(self) -> tuple[bytes, ...]:
-        """Compare by component as bytes, so `model/x` stands before `model.safetensors`."""
+        """The components as bytes, so `model/x` sorts before `model.safetensors`."""
         return tuple(part.encode() for part in self.parts)
 
     def __lt__(self, other: RepoPath) -> bool:
@@ -91,10 +91,10 @@ def _component_problem(part: str) -> str | None:
 
 
 def refuse_clashes(paths: Iterable[RepoPath]) -> None:
-    """Refuse a set of paths that one folder cannot hold.
+    """Refuse a set of paths that cannot exist in one folder.
 
-    Raises `FormatError` for a repeated path, two that differ only in case or compatibility form, or a file that
-    another path needs as a folder. Time and memory are linear in the length of the paths.
+    Raises `FormatError` for a repeated path, two that differ only in case or compatibility form, or a file that another
+    path needs as a folder. Time and memory are linear in the length of the paths.
     """
     # (number of the folder, folded name) -> (number of this name, the path that brought it)
     names: dict[tuple[int, str], tuple[int, RepoPath]] = {}

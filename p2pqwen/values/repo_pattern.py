@@ -1,4 +1,4 @@
-"""Web seeds of many repositories in one pattern: `{repo}` stands for a repository's path on a Hub."""
+"""One pattern for the web seeds of many repositories: `{repo}` is a repository's path on a Hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _REPO = "{repo}"
 
 
 def expand(pattern: str, repo: RepoId) -> str:
-    """Return the address that a pattern is for a repository: with `org/name`, or with `datasets/org/name`."""
+    """Return a pattern's address for a repository: with `org/name` or `datasets/org/name`."""
     return pattern.replace(_REPO, hub_path(repo))
 
 

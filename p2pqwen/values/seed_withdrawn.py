@@ -1,4 +1,4 @@
-"""The owner's choice for a node that holds what a publisher withdrew (torrents/SPEC.md, section 7)."""
+"""Whether a node seeds snapshots that a publisher withdrew (torrents/SPEC.md, section 7)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class SeedWithdrawn(StrEnum):
-    """Which withdrawn snapshots a node seeds on: all, those that others than its own publisher withdrew, or none."""
+    """Which withdrawn snapshots a node keeps seeding: all, all but those that its own publisher withdrew, or none."""
 
     ALWAYS = "always"
     OTHERS = "others"

@@ -1,4 +1,4 @@
-"""What is preserved: one repository at one commit."""
+"""The unit of preservation: one repository at one commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2pqwen.values.digest import CommitId
 
 # huggingface_hub's validate_repo_id: 96 characters, no leading or trailing `-` or `.`, no `--` and no `..`.
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
-# The Hub's own paths, where other kinds of repository lie, are nobody's.
+# The Hub's paths of repository kinds cannot be organisations.
 _NAME = re.compile(rf"(?!(?:datasets|models|spaces)/)(?!.*(?:--|\.\.|\.git\Z)){_PART}/{_PART}", re.ASCII)
 _SPELLINGS = (
     ("datasets", "datasets/"),
@@ -25,7 +25,7 @@ _SPELLINGS = (
     ("modelscope", "modelscope:"),
     ("ms", "modelscope:"),
 )
-"""What people write before a name, and what is written there."""
+"""Prefixes of names that people write, and the correct ones."""
 _PAGE = re.compile(
     r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/((?:datasets/)?[^/?#]+/[^/?#]+)(?:/tree/[^/?#]+)?/?",
     re.ASCII | re.IGNORECASE,
@@ -35,37 +35,37 @@ _OTHER_SPELLING = re.compile(
 )
 MAX_REPO_ID = 96
 SHORTEST = 7
-"""Digits of a commit that name it where people read and type."""
+"""The digits of a commit id in output for people."""
 
 
 class OriginName(enum.StrEnum):
-    """Where a repository lies; a name means another repository at each."""
+    """Where a repository lies; the same name means different repositories at different origins."""
 
     HUB = "hub"
     MODELSCOPE = "modelscope"
 
     @property
     def words(self) -> str:
-        """What people call it in a sentence."""
+        """Its name in a sentence."""
         return "the Hub" if self is OriginName.HUB else "ModelScope"
 
     @property
     def label(self) -> str:
-        """Its name where no sentence is."""
+        """Its name outside a sentence."""
         return self.words.removeprefix("the ")
 
 
 def words_of_origins(origins: Iterable[OriginName], joined: str = "and") -> str:
-    """Return several origins in a sentence, such as `the Hub and ModelScope`; the Hub where there are none."""
+    """Return several origins for a sentence, such as `the Hub and ModelScope`; the Hub if there are none."""
     found = set(origins) or {OriginName.HUB}
     return f" {joined} ".join(one.words for one in OriginName if one in found)
 
 
 class RepoKind(enum.StrEnum):
-    """What a repository holds, and where; the names of each kind are apart. The value is `repo_type` (SPEC section 1).
+    """What a repository holds, and where; each kind has its own names. The value is `repo_type` (SPEC section 1).
 
-    One that lies at another origin is a kind of its own, so that a reader who knows the Hub alone passes over it, and
-    takes it for nothing of the Hub's.
+    Repositories at another origin are separate kinds, so a reader that knows only the Hub ignores them and never takes
+    them for the Hub's.
     """
 
     MODEL = "model"
@@ -75,12 +75,12 @@ class RepoKind(enum.StrEnum):
 
     @property
     def origin(self) -> OriginName:
-        """Where it lies."""
+        """The origin where it lies."""
         return OriginName.MODELSCOPE if self.value.startswith("modelscope-") else OriginName.HUB
 
     @property
     def holds(self) -> RepoKind:
-        """What it holds: the Hub's kind of the same things."""
+        """What it holds: the Hub's kind with the same contents."""
         return self.at(OriginName.HUB)
 
     def at(self, origin: OriginName) -> RepoKind:
@@ -90,12 +90,12 @@ class RepoKind(enum.StrEnum):
 
 
 HUB_KINDS = tuple(kind for kind in RepoKind if kind.origin is OriginName.HUB)
-"""What lies on the Hub."""
+"""The kinds that lie on the Hub."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RepoId:
-    """A repository's name: `org/name`, and its kind, which says where. Raises `FormatError`."""
+    """A repository's name, `org/name`, and its kind, which includes the origin. Raises `FormatError`."""
 
     text: str
     kind: RepoKind = RepoKind.MODEL
@@ -108,7 +108,7 @@ class RepoId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` prints: `org/name`, `datasets/org/name`, `modelscope:org/name`; raises `FormatError`."""
+        """Parse what `str` prints: `org/name`, `datasets/org/name`, `modelscope:org/name`; raises `FormatError`."""
         kind, name = _kind_and_name(text)
         return cls(name, kind)
 
@@ -122,7 +122,7 @@ class RepoId:
         return RepoId(self.text, self.kind.at(origin))
 
     def __hash__(self) -> int:
-        # What dataclasses make of it asks the kind, in Python code, and tables of a million names ask this.
+        # The generated hash would call the kind's, in Python code; tables of a million names need it fast.
         return hash(self.text)
 
     @property
@@ -141,7 +141,7 @@ class RepoId:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Owner:
-    """An organisation or user, and the kind of its repositories that is meant. Raises `FormatError`."""
+    """An organisation or user, and one kind of its repositories. Raises `FormatError`."""
 
     name: str
     kind: RepoKind = RepoKind.MODEL
@@ -157,7 +157,7 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` prints: `org`, `datasets/org` for datasets, `modelscope:org`; raises `FormatError`."""
+        """Parse what `str` prints: `org`, `datasets/org` for datasets, `modelscope:org`; raises `FormatError`."""
         kind, name = _kind_and_name(text)
         return cls(name, kind)
 
@@ -166,25 +166,25 @@ class Owner:
 
 
 def is_repo_name(text: str) -> bool:
-    """Tell whether this is `org/name`, as a `RepoId` holds it."""
+    """Tell whether this is a valid `org/name`."""
     return len(text) <= MAX_REPO_ID and _NAME.fullmatch(text) is not None
 
 
 def split_origin(text: str) -> tuple[OriginName, str]:
-    """Take the origin off what people write, such as `modelscope:Qwen/Qwen3-0.6B`; without one it is the Hub."""
+    """Split the origin from a name such as `modelscope:Qwen/Qwen3-0.6B`; without one it is the Hub."""
     before, colon, after = text.partition(":")
     origin = next((one for one in OriginName if colon and before == one and one is not OriginName.HUB), OriginName.HUB)
     return origin, text if origin is OriginName.HUB else after
 
 
 def name_of_page(text: str) -> str | None:
-    """Return the name in the address of a repository's page on the Hub, None for any other text."""
+    """Return the name in the URL of a repository's page on the Hub, None for any other text."""
     page = _PAGE.fullmatch(text)
     return None if page is None else page[1]
 
 
 def hint_at_owner(text: str) -> str | None:
-    """Say what lacks in a text that may be a repository's name without its organisation, None for any other text."""
+    """Return a hint for a repository's name without its organisation, None for any other text."""
     if re.fullmatch(_PART, text) is None:
         return None
     return f"put its organisation in front: ORG/{text}; `p2pqwen search {text}` shows those that are listed"
@@ -199,7 +199,7 @@ def _kind_and_name(text: str) -> tuple[RepoKind, str]:
 
 
 def _hint_at_name(text: str) -> str | None:
-    """Say which name may be meant by what is none."""
+    """Return a hint at the name that an invalid one may mean."""
     if (name := name_of_page(text)) is not None:
         return f"leave out the address: the name alone, {name}"
     if "://" in text:
@@ -212,7 +212,7 @@ def _hint_at_name(text: str) -> str | None:
 
 
 def _named(kind: RepoKind, text: str) -> str:
-    if kind is RepoKind.MODEL:  # an index holds hundreds of thousands of them
+    if kind is RepoKind.MODEL:  # fast path: an index has hundreds of thousands of them
         return text
     name = text if kind.holds is RepoKind.MODEL else f"{kind.holds}s/{text}"
     return name if kind.origin is OriginName.HUB else f"{kind.origin}:{name}"
@@ -220,7 +220,7 @@ def _named(kind: RepoKind, text: str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class SnapshotId:
-    """A repository at one commit, printed `org/model@<40 hex>`; `datasets/` or `modelscope:` before it say its kind."""
+    """A repository at one commit, printed `org/model@<40 hex>`, with the kind's prefix `datasets/` or `modelscope:`."""
 
     repo: RepoId
     commit: CommitId
@@ -230,7 +230,7 @@ class SnapshotId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` prints; raises `FormatError`."""
+        """Parse what `str` prints; raises `FormatError`."""
         repo, _, commit = text.partition("@")
         return cls(RepoId.parse(repo), CommitId.parse(commit))
 
@@ -239,5 +239,5 @@ class SnapshotId:
 
     @property
     def short(self) -> str:
-        """The name as people read it: `org/model@` and the first 7 digits of the commit, as git shortens it."""
+        """The name for people: `org/model@` and the first 7 digits of the commit, as git shortens it."""
         return f"{self.repo}@{str(self.commit)[:SHORTEST]}"

@@ -10,13 +10,13 @@ from p2pqwen.errors import FormatError
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 MIN_DIGITS = 7
-"""As git prints short ids."""
+"""The length of git's short ids."""
 _DIGITS = re.compile(rf"[0-9a-f]{{{MIN_DIGITS},40}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotName:
-    """A repository and the first digits of a commit, none for any. Raises `FormatError`."""
+    """A repository and the first digits of a commit; no digits mean any commit. Raises `FormatError`."""
 
     repo: RepoId
     digits: str = ""
@@ -29,7 +29,7 @@ class SnapshotName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `ORG/MODEL` or `ORG/MODEL@COMMIT`, `datasets/` before a dataset; raises `FormatError`."""
+        """Parse `ORG/MODEL` or `ORG/MODEL@COMMIT`, with `datasets/` before a dataset; raises `FormatError`."""
         repo, at, digits = text.strip().partition("@")
         if at and not digits:
             raise FormatError("no commit after @", expected="ORG/MODEL[@COMMIT]", got=repr(text[:160]))

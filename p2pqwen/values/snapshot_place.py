@@ -1,8 +1,8 @@
-"""Where a snapshot lies: its path on a Hub, its folders in a Hugging Face cache and a library, the name of its lock.
+"""A snapshot's places: its path on a Hub, its folders in a Hugging Face cache and a library, the name of its lock.
 
-Models lie at the top, as on the Hub; repositories of another kind below the kind's plural (`datasets/org/name`), those
-of another origin below a folder that no organisation is called (`@modelscope/org/name`).
-Followed: the Hub's URLs and huggingface_hub's `repo_folder_name` (file_download.py of 2.4.0).
+Models are at the top, as on the Hub. Repositories of other kinds are below the kind's plural (`datasets/org/name`), and
+those of another origin below a folder that cannot be an organisation (`@modelscope/org/name`).
+Sources: the Hub's URLs and huggingface_hub's `repo_folder_name` (file_download.py of 2.4.0).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ def hub_path(repo: RepoId) -> str:
 
 
 def api_path(repo: RepoId) -> str:
-    """Return its path below `/api/` and `/api/resolve-cache/`: `models/org/name`, `datasets/org/name`."""
+    """Return a repository's path below `/api/` and `/api/resolve-cache/`: `models/org/name`, `datasets/org/name`."""
     return f"{_PLURAL[repo.kind.holds]}/{repo.text}"
 
 
 def cache_folder(repo: RepoId) -> str:
-    """Return the name of its folder in a Hugging Face cache: `models--org--name`.
+    """Return the name of a repository's folder in a Hugging Face cache: `models--org--name`.
 
-    A repository of another origin has none there: the name is one that no reader of the cache looks for.
+    For another origin, it is a name that no reader of the cache looks for.
     """
     return _SEPARATOR.join((_PLURAL[repo.kind], repo.org, repo.name))
 
 
 def parse_cache_folder(name: str) -> RepoId | None:
-    """Return whose folder in a Hugging Face cache this is, None where it is nobody's."""
+    """Return the repository whose folder in a Hugging Face cache this is, or None."""
     plural, _, rest = name.partition(_SEPARATOR)
     kind = next((one for one in HUB_KINDS if _PLURAL[one] == plural), None)
     try:
@@ -43,16 +43,16 @@ def parse_cache_folder(name: str) -> RepoId | None:
 
 
 def kind_parts(kind: RepoKind) -> tuple[str, ...]:
-    """Return the folder of a kind's organisations below a library's root: none of its own for the Hub's models."""
+    """Return the folder of a kind's organisations below a library's root: the root itself for the Hub's models."""
     origin = () if kind.origin is OriginName.HUB else (f"@{kind.origin}",)
     return origin if kind.holds is RepoKind.MODEL else (*origin, _PLURAL[kind.holds])
 
 
 def library_parts(repo: RepoId) -> tuple[str, ...]:
-    """Return its folder below a library's root, part by part; a published site has the same."""
+    """Return the parts of a repository's folder below a library's root; a published site has the same."""
     return (*kind_parts(repo.kind), repo.org, repo.name)
 
 
 def file_stem(snapshot: SnapshotId) -> str:
-    """Return what its lock and its records are called: `org--name@<commit>`."""
+    """Return the name of a snapshot's lock and records: `org--name@<commit>`."""
     return f"{_SEPARATOR.join(library_parts(snapshot.repo))}@{snapshot.commit}"

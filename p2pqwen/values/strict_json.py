@@ -1,8 +1,8 @@
-"""JSON read strictly and written canonically (RFC 8785), the only way our documents meet bytes.
+"""Read JSON strictly and write it canonically (RFC 8785); all our documents are read and written here.
 
-Refused while reading: over the byte limit, not UTF-8 or with a byte order mark, duplicate keys, floats and NaN,
-integers outside ±(2^53-1), lone surrogates, nesting deeper than 16. What may be large has a limit of values too: three
-bytes of JSON can become a hundred of memory. Calls of the control API may hold finite floats; documents never do.
+Reading refuses: more than the byte limit, text that is not UTF-8 or has a byte order mark, duplicate keys, floats and
+NaN, integers outside ±(2^53-1), lone surrogates, nesting deeper than 16. Large documents have a limit of values too:
+3 bytes of JSON can take 100 bytes of memory. Calls of the control API may have finite floats; documents never do.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1
 _CONTAINERS = frozenset({list, dict})
-# Below this, code points and UTF-16 units sort alike, so the standard encoder's order of keys is RFC 8785's.
+# Without these characters, code points and UTF-16 units sort alike, so the standard encoder sorts keys as RFC 8785.
 _SORTS_OTHERWISE = re.compile("[\ud800-\U0010ffff]")
 
 
 def parse(data: bytes, *, max_bytes: int, max_values: int | None = None) -> JsonValue:
-    """Read one JSON document of at most `max_bytes` and about `max_values` values; raises `FormatError`."""
+    """Parse one JSON document of at most `max_bytes` and about `max_values` values; raises `FormatError`."""
     value: JsonValue = _parse(data, max_bytes, max_values, _refuse_float)
     return value
 
 
 def parse_call(data: bytes, *, max_bytes: int) -> dict[str, Any]:
-    """Read the object of a call, which is no document: its numbers may be finite floats; raises `FormatError`."""
+    """Parse the object of a control API call, which may have finite floats; raises `FormatError`."""
     return _object(_parse(data, max_bytes, None, _finite_float))
 
 
@@ -52,7 +52,7 @@ def _parse(data: bytes, max_bytes: int, max_values: int | None, read_float: Call
             parse_constant=_refuse_float,
             parse_int=_bounded_integer,
         )
-    except RecursionError:  # the standard parser counts its own depth, and stops long before the stack ends
+    except RecursionError:  # the standard parser counts its depth and stops long before the stack ends
         raise _too_deep() from None
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
@@ -66,15 +66,15 @@ def _parse(data: bytes, max_bytes: int, max_values: int | None, read_float: Call
 
 
 def parse_object(data: bytes, *, max_bytes: int, max_values: int | None = None) -> JsonObject:
-    """Read a document that must be an object; raises `FormatError`."""
+    """Parse a document that must be an object; raises `FormatError`."""
     return _object(parse(data, max_bytes=max_bytes, max_values=max_values))
 
 
 def canonical(value: JsonValue) -> bytes:
-    """Return the RFC 8785 bytes of a value that `parse` could have given.
+    """Return the RFC 8785 bytes of a value that `parse` could have returned.
 
-    Without floats the standard encoder writes what RFC 8785 asks for, many times faster than rfc8785, as long as
-    keys sort the same; where that is in doubt, rfc8785 does it. It also refuses what no reader would take.
+    Without floats, and as long as keys sort the same, the standard encoder writes what RFC 8785 requires, many times
+    faster than rfc8785. In other cases rfc8785 does it, and refuses what readers would not accept.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
@@ -85,17 +85,17 @@ def canonical(value: JsonValue) -> bytes:
         raise FormatError("value has no canonical form", got=str(error)) from error
 
 
-class Cut(Exception):  # noqa: N818 - it is no error where more text can be had
-    """A value that does not end before the text does, or is none."""
+class Cut(Exception):  # noqa: N818 - no error while more text can be read
+    """An incomplete or malformed value."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
 
 def read_value(text: str, at: int, max_values: int, max_depth: int) -> tuple[JsonValue, int]:
-    """Read the value at a place of a text; return it and where it ends.
+    """Parse the value at an offset of a text; return it and the offset of its end.
 
-    Raises `FormatError` for what is refused in any document, and `Cut` where more text may make it a value.
+    Raises `FormatError` for what any document refuses, and `Cut` if more text may complete the value.
     """
     try:
         value, end = _scan(text, at)
@@ -115,7 +115,7 @@ def read_value(text: str, at: int, max_values: int, max_depth: int) -> tuple[Jso
 
 
 def canonical_of_parsed(value: JsonValue) -> bytes:
-    """Do what `canonical` does for a value that this module has read, whose integers are in range."""
+    """Do what `canonical` does, for a value that this module has parsed, whose integers are in range."""
     text = _encode(value)
     if not text.isascii() and _SORTS_OTHERWISE.search(text):
         return canonical(value)

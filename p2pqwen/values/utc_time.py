@@ -10,11 +10,11 @@ from p2pqwen.errors import FormatError
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 
 EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)
-"""Before it there was none of this software: a clock that shows an earlier time, such as 1970, is not set."""
+"""Older than this software: a clock that shows an earlier time, such as 1970, is not set."""
 
 
 def parse_time(text: str) -> datetime:
-    """Read `2026-11-23T21:00:00Z` and nothing like it; raises `FormatError`."""
+    """Parse exactly the form `2026-11-23T21:00:00Z`; raises `FormatError`."""
     try:
         moment = datetime.fromisoformat(text) if _TIME.fullmatch(text) else None
     except ValueError:  # the 30th of February
@@ -25,5 +25,5 @@ def parse_time(text: str) -> datetime:
 
 
 def format_time(moment: datetime) -> str:
-    """Print a time that knows its zone, cut to the second."""
+    """Return a time with a zone, truncated to the second."""
     return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"

@@ -1,8 +1,7 @@
-"""URLs that a document may send a reader to: http or https, a plain ASCII host, nothing hidden in them.
+"""URLs in documents: http or https, a plain ASCII host, a port from 1 to 65535.
 
-There are no credentials, queries and fragments, and a port is one from 1 to 65535.
-
-Whether the host may be talked to at all (loopback, private addresses) is decided where it is connected to.
+They have no credentials, queries or fragments. Whether the host may be contacted at all (loopback, private addresses)
+is decided at the connection.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ _URL = re.compile(
 
 
 def check_web_url(text: str) -> str:
-    """Return the URL as it is; raises `FormatError` for any that is not plain.
+    """Return the URL unchanged; raises `FormatError` for any that is not plain.
 
-    Refused: other schemes, `user:password@`, hosts outside ASCII and their `xn--` forms, ports other than 1 to 65535,
+    Not plain: other schemes, `user:password@`, hosts outside ASCII and their `xn--` forms, ports other than 1 to 65535,
     queries, fragments, blanks, control characters, `..` components.
     """
     host = text.partition("://")[2].partition("/")[0].lower()

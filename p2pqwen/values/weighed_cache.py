@@ -1,4 +1,4 @@
-"""What was used last, kept in memory up to a number of bytes."""
+"""A least-recently-used cache bounded by bytes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Value = TypeVar("Value")
 
 
 class WeighedCache(Generic[Key, Value]):
-    """Keeps values up to `max_bytes` together, as `weigh` estimates them; for one thread at a time.
+    """Keeps values up to a total of `max_bytes`, as estimated by `weigh`; for one thread at a time.
 
-    What was not used for longest goes first. The last `at_least` values stay however heavy they are: who asks for one a
-    thousand times has it made once.
+    The least recently used value goes first. The last `at_least` values stay at any size, so even a very large one is
+    not computed for every use.
     """
 
     def __init__(self, max_bytes: int, weigh: Callable[[Value], int], *, at_least: int = 1) -> None:
@@ -27,11 +27,11 @@ class WeighedCache(Generic[Key, Value]):
 
     @property
     def bytes(self) -> int:
-        """What is kept weighs so much."""
+        """The total estimated size of the values."""
         return self._bytes
 
     def get(self, key: Key) -> Value | None:
-        """Return a value, None where there is none or no longer."""
+        """Return a value, or None."""
         found = self._known.get(key)
         if found is None:
             return None
@@ -39,7 +39,7 @@ class WeighedCache(Generic[Key, Value]):
         return found[0]
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep a value in place of the one that had its key."""
+        """Store a value, replacing any with its key."""
         self.drop(key)
         weight = self._weigh(value)
         self._known[key] = value, weight
@@ -48,7 +48,7 @@ class WeighedCache(Generic[Key, Value]):
             self.drop(next(iter(self._known)))
 
     def drop(self, key: Key) -> None:
-        """Keep it no longer."""
+        """Remove a value, if it is there."""
         found = self._known.pop(key, None)
         if found is not None:
             self._bytes -= found[1]

@@ -1,9 +1,9 @@
-"""Hosts of their own on one machine: Linux network namespaces, each with one address, joined by a bridge.
+"""Hosts on one machine: Linux network namespaces, each with one address, joined by a bridge.
 
-Nothing leaves the machine: the namespaces have no route out, so addresses may be any that look public. A host is cut
-off by pulling its cable (its port at the bridge goes down): packets to it are lost without an answer, as when a host
-dies. Loss and delay are netem's where the kernel has it, and otherwise those of a cable between two TAP devices that a
-thread of this program carries each frame over.
+Nothing leaves the machine: the namespaces have no route out, so their addresses may look public. A host is cut off by
+taking its port at the bridge down: packets to it are lost without an answer, as when a host dies. Loss and delay come
+from netem if the kernel has it, and otherwise from a cable between two TAP devices, over which a thread of this program
+carries each frame.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _SEARCH = "/usr/sbin:/sbin"
 
 
 class NamespacesError(Exception):
-    """The machine does not let us make namespaces; the text says what it did not let us do."""
+    """The machine does not permit namespaces; the message says what failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a host's cable does to every frame each way: seconds of delay, give or take `jitter`; loss from 0 to 1."""
+    """What a host's cable does to every frame each way: a delay of `delay` ± `jitter` seconds; `loss` from 0 to 1."""
 
     delay: float = 0.0
     jitter: float = 0.0
@@ -97,7 +97,7 @@ class Network:
         return host
 
     def _wait_for_link(self, host: Host) -> None:
-        """Wait until the bridge passes on what the host sends: the kernel takes up to a second, and drops it before."""
+        """Wait until the bridge forwards the host's packets: until then, up to a second, the kernel drops them."""
         deadline = time.monotonic() + _LINK_SECONDS
         while self._state(host) not in {"UP", "UNKNOWN"}:  # TAP devices may never say
             if time.monotonic() > deadline:
@@ -112,14 +112,14 @@ class Network:
         ip("-n", self.switch, "link", "set", self.hosts[name].port, "down")
 
     def bytes_sent(self) -> dict[str, int]:
-        """Return how many bytes each host has put on the wire, headers and all, as its port at the bridge counted."""
+        """Return how many bytes each host has sent, headers included, as its port at the bridge counted."""
         rows = json.loads(ip("-n", self.switch, "-s", "-j", "link", "show"))
         counted = {row["ifname"]: row["stats64"]["rx"]["bytes"] for row in rows}
         return {name: counted[host.port] for name, host in self.hosts.items()}
 
 
 class Cables:
-    """Pairs of TAP devices and the thread that carries frames between them, late and not all."""
+    """Pairs of TAP devices and the thread that carries frames between them, with delay and loss."""
 
     def __init__(self, line: Line, seed: int = 1) -> None:
         self._line = line
@@ -179,7 +179,7 @@ class Cables:
 
 @contextlib.contextmanager
 def network(line: Line = Line()) -> Iterator[Network]:
-    """Make a bridge, and remove it with every host at the end; raises `NamespacesError` where that is not allowed."""
+    """Make a bridge, and remove it with every host at the end; raises `NamespacesError` if that is not permitted."""
     made = Network(f"p2pq{os.getpid()}", line)
     ip("netns", "add", made.switch)
     try:
@@ -198,7 +198,7 @@ def network(line: Line = Line()) -> Iterator[Network]:
 
 
 def ip(*arguments: str, program: str = "ip") -> str:
-    """Run `ip`; raises `NamespacesError` with what it says."""
+    """Run `ip`; raises `NamespacesError` with its message."""
     environment: Mapping[str, str] = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{_SEARCH}"}
     try:
         done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, env=environment)

@@ -1,4 +1,4 @@
-# Sourced by the scripts: makes .venv with p2pqwen in it, once; quick when nothing changed. Sets $venv.
+# Sourced by the scripts: makes .venv with p2pqwen in it, once; fast if nothing changed. Sets $venv.
 
 say() { printf '%s\n' "$*" >&2; }
 stop() { say "error: $*"; exit 1; }
@@ -16,7 +16,8 @@ find_python() {
     stop "no Python 3.11, 3.12 or 3.13 found (libtorrent has no wheels for others); on Debian: apt install python3 python3-venv (or set PYTHON)"
 }
 
-# other_python VERSION: a second Python, such as 3.13, if the machine has one that can make environments; else returns 1.
+# other_python VERSION: prints a second Python, such as 3.13, if the machine has one that can make environments; else
+# returns 1.
 other_python() {
     local candidate pyenv=${PYENV_ROOT:-$HOME/.pyenv}
     for candidate in "python$1" "$(uv python find "$1" 2>/dev/null)" "$pyenv/versions/$1".*/bin/python; do
@@ -28,12 +29,12 @@ other_python() {
     return 1
 }
 
-# as_root COMMAND...: runs it if we may, without asking for a password; returns 1 if we may not.
+# as_root COMMAND...: runs a command as root, if that needs no password; else returns 1.
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif sudo -n true 2>/dev/null; then sudo "$@"; else return 1; fi
 }
 
-# may_install PACKAGE...: whether system packages may be installed: $install or $CI is set, or the user says so.
+# may_install PACKAGE...: whether system packages may be installed: $install or $CI is set, or the user agrees.
 may_install() {
     if [ -n "${install:-}" ] || [ -n "${CI:-}" ]; then return; fi
     [ -t 0 ] && [ -t 2 ] || return 1
@@ -43,10 +44,10 @@ may_install() {
     case $answer in [Yy]*) return ;; *) return 1 ;; esac
 }
 
-# missing_packages: the Debian packages of other people's programs that the tests talk to and that are not here.
+# missing_packages: prints the missing Debian packages of other programs that the tests use.
 missing_packages() {
     local command package browser=chromium
-    # Debian has the browser without its windows, which costs the tests a third of the time.
+    # Debian has a headless browser, with which the tests take a third of the time.
     ! apt-cache show chromium-headless-shell >/dev/null 2>&1 || browser=chromium-headless-shell
     while read -r command package; do
         PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null 2>&1 || printf '%s\n' "$package"
@@ -71,7 +72,7 @@ newsboat newsboat
 TOOLS
 }
 
-# apt_install PACKAGE...: installs what is missing, or returns 1.
+# apt_install PACKAGE...: installs packages, or returns 1.
 apt_install() {
     command -v apt-get >/dev/null 2>&1 || return 1
     local log
@@ -86,8 +87,8 @@ apt_install() {
     fi
 }
 
-# setup_venv [GROUP [PYTHON FOLDER]]: an environment, with a dependency group of pyproject.toml in it if one is named;
-# .venv by a Python that is found, or FOLDER by PYTHON.
+# setup_venv [GROUP [PYTHON FOLDER]]: makes an environment, with a dependency group of pyproject.toml if one is named:
+# .venv with a Python that is found, or FOLDER with PYTHON.
 setup_venv() {
     local group=${1:-} python stamp want
     venv=${3:-$root/.venv}
@@ -96,7 +97,7 @@ setup_venv() {
     stamp=$venv/.installed-${group:-base}
     if [ -x "$venv/bin/p2pqwen" ]; then
         local stamps=("$stamp")
-        [ -n "$group" ] || stamps=("$venv"/.installed-*) # any group holds the base too
+        [ -n "$group" ] || stamps=("$venv"/.installed-*) # every group includes the base
         local one
         for one in "${stamps[@]}"; do
             if [ -f "$one" ] && [ "$(cat "$one")" = "$want" ]; then return; fi

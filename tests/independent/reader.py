@@ -1,8 +1,8 @@
-"""A reader of spec 1 made of what torrents/SPEC.md says, section by section; nothing of p2pqwen is imported here.
+"""A reader of spec 1, written from torrents/SPEC.md section by section; it imports nothing of p2pqwen.
 
-It is slow and plain. Where it and p2pqwen differ, the text is wrong or unclear, or one of them is; test_reader.py
-compares them on the golden vectors, on tables of cases and on indexes changed at random. Numbers in comments are
-sections of the text.
+It is slow and plain. If it and p2pqwen differ, one of them is wrong, or the text is wrong or unclear. test_reader.py
+compares them on the golden vectors, on tables of cases and on randomly changed indexes. Numbers in comments are the
+text's sections.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 
 class RefusedError(Exception):
-    """A rule was broken; `step` is that of section 8 where acceptance is asked for."""
+    """A rule was broken; for acceptance, `step` is the step of section 8."""
 
     def __init__(self, why: str, step: int = 0) -> None:
         super().__init__(why)
@@ -148,7 +148,7 @@ KINDS = {
 
 
 def full_name(row: dict[str, Any]) -> str:
-    """The repository of a row with `repo` and perhaps `repo_type`, with what says its kind before it."""
+    """Return the repository of a row with `repo` and perhaps `repo_type`, with the prefix of its kind."""
     kind = row.get("repo_type")
     return (KINDS.get(kind, "") if isinstance(kind, str) else "") + repository(row.get("repo"))
 
@@ -179,7 +179,7 @@ def path(value: Any) -> str:
 
 
 def paths(values: Iterable[str]) -> None:
-    """No two the same once folded, folders included, and no file a folder of another."""
+    """Refuse paths that are equal once folded, folders included, and files that are folders of others."""
     files: set[str] = set()
     folders: dict[str, str] = {}
     for value in values:
@@ -271,7 +271,7 @@ def check_row(row: Any) -> None:
 
 
 def check_content(row: dict[str, Any], content: bytes) -> None:
-    """Is this the file of the row?"""
+    """Check that this is the content of the row's file."""
     need(len(content) == row["size"] and sha256(content) == row["sha256"], "other bytes")
     if not row["lfs"]:
         need(git_id("blob", content) == row["git_oid"], "another blob")
@@ -285,7 +285,7 @@ def plain_content(content: bytes) -> bytes:
 
 
 def read_pointer(content: bytes) -> tuple[str, int] | None:
-    """What an LFS pointer points to, SHA-256 and size; None for what is none."""
+    """Return the SHA-256 and size in an LFS pointer, None for anything else."""
     if len(content) > 1024:
         return None
     text = content.decode("utf-8", "replace").strip()
@@ -309,7 +309,7 @@ def proves(commit_object: bytes, commit: str, files: list[dict[str, Any]]) -> bo
 
 
 def tree_id(files: list[dict[str, Any]], above: str) -> str:
-    """Rebuild one folder: names sorted as bytes, a folder's as if it ended in a slash."""
+    """Rebuild one folder's tree id: names are sorted as bytes, a folder's as if it ended in a slash."""
     entries: dict[bytes, bytes] = {}
     below = [row for row in files if row["path"].startswith(above)]
     for row in below:
@@ -353,7 +353,7 @@ def bencode(value: Any) -> bytes:
 
 
 def bdecode(data: bytes, at: int = 0) -> tuple[Any, int]:
-    """Read one value at an offset; returns it and where it ends. Trusts nothing but the golden torrent."""
+    """Read one value at an offset; return it and its end's offset. Only for the golden torrent: it checks little."""
     if data[at : at + 1] == b"i":
         end = data.index(b"e", at)
         return int(data[at + 1 : end]), end + 1
@@ -371,7 +371,7 @@ def bdecode(data: bytes, at: int = 0) -> tuple[Any, int]:
 
 
 def make_info(name: str, contents: dict[str, bytes]) -> bytes:
-    """Recipe 1, from the files themselves; `name` is a commit, or a bundle's name (section 10)."""
+    """Make recipe 1's info dictionary from the files; `name` is a commit, or a bundle's name (section 10)."""
     length = piece_length(sum(map(len, contents.values())))
     tree: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
@@ -398,7 +398,7 @@ def make_info(name: str, contents: dict[str, bytes]) -> bytes:
 
 
 def merkle_root(content: bytes, length: int) -> bytes:
-    """BEP 52: SHA-256 over blocks of 16 KiB; leaves up to the next power of two are zeros."""
+    """Return the BEP 52 root: SHA-256 over blocks of 16 KiB; leaves up to the next power of two are zeros."""
     leaves = [hashlib.sha256(content[at : at + 16384]).digest() for at in range(0, len(content), 16384)]
     width = 1
     while width < len(leaves) or (len(content) > length and width * 16384 < length):
@@ -413,7 +413,7 @@ def merkle_root(content: bytes, length: int) -> bytes:
 
 
 def torrent_signers(torrent: bytes, keys: Iterable[bytes]) -> list[str]:
-    """Labels of the valid signatures by one of these public keys; refuses a torrent that contradicts itself."""
+    """Return the labels of valid signatures by one of these public keys; refuses a torrent that contradicts itself."""
     meta, end = bdecode(torrent)
     need(end == len(torrent), "trailing bytes")
     info = bencode(meta[b"info"])
@@ -712,7 +712,7 @@ def strip(digits: str) -> str:
 
 @dataclass(frozen=True)
 class Reader:
-    """What is believed of a publisher. `pinned` None: a file is held to nothing but itself."""
+    """What is trusted of a publisher. `pinned` None: a file is only checked against itself."""
 
     pinned: str | None
     roots: tuple[Root, ...] = ()
@@ -727,7 +727,7 @@ class Accepted:
 
 
 def accept(data: bytes, reader: Reader) -> Accepted:
-    """Take an index file or raise `RefusedError` with the number of the step."""
+    """Accept an index file, or raise `RefusedError` with the number of the step."""
     step = 1
     try:
         outer = read_json(data)
@@ -768,7 +768,7 @@ def accept(data: bytes, reader: Reader) -> Accepted:
 
 
 def accept_delta(data: bytes, base: dict[str, Any], reader: Reader) -> tuple[Accepted, dict[str, Any]]:
-    """Make the newer index of a delta and of the `signed` of the older one, and take it as a file; return it too."""
+    """Make the newer index from a delta and the older `signed`, and accept it like a file; return it too."""
     try:
         outer = read_delta(data)
         need(outer["from"] == sha256(jcs(base)), "from another index")
@@ -784,7 +784,7 @@ def accept_delta(data: bytes, base: dict[str, Any], reader: Reader) -> tuple[Acc
 
 
 def read_delta(data: bytes) -> dict[str, Any]:
-    """Section 7.1, as far as a delta alone can be looked at."""
+    """Section 7.1: parse a delta, and check what can be checked without the older index."""
     outer = read_json(data, 16 << 20)
     need(isinstance(outer, dict), "an object")
     constants(outer, type="index-delta", spec=1)
@@ -804,7 +804,7 @@ def read_delta(data: bytes) -> dict[str, Any]:
 
 
 def bundle_files(site: dict[str, bytes]) -> dict[str, bytes]:
-    """Section 10: which files of a site are in the bundle of its index."""
+    """Section 10: return the files of a site that are in the bundle of its index."""
     signed = read_json(site["index.json"])["signed"]
     kept = {"index.json", *(row["torrent"] for row in signed["entries"] if is_known(row))}
     leading: list[tuple[int, str, str]] = []
@@ -836,7 +836,7 @@ def check_header(signed: dict[str, Any]) -> None:
 
 
 def begin(first: Root, reader: Reader) -> tuple[Root, ...]:
-    """Step 2; returns the trusted roots before the first one."""
+    """Step 2; return the trusted roots before the first one."""
     if first.version == 1:
         need(reader.pinned in {None, first.digest}, "root 1 of another publisher")
         need(first.met_by("root", "root", first.document, first.signatures), "root 1 is not signed by its own keys")
@@ -870,7 +870,7 @@ def check_place(reader: Reader, position: tuple[int, int], digest: str, previous
 
 
 def read_sums(sums: bytes, envelope: Any, signed: dict[str, Any], last: Root, kind: str = "sums") -> dict[str, str]:
-    """The SHA-256 of each file by its path, of sums beside an accepted index, whose newest root is `last`.
+    """Return the SHA-256 of each file by path, from the sums beside an accepted index, whose newest root is `last`.
 
     `kind`: `sums` of a site, `file-sums` of the files themselves.
     """
@@ -891,7 +891,7 @@ def read_sums(sums: bytes, envelope: Any, signed: dict[str, Any], last: Root, ki
 
 
 def item_signed(salt: bytes, sequence: int, value: bytes) -> bytes:
-    """What a mutable item of BEP 44 signs; `value` is bencoded already."""
+    """Return the bytes that BEP 44 signs for a mutable item; `value` is bencoded."""
     return (b"4:salt" + bencode(salt) if salt else b"") + b"3:seq" + bencode(sequence) + b"1:v" + value
 
 
@@ -900,14 +900,14 @@ def item_target(key: bytes, salt: bytes) -> str:
 
 
 def board_key(publisher: str) -> bytes:
-    """The public key of a publisher's notice boards."""
+    """Return the public key of a publisher's notice boards."""
     seed = hashlib.sha256(b"p2pqwen notice board 2\n" + bytes.fromhex(publisher)).digest()
     scalar = int.from_bytes(hashlib.sha512(seed).digest()[:32], "little")
     return encode_point(times(scalar & (2**254 - 8) | 2**254, BASE))
 
 
 def read_board(value: bytes, publisher: str, stored: dict[str, bytes]) -> tuple[list[str], list[tuple[bytes, bytes]]]:
-    """The digests of the roots that a board shows, and the addresses that they vouch for; `stored`: immutable items."""
+    """Return the digests of a board's roots, and the addresses that they vouch for; `stored`: immutable items."""
     board, _ = bdecode(value)
     rows = board.get(b"r")
     if rows is None:
@@ -934,7 +934,7 @@ def read_board(value: bytes, publisher: str, stored: dict[str, bytes]) -> tuple[
 
 
 def public_keys(root: Root) -> dict[str, bytes]:
-    """Every key of a root by its keyid, in the order that numbers them."""
+    """Return every key of a root by its keyid, in the order of their numbers."""
     rows = root.document["keys"]
     return {keyid: read_base64(rows[keyid]["public"]) for keyid in sorted(rows)}
 

@@ -1,4 +1,4 @@
-"""torrents/example is what its script makes, what its README says, and valid to p2pqwen and to the second reader."""
+"""torrents/example is what its script makes and its README says, and valid to p2pqwen and to the second reader."""
 
 from __future__ import annotations
 

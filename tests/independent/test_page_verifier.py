@@ -1,4 +1,4 @@
-"""The verifier of the catalogue's pages, which is a third reader: its own tests, run by node on the golden vectors."""
+"""The verifier of the catalogue's pages, a third reader: node runs its own tests on the golden vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torrents/SPEC.md, p2pqwen and the golden vectors say the same: a second reader, made from the text alone, agrees."""
+"""torrents/SPEC.md, p2pqwen and the golden vectors agree: a second reader, written from the text alone, shows it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plain_content(content: bytes) -> bytes:
     return content
 
 
-# The two readings of each common rule.
+# Both readers of each common rule.
 READ: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
     "json": (
         lambda text: reader.read_json(bytes.fromhex(text)),
@@ -139,7 +139,7 @@ def test_the_torrent_is_made_again_from_the_files_alone():
 
 
 def test_weights_swapped_for_their_pointer():
-    """The commit's own tree, so proven by the rows alone; the content gives it away."""
+    """The rows make the commit's tree, so they are proven; only the content shows the swap."""
     swapped = json.loads((VECTORS / "torrent" / "swapped.json").read_text())
     data = swapped["manifest"].encode()
     assert reader.read_manifest(data).proven
@@ -179,7 +179,7 @@ def test_what_git_holds_is_told_and_proven(case):
     assert reader.read_manifest(data).proven
     manifest = parse_manifest(data)
     assert prove(manifest) is Provenance.PROVEN
-    assert replace(manifest).encode() == data  # printed anew from its rows
+    assert replace(manifest).encode() == data  # printed again from its rows
 
 
 @pytest.mark.parametrize("case", GIT_ROWS["refused"], ids=lambda case: case["why"])
@@ -267,7 +267,7 @@ def test_manifests(manifest):
 @settings(max_examples=50)
 @given(st.binary(max_size=40), st.integers(0, 63), st.integers(0, 8))
 def test_signatures(message, at, flip):
-    """Made by OpenSSL, checked by hand; a flipped bit is seen by both."""
+    """OpenSSL signs, the second reader verifies with its own code; both notice a flipped bit."""
     key = PrivateKey.from_seed(bytes.fromhex(KEYS["index"]["seed"]))
     signature = bytearray(key.sign(message))
     signature[at] ^= 1 << flip & 0xFF
@@ -281,7 +281,7 @@ ORDER_8 = reader.decode_point(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2
 @pytest.mark.parametrize("of_key", [0, 1, 4])
 @pytest.mark.parametrize("of_r", [0, 1, 4])
 def test_signatures_with_a_point_of_small_order_in_them(of_key, of_r):
-    """Verifiers with and without cofactor part here; ours and the text's must not."""
+    """Verifiers with and without cofactor differ here; ours and the text's must not."""
     results = set()
     for number in range(4):
         message = b"%d" % number
@@ -301,7 +301,7 @@ def test_signatures_with_a_point_of_small_order_in_them(of_key, of_r):
 
 @cache
 def believers(case: int) -> tuple[acceptance.TrustedState, reader.Reader]:
-    """Both readers, brought to where a case begins."""
+    """Return both readers in the state in which a case begins."""
     pinned = CASES[case]["publisher"]
     ours = acceptance.TrustedState(None if pinned is None else Sha256.parse(pinned))
     theirs = reader.Reader(pinned)
@@ -421,7 +421,7 @@ def is_read(read: Callable[[Any], object], row: dict[str, Any]) -> bool:
 @settings(max_examples=150)
 @given(st.integers(0, len(CASES) - 1), st.integers(0, 2**32))
 def test_changed_indexes_are_refused_at_the_same_step(number, seed):
-    """Changed, and then often signed again or mended, so that every rule has its turn."""
+    """Indexes are changed, and then often signed again or repaired, so that every rule applies to some."""
     ours, theirs = believers(number)
     data = mutate((VECTORS / "index" / CASES[number]["file"]).read_bytes(), random.Random(seed))
     assert answer_of_the_text(data, theirs) == answer_of_p2pqwen(data, ours)

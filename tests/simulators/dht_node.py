@@ -18,11 +18,11 @@ from p2pqwen.swarm.krpc import Contact, compact_node, distance
 from p2pqwen.torrent import bencode
 
 LIFETIME = 2 * 3600.0
-"""Seconds a real node keeps an item that nobody puts again (BEP 44)."""
+"""Seconds for which a real node keeps an item that is not put again (BEP 44)."""
 
 
 def bloom_of(addresses: Sequence[str]) -> bytes:
-    """BEP 33's filter of these addresses."""
+    """Return the BEP 33 Bloom filter of these addresses."""
     bloom = bytearray(256)
     for text in addresses:
         digest = hashlib.sha1(ipaddress.ip_address(text).packed).digest()
@@ -33,7 +33,7 @@ def bloom_of(addresses: Sequence[str]) -> bytes:
 
 
 class Clock:
-    """Time that only a test moves."""
+    """A clock that only a test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -50,20 +50,20 @@ class Stored:
 
 @dataclass
 class Behaviour:
-    """What is wrong with a node; the default is nothing."""
+    """How a node misbehaves; by default it does not."""
 
     silent: bool = False
     lose: int = 0  # queries to lose before answering
-    refuse_get: bool = False  # a bootstrap router that knows BEP 5 alone
+    refuse_get: bool = False  # like a bootstrap router that supports only BEP 5
     extra_nodes: list[Contact] = field(default_factory=list)
     spoil: Callable[[dict[bytes, Any]], None] | None = None  # edits the values of a reply
-    scrapes: bool = True  # knows BEP 33
+    scrapes: bool = True  # supports BEP 33
     answer_from_elsewhere: bool = False
     wrong_transaction: bool = False
 
 
 class DhtNodeSimulator:
-    """One node, a thread and a socket. `asked` is the log of queries: method and time of arrival are the test's."""
+    """One node with a thread and a socket. `asked` is the log of queries: method, and arrival by the test's clock."""
 
     def __init__(self, host: str = "127.0.0.1", *, clock: Clock | None = None, lifetime: float = LIFETIME) -> None:
         self.id = secrets.token_bytes(20)
@@ -185,7 +185,7 @@ class DhtNodeSimulator:
 def simulated_dht(
     count: int = 5, *, hosts: Sequence[str] = ("127.0.0.1",), clock: Clock | None = None
 ) -> Iterator[list[DhtNodeSimulator]]:
-    """Run nodes of which each knows all the others, at the hosts in turn."""
+    """Run nodes that all know one another, at the hosts in turn."""
     nodes = [DhtNodeSimulator(hosts[number % len(hosts)], clock=clock) for number in range(count)]
     for node in nodes:
         node.known = [other.contact for other in nodes if other is not node]

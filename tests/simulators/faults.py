@@ -1,6 +1,6 @@
-"""What can go wrong with an answer of the Hub, as a table: each fault names the requests it meets and what it does.
+"""Faults of the Hub's answers, as a table: each names the requests that it affects and what it does.
 
-Several faults may meet one request; then what they do is joined, the first one named winning where they differ.
+If several faults affect one request, their effects are joined; where they differ, the first fault wins.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FOREVER = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What happens to one answer. Unset fields leave it as it is."""
+    """What happens to one answer. Unset fields change nothing."""
 
     status: int | None = None
     """Answer with this status instead, with `headers` and `body`."""
@@ -32,19 +32,19 @@ class Effect:
     reset_after: int | None = None
     """Cut the connection after this many bytes of body; 0 cuts it before the status line."""
     truncate_to: int | None = None
-    """Send only so many bytes and say (Content-Length) that this is all."""
+    """Send only this many bytes, with a matching Content-Length."""
     bytes_per_second: float | None = None
     corrupt_at: int | None = None
     """Flip the byte at this offset of the file, and then one in every 64 KiB."""
     ignore_range: bool = False
-    """Answer 200 with the whole file where a range was asked for."""
+    """Answer a range request with 200 and the whole file."""
     redirect: str | None = None
     """Redirect here; `self` is a loop."""
     expire: bool = False
     """Treat the signed URL as expired."""
 
     def over(self, other: Effect) -> Effect:
-        """Join two effects; this one wins where both say something."""
+        """Join two effects; where both are set, this one wins."""
         chosen = {item.name: getattr(self, item.name) or getattr(other, item.name) for item in fields(self)}
         for name in ("reset_after", "truncate_to", "corrupt_at", "status"):
             mine = getattr(self, name)
@@ -56,7 +56,7 @@ class Effect:
 class Fault:
     """An effect on the requests that match: by kind, by method, and by a glob over the file's path.
 
-    `skip` lets so many matching requests pass first; `times` ends it after so many (None: never).
+    The first `skip` matching requests are not affected; the fault ends after `times` (None: never).
     """
 
     effect: Effect
@@ -68,7 +68,7 @@ class Fault:
     met: int = 0
 
     def meets(self, call: Call) -> bool:
-        """Tell whether this request is one of those, and count it."""
+        """Tell whether it affects this request, and count the match."""
         right = call.kind in self.on and fnmatchcase(call.method, self.method) and fnmatchcase(call.path, self.path)
         if not right:
             return False
@@ -135,7 +135,7 @@ PRESETS: dict[str, tuple[Effect, Iterable[str]]] = {
         EVERYTHING,
     ),
 }
-"""Faults by name; each with the kinds of request it usually meets."""
+"""Faults by name, each with the kinds of request that it usually affects."""
 
 
 def preset(

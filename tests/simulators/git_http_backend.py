@@ -1,4 +1,4 @@
-"""Git requests answered by the real `git http-backend`, to know that our client speaks with the real thing."""
+"""Answer git requests with the real `git http-backend`, to test our client against it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from p2pqwen.demo.hub_repository import HubRepository
 
 
 def write_bare(repository: HubRepository, path: Path) -> None:
-    """Write the repository to disk as git keeps it."""
+    """Write the repository to disk in git's own format."""
     with Repo.init_bare(str(path), mkdir=True) as bare:
         for oid in repository.objects:
             bare.object_store.add_object(repository.objects[oid])
@@ -68,7 +68,7 @@ class GitHttpBackend:
         }
         for index, (key, value) in enumerate(settings.items()):
             environment |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
-        # It ends with 1 after it has told the client of an error.
+        # It exits with 1 after it has sent the client an error.
         return subprocess.run(
             ["git", "http-backend"], input=body, env=environment, capture_output=True, check=False, timeout=60
         ).stdout

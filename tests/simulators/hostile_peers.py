@@ -1,4 +1,4 @@
-"""Everything a hostile peer was thought of doing, by name; each value makes a fresh behaviour."""
+"""Behaviours of hostile peers, by name; each function makes a fresh one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def lose_every_third(request: Request, block: bytes) -> bytes | None:
 
 
 LIARS: Mapping[str, Behaviour] = {
-    # What they send is wrong, and whoever sends such data is banned.
+    # They send wrong data, for which they are banned.
     "corrupt": Behaviour(answer=corrupt),
     "corrupt, v2": Behaviour(answer=corrupt, version_2=True),
     "corrupt one block in four": Behaviour(answer=corrupt_one_in_four),
@@ -65,7 +65,7 @@ LIARS: Mapping[str, Behaviour] = {
     "good at first, v2": Behaviour(answer=good_at_first, version_2=True),
 }
 SLUGGARDS: Mapping[str, Behaviour] = {
-    # They promise everything, and give little or nothing.
+    # They promise everything and give little or nothing.
     "stall": Behaviour(answer=never),
     "stall, v2": Behaviour(answer=never, version_2=True),
     "stall half way": Behaviour(answer=stall_half_way),
@@ -80,7 +80,7 @@ SLUGGARDS: Mapping[str, Behaviour] = {
     "has nothing": Behaviour(bitfield=bytes(1)),
 }
 GARBAGE: Mapping[str, Behaviour] = {
-    # What they send is not the protocol.
+    # They do not follow the protocol.
     "http": Behaviour(greeting=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
     "noise": Behaviour(greeting=bytes(range(256)) * 200),
     "another torrent": Behaviour(infohash=b"\x17" * 20),
@@ -145,5 +145,5 @@ ALL: Mapping[str, Behaviour] = {
 
 
 def leading_to(victims: list[Endpoint]) -> Behaviour:
-    """A peer that names others to connect to (BEP 11), and gives nothing itself."""
+    """Return a peer that names others to connect to (BEP 11) and gives nothing itself."""
     return Behaviour(pex=tuple(victims), answer=never)

@@ -1,4 +1,4 @@
-"""The Hub with faults: `LocalHub`, whose answers can be refused, delayed, cut, spoiled or sent in circles.
+"""The Hub with faults: `LocalHub`, whose answers can be refused, delayed, cut, corrupted or redirected in circles.
 
 In a test:
 
@@ -45,21 +45,21 @@ _CORRUPTION_STEP = 64 * 1024
 
 
 class Line:
-    """What all connections to the simulator share: so many bytes a second in all."""
+    """A rate that all connections to the simulator share."""
 
     def __init__(self, bytes_per_second: float) -> None:
         self.bytes_per_second = bytes_per_second
         self._free_at = 0.0
 
     def take(self, count: int) -> float:
-        """Return for how many seconds to wait after so many bytes; who asks first goes first."""
+        """Return how many seconds to wait after `count` bytes; first come, first served."""
         now = time.monotonic()
         self._free_at = max(self._free_at, now) + count / self.bytes_per_second
         return self._free_at - now
 
 
 class HubSimulator(LocalHub):
-    """`LocalHub` with switches. All may be changed while it serves."""
+    """`LocalHub` with switches, which may be changed while it serves."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -67,9 +67,9 @@ class HubSimulator(LocalHub):
         self.git: Literal["on", "off", "forbidden", "backend"] = "on"
         """`backend` answers git requests with the real `git http-backend`."""
         self.lfs_in_cache: Literal["missing", "right", "pointer", "short"] = "missing"
-        """What `resolve-cache` says to a request for an LFS file."""
+        """The answer of `resolve-cache` for an LFS file."""
         self.line: Line | None = None
-        """What bodies of large files share; None for no limit."""
+        """The rate that bodies of large files share; None for no limit."""
         self._backends: dict[str, GitHttpBackend] = {}
 
     def fault(
@@ -79,21 +79,21 @@ class HubSimulator(LocalHub):
         return self.faults.add(preset(name, path, on=on, times=times, skip=skip))
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a repository, as its owner would: the old name leads to the new one from then on."""
+        """Rename a repository, as its owner would: the old name redirects to the new one from then on."""
         self.repositories[new] = self.repositories.pop(old)
         self.repositories[new].repo = RepoId.parse(new)
         self.moved[old.lower()] = new
 
     def delete(self, repo: str) -> None:
-        """Delete a repository, as its owner would: strangers get 401, known tokens 404."""
+        """Delete a repository, as its owner would: requests get 404 with a known token, 401 without."""
         del self.repositories[repo]
 
     def expire_urls(self) -> None:
-        """Make every signed URL given so far answer 403."""
+        """Make all signed URLs so far answer 403."""
         self.signer = UrlSigner(self.signer.lifetime)
 
     def calls(self, *, kind: str | None = None, path: str | None = None, method: str | None = None) -> list[Call]:
-        """The requests so far, of one kind, path or method."""
+        """Return the requests so far, of one kind, path or method."""
         return [
             call
             for call in list(self.log)
@@ -101,7 +101,7 @@ class HubSimulator(LocalHub):
         ]
 
     def count(self, *, kind: str | None = None, path: str | None = None, method: str | None = None) -> int:
-        """How many requests there were."""
+        """Return the number of such requests."""
         return len(self.calls(kind=kind, path=path, method=method))
 
     async def _handle(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
@@ -202,7 +202,7 @@ class HubSimulator(LocalHub):
         self._backends.clear()
 
     async def _control(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Let another process edit the faults and read the log: see `main`."""
+        """Let other processes edit the faults and read the log: see `main`."""
         action = request.rel_url.path.removeprefix(CONTROL)
         if action == "faults" and request.method == "DELETE":
             self.faults.clear()
@@ -247,7 +247,7 @@ def _read(file: StoredFile, start: int, stop: int) -> bytes:
 
 
 def _spoil(block: bytearray, start: int, first: int) -> None:
-    """Flip the bytes at file offsets first, first + 64 KiB, … that lie in this block."""
+    """Flip the bytes of this block at file offsets first, first + 64 KiB, …."""
     begin = max(0, start - first)
     step = -(-begin // _CORRUPTION_STEP) * _CORRUPTION_STEP + first
     for offset in range(step, start + len(block), _CORRUPTION_STEP):

@@ -1,12 +1,12 @@
-"""ModelScope with faults: what its API answers, over the repositories, git and signed URLs that `LocalHub` keeps.
+"""ModelScope with faults: its API on top of the repositories, git and signed URLs of `LocalHub`.
 
-Followed: what the real client asks (modelscope 1.40.2, modelscope_hub 0.5.1: `_legacy_api.py`, `_openapi.py`,
-`_download.py`) and answers that others have published. `tests/loopback/test_modelscope_client.py` holds it against
-that client, where it is installed.
+Sources: the requests of the real client (modelscope 1.40.2, modelscope_hub 0.5.1: `_legacy_api.py`, `_openapi.py`,
+`_download.py`) and published answers. `tests/loopback/test_modelscope_client.py` tests it with that client, if it is
+installed.
 
-As on ModelScope: the main branch is `master`; the listing gives each file's SHA-256 and the commit that changed it
-last, no git blob ids, and of the commit at hand often nothing but the first eight digits; a listing stops at 3000 rows
-without a word; small files are sent whole whatever range is asked for, LFS files lead to a signed URL on another host.
+As on ModelScope: the main branch is `master`. The listing gives each file's SHA-256 and the commit that last changed
+it, no git blob ids, and of the listed commit often only the first 8 digits. A listing silently stops at 3,000 rows.
+Small files are sent whole whatever the range; LFS files redirect to a signed URL on another host.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _MODES = {0o100644: "33188", 0o100755: "33261", 0o120000: "40960"}
 
 
 class _ModelScopeAnswers(LocalHub):
-    """What ModelScope answers, without faults."""
+    """ModelScope's answers, without faults."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.listing_limit = 3000
         self.names_commit: Literal["whole", "short", "not"] = "short"
-        """How much of the commit at hand `LatestCommitter` gives."""
+        """How much of the listed commit's id `LatestCommitter` gives."""
         self.tells_lfs = True
-        """Whether a row says which files are LFS."""
+        """Whether rows say which files are LFS."""
         self.ranges_of_small = False
         """Whether ranges of files that are not LFS are honoured."""
 

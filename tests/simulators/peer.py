@@ -1,7 +1,7 @@
-"""A BitTorrent peer that serves a torrent and misbehaves as told (BEP 3, 9, 10, 11, 52; no encryption, no BEP 6).
+"""A BitTorrent peer that serves a torrent and misbehaves on request (BEP 3, 9, 10, 11, 52; no encryption, no BEP 6).
 
-Many of them run on one event loop in a thread of its own. Each listens, and can call others as well. Addresses in
-127.0.0.0/8 are all this machine, so that every peer can have one to itself, as strangers on the internet do.
+Many peers run on one event loop in a separate thread. Each listens, and can connect to others. All of 127.0.0.0/8 is
+this machine, so every peer can have its own address, like peers on the internet.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCK = 16 * 1024
 PROTOCOL = b"\x13BitTorrent protocol"
 CHOKE, UNCHOKE, INTERESTED, NOT_INTERESTED, HAVE, BITFIELD, REQUEST, PIECE, CANCEL = range(9)
 EXTENDED, HASH_REQUEST, HASHES, HASH_REJECT = 20, 21, 22, 23
-UT_METADATA, UT_PEX = 3, 4  # the numbers we ask others to use
+UT_METADATA, UT_PEX = 3, 4  # the message ids that we ask others to use
 _HANDSHAKE = len(PROTOCOL) + 8 + 20 + 20
 _MAX_MESSAGE = 1 << 20
 _V2_BIT, _EXTENSION_BIT = 0x10, 0x10
@@ -60,7 +60,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A block somebody asks for; `number` counts from 0 over all requests to this peer."""
+    """A requested block; `number` counts from 0 over all requests to this peer."""
 
     piece: int
     begin: int
@@ -74,15 +74,15 @@ def honest(_request: Request, block: bytes) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What is wrong with a peer; the default is nothing: it is a seed that speaks plain v1.
+    """How a peer misbehaves; by default it does not: it is a seed that speaks plain v1.
 
-    `answer` gives what is sent for a block, None for nothing at all. `metadata` gives one 16 KiB part of the info
-    dictionary in the same way. `leave` says when it hangs up: on "connect", "handshake" or "request".
+    `answer` returns the bytes to send for a block, None for nothing. `metadata` does the same for a 16 KiB part of the
+    info dictionary. `leave` says when it hangs up: on "connect", "handshake" or "request".
     """
 
     answer: Callable[[Request, bytes], bytes | None] = honest
     leave: str = ""
-    silent: bool = False  # takes the connection and never says a word
+    silent: bool = False  # accepts the connection and never sends anything
     greeting: bytes | None = None  # in place of a handshake
     infohash: bytes | None = None
     version_2: bool = False  # answers a v1 handshake with the v2 infohash (BEP 52)
@@ -90,9 +90,9 @@ class Behaviour:
     unchoke: bool = True
     chokes_after: int | None = None  # requests; then chokes, and unchokes at once
     after_handshake: bytes = b""
-    drip: float = 0.0  # seconds between two bytes of a block
+    drip: float = 0.0  # seconds between the bytes of a block
     pause: float = 0.0  # seconds before each block
-    held: Callable[[Request], bool] = lambda _request: False  # while it says so, the block waits
+    held: Callable[[Request], bool] = lambda _request: False  # while this is true, the block waits
     metadata_size: int | None = None
     metadata: Callable[[int, bytes], bytes | None] = lambda _number, part: part
     extension_handshake: bytes | None = None
@@ -102,7 +102,7 @@ class Behaviour:
 
 @dataclass(slots=True)
 class Seen:
-    """What happened to a peer so far; it only grows."""
+    """What happened to a peer so far; counts only grow."""
 
     connections: int = 0
     handshakes: int = 0
@@ -128,7 +128,7 @@ class PeerSimulator:
         return server
 
     async def call(self, target: Endpoint, *, source: str | None = None) -> None:
-        """Open one connection to somebody and talk until it ends."""
+        """Open one connection to another peer and serve it until it ends."""
         with contextlib.suppress(OSError):
             reader, writer = await asyncio.open_connection(
                 target.host, target.port, local_addr=None if source is None else (source, 0)
@@ -144,7 +144,7 @@ class PeerSimulator:
         try:
             await _Conversation(self, self._id, reader, writer).run(calling=calling)
         except (OSError, asyncio.IncompleteReadError, struct.error):
-            pass  # the other side left, or said something that is none of ours to mend
+            pass  # the other side left or broke the protocol
         finally:
             self.open -= 1
             writer.close()
@@ -174,7 +174,7 @@ class _Conversation:
             await self._send(self._handshake())
         theirs = await self._reader.readexactly(_HANDSHAKE)
         if not theirs.startswith(PROTOCOL):
-            return False  # encrypted: they come again in plain text
+            return False  # encrypted: the other side retries in plain text
         self._seen.handshakes += 1
         if not calling:
             await self._send(self._handshake())
@@ -305,11 +305,11 @@ class PeerNetwork:
         return simulator
 
     def start(self, work: Coroutine[Any, Any, object]) -> None:
-        """Begin something that goes on until it ends or the network closes."""
+        """Start a coroutine that runs until it ends or the network closes."""
         asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Awaitable[Result]) -> Result:
-        """Do something on the loop and return its result."""
+        """Await something on the loop and return its result."""
 
         async def wrapped() -> Result:
             return await work
@@ -326,7 +326,7 @@ class PeerNetwork:
 
 
 def message(number: int, body: bytes = b"") -> bytes:
-    """Return a message with its length before it."""
+    """Return a message with its length prefix."""
     return struct.pack("!IB", len(body) + 1, number) + body
 
 

@@ -1,4 +1,4 @@
-"""A small repository with one of everything: LFS and plain files, an empty one, a folder, a name that is not ASCII."""
+"""A small repository with one of everything: LFS and plain files, an empty file, a folder, a name that is not ASCII."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Names, addresses and servers for tests of where connections may go. All traffic stays on loopback.
 
-`Names` stands in for the DNS. 127.0.0.5 stands in for a public address: the test declares it one, and everything else
-is as in life. A `Victim` is a service on this machine that nobody from outside may reach; it counts who does.
+`Names` replaces the DNS. 127.0.0.5 replaces a public address: tests declare it one, and everything else is real. A
+`Victim` is a service on this machine that outsiders must not reach; it counts its callers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from p2pqwen.values.address_class import AddressClass
 from p2pqwen.values.named_hosts import NamedHosts
 
 LOOPBACK = NamedHosts.of(["http://127.0.0.1"])
-"""A user who named this machine, as most tests' users do."""
+"""A user who named this machine, like most users in tests."""
 PUBLIC = "127.0.0.5"
 """Counts as public once a test has said so with `declare_public`."""
 VICTIM = "127.0.0.1"
 
 
 class Names:
-    """A name server of the test's own: `names["a.example"] = [first answer, second answer, …]`, the last for ever."""
+    """A simulated name server: `names["a.example"] = [first answer, second answer, …]`; the last answer repeats."""
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Sequence[str]]] = {}
@@ -76,7 +76,7 @@ def declare_public(monkeypatch, *addresses: str) -> None:
 
 
 class WebServer(ThreadingHTTPServer):
-    """Answers every request alike, and counts them. `redirect`: where to; None: 404."""
+    """Answers every request with a redirect to `redirect` (None: 404), and counts requests."""
 
     daemon_threads = True
 
@@ -129,7 +129,7 @@ def web_server(address: str, port: int = 0, redirect: str | None = None) -> Iter
 
 
 class Victim:
-    """One service of this machine, on 127.0.0.1 and on ::1, at one port."""
+    """One service of this machine, on 127.0.0.1 and on ::1, at the same port."""
 
     def __init__(self, *servers: WebServer) -> None:
         self._servers = servers

@@ -1,4 +1,4 @@
-"""A machine that reaches nobody: a network namespace in which only loopback is up."""
+"""A machine without a network: a network namespace in which only loopback is up."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 Within = list[str]
-"""What stands before a program's arguments to run it there."""
+"""The command prefix that runs a program there."""
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[Within]:
-    """Make one, and take it away; skips where the system does not let us."""
+    """Make such a namespace and remove it afterwards; skips if the system does not permit it."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs root and ip")
     name = f"pq{secrets.token_hex(3)}a"
@@ -35,12 +35,12 @@ def alone() -> Iterator[Within]:
 
 @dataclass(frozen=True, slots=True)
 class WayOut:
-    """A namespace with a default route that leads nowhere: whatever is sent beyond loopback is counted."""
+    """A namespace with a default route that leads nowhere and counts packets that leave loopback."""
 
     within: Within
 
     def packets(self) -> int:
-        """Count what took it."""
+        """Return the number of packets that took the route."""
         shown = subprocess.run([*self.within, "ip", "-j", "-s", "link", "show", "out"], capture_output=True, check=True)
         return int(json.loads(shown.stdout)[0]["stats64"]["tx"]["packets"])
 
@@ -53,7 +53,7 @@ def way_out() -> Iterator[WayOut]:
             "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.router_solicitations=0",
             "sysctl -qw net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.addr_gen_mode=1",
             "ip link add out type veth peer name nowhere",
-            "ip link set out arp off up",  # or the kernel itself greets its neighbours
+            "ip link set out arp off up",  # otherwise the kernel itself sends packets to neighbours
             "ip link set nowhere up",
             "ip address add 192.0.2.1/24 dev out",
             "ip -6 address add 2001:db8::1/64 dev out nodad",
@@ -68,7 +68,7 @@ def way_out() -> Iterator[WayOut]:
 def run_within(
     within: Within, arguments: Sequence[str | Path], *, cwd: Path, seconds: float, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, with nothing of this user's Hub settings."""
+    """Run a program to its end, without this user's Hub settings."""
     return subprocess.run(
         [*within, *map(str, arguments)],
         cwd=cwd,
@@ -82,6 +82,6 @@ def run_within(
 
 
 def surroundings_within(extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of this process without this user's Hub settings, and with `extra`."""
+    """Return the environment of this process without this user's Hub settings, and with `extra`."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "P2PQWEN_", "GIT_"))}
     return {**inherited, **extra}

@@ -1,4 +1,4 @@
-"""The shape of a typed answer as JSON: every path in it, and the kinds of value that may stand there.
+"""The shape of a typed answer as JSON: every path in it, and the kinds of value allowed there.
 
 A path names keys from the outside in, `[]` an item of a list and `*` any key of a mapping, as in `.bad[].path`.
 """
@@ -23,7 +23,7 @@ _PLAIN = {bool: "bool", int: "int", float: "float", types.NoneType: "null"}
 
 
 def shape_of(kind: Any) -> Shape:
-    """Return every path of an answer's JSON with the kinds of value that its type allows there."""
+    """Return every path of an answer's JSON with the kinds of value that its type allows."""
     found: dict[str, set[str]] = {}
     for path, name in _walk(kind, ""):
         found.setdefault(path, set()).add(name)
@@ -31,7 +31,7 @@ def shape_of(kind: Any) -> Shape:
 
 
 def paths_of(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every path of a JSON value with the kind of what stands there."""
+    """Yield every path of a JSON value with the kind of the value there."""
     match value:
         case dict():
             yield at, "object"
@@ -46,12 +46,12 @@ def paths_of(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
 
 
 def misfits(value: Any, shape: Shape) -> list[str]:
-    """Name what a JSON value has that the shape has not. What the shape has and the value has not is not looked at."""
+    """Name the parts of a JSON value that its shape does not have. Missing parts are not checked."""
     wild = {path.removesuffix(".*"): kinds for path, kinds in shape.items() if path.endswith(".*")}
     free = tuple(f"{path}{more}" for path, kinds in shape.items() if "any" in kinds for more in (".", "["))
     told = []
     for path, kind in paths_of(value):
-        if path.startswith(free):  # what is in anything is anything
+        if path.startswith(free):  # below `any`, everything is allowed
             continue
         above = [one for one in wild if path.startswith(f"{one}.")]
         allowed = shape.get(path) or (wild[max(above, key=len)] if above else [])

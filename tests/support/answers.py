@@ -1,4 +1,4 @@
-"""Answers as operations give them, for tests that need any."""
+"""Sample answers of operations, for tests that need one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def fetch_answer(snapshot: SnapshotId, **changes: Any) -> FetchAnswer:
-    """Return what a fetch of this snapshot could say."""
+    """Return a possible answer of a fetch of this snapshot."""
     given: dict[str, Any] = {
         "path": Path("/library") / str(snapshot.commit),
         "size": 10,

@@ -1,4 +1,4 @@
-"""An archive of small snapshots with one publisher, a real tracker, and people who hold parts of it."""
+"""An archive of small snapshots with one publisher, a real tracker, and users who hold parts of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = '[network]\ndht = false\nlsd = false\nupnp = false\nweb_seeds = "never"
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """`sizes` are those of the snapshots in bytes, by repository."""
+    """`sizes` are the snapshots' sizes in bytes, by repository."""
 
     folder: Path
     publisher: Preserver
@@ -32,7 +32,7 @@ class Archive:
         return sum(self.sizes.values())
 
     def person(self, name: str, config: str = CONFIG) -> CommandLine:
-        """Somebody with an empty library who trusts the publisher; trackers are all they have."""
+        """A user with an empty library who trusts the publisher and finds peers only through trackers."""
         someone = self.publisher.trusted_by(name)
         someone.home.mkdir(parents=True, exist_ok=True)
         (someone.home / "config.toml").write_text(config)
@@ -60,7 +60,7 @@ def archive(folder: Path, sizes: Sequence[int], org: str = "Qwen") -> Iterator[A
 
 @contextlib.contextmanager
 def node_of(user: CommandLine, *options: str) -> Iterator[Process]:
-    """Run somebody's node; it speaks to trackers alone."""
+    """Run a user's node, which finds peers only through trackers."""
     quiet = ("--no-dht", "--no-lsd", "--no-upnp")
     with running(p2pqwen("seed", "--listen", "127.0.0.1:0", *quiet, *options, "--json"), user.environment) as node:
         node.line(60, containing='"listening"')
@@ -68,5 +68,5 @@ def node_of(user: CommandLine, *options: str) -> Iterator[Process]:
 
 
 def swarms(user: CommandLine, *options: str) -> dict[str, dict[str, Any]]:
-    """What `health` says, by repository."""
+    """The answer of `health`, by repository."""
     return {row["repo"]: row for row in user.ok("health", *options)["swarms"]}

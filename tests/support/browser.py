@@ -17,7 +17,7 @@ from tests.support.addresses import served_by_thread
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# The same engine without the program around it, whose own pages in every window cost three times what ours do.
+# The same engine without the browser around it, whose own pages cost 3 times what ours do.
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 WIDTHS = {"phone": (360, 740), "desktop": (1440, 900)}
@@ -25,7 +25,7 @@ WIDTHS = {"phone": (360, 740), "desktop": (1440, 900)}
 
 class _Handler(SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
-        self.send_header("Cache-Control", "no-store")  # what a test changes is what the browser reads
+        self.send_header("Cache-Control", "no-store")  # the browser must see what a test changes
         super().end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -33,7 +33,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 class _PlainHandler(SimpleHTTPRequestHandler):
-    """Says nothing of when a file changed, so that it can never answer that it did not."""
+    """Sends no validators, so it can never answer that a file is unchanged."""
 
     def __init__(self, *given: Any, sent: list[str], max_age: int | None, **options: Any) -> None:
         self.sent, self.max_age = sent, max_age
@@ -59,7 +59,7 @@ class _PlainHandler(SimpleHTTPRequestHandler):
 def plain_server(folder: Path, *, max_age: int | None = None) -> Iterator[tuple[str, list[str]]]:
     """Serve a folder from a server without validators; yields its address, and the path of each answer.
 
-    `max_age`: seconds for which a browser may take a style that it has for the newest.
+    `max_age`: seconds for which a browser may reuse its copy of a style sheet.
     """
     sent: list[str] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_PlainHandler, directory=folder, sent=sent, max_age=max_age))
@@ -69,7 +69,7 @@ def plain_server(folder: Path, *, max_age: int | None = None) -> Iterator[tuple[
 
 @contextmanager
 def web_server(folder: Path, *, port: int = 0) -> Iterator[str]:
-    """Serve a folder; yields its address, which ends in a slash."""
+    """Serve a folder; yields its address, with a slash at the end."""
     server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, directory=folder))
     with server, served_by_thread(server):
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -90,7 +90,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Reader:
-    """Somebody with a browser of their own, and what their pages complained of."""
+    """A separate browser context, and the errors of its pages."""
 
     def __init__(self, browser: Browser, *, wide: str = "desktop", dark: bool = False, **options: Any) -> None:
         width, height = WIDTHS[wide]
@@ -115,7 +115,7 @@ class Reader:
         return self.page
 
     def verdict(self, url: str) -> tuple[str, str]:
-        """Open a page and wait for what it says of itself: `yes` or `no`, and the reason."""
+        """Open a page and wait for its own verdict: `yes` or `no`, and the reason."""
         self.open(url)
         return self.settled()
 

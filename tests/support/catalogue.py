@@ -1,7 +1,7 @@
-"""Published sites with pages, made of fixed keys and invented models, as many and as large as a test likes.
+"""Published sites with pages, made from fixed keys and invented models of any number and size.
 
-The weights are invented: their hashes are of nothing, so a model of 60 GB costs what its torrent does. The READMEs are
-real, and a library folder stands in for the one that would hold them.
+The weights are invented: their hashes have no content, so a model of 60 GB costs only its torrent. The READMEs are real
+and are in a library folder.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Model:
 
 
 def _invented(row: FileRow, piece_length: int) -> FileHashes:
-    """Hashes of no content, of the right number, that fit one another."""
+    """Hashes without content, in the right number and consistent with one another."""
     count = -(-row.size // piece_length)
     pieces = hashlib.shake_128(row.sha256.raw).digest(20 * count)
     if row.size <= piece_length:
@@ -139,9 +139,9 @@ _LICENSES = ("apache-2.0", "apache-2.0", "mit", "Qwen RESEARCH LICENSE AGREEMENT
 
 
 def many(count: int, *, scale: float = 1) -> list[Model]:
-    """That many models, each its own, of sizes, licenses and formats that repeat; `scale` makes all of them smaller.
+    """Return distinct models with recurring sizes, licenses and formats; `scale` makes all of them smaller.
 
-    A torrent names every piece: thousands of large ones cost what they would in life.
+    A torrent has a hash for every piece, so thousands of large models are as expensive as real ones.
     """
     found = []
     for number in range(count):
@@ -174,7 +174,7 @@ class CatalogueSite:
         self.accepted: Accepted | None = None
 
     def copy(self, folder: Path) -> Self:
-        """The same site and publisher in another folder, to be changed."""
+        """Return a copy of the site and publisher in another folder, for changes."""
         made = type(self)(folder, copy(self.publisher))
         made.accepted = self.accepted
         for there, here in ((self.out, made.out), (self.home.root, made.home.root)):
@@ -204,16 +204,16 @@ class CatalogueSite:
 
 
 def _listed_manifest(out: Path, entry: Entry, torrents: TorrentReader) -> Manifest | None:
-    """The manifest in a torrent of the site: of one that was made here, and is as it was made, it is known."""
+    """Return the manifest in a torrent of the site, without reading one that is as it was made here."""
     made, path = _MANIFESTS.get(entry.manifest), out / entry.torrent
     if made is not None and path.is_file() and path.read_bytes() == made[0]:
         return made[1]
     return listed_manifest(out, entry, torrents)
 
 
-# A QR code takes half the time that a page of a model takes, and many sites list the same models.
+# A QR code takes half the time of a model's page, and many sites list the same models.
 _qr = cache(pages._qr)
-# A torrent of hundreds of gigabytes takes a tenth of a second to invent, and every site has some: once for all of them.
+# Inventing a torrent of hundreds of gigabytes takes 0.1 s, and every site has some, so they are shared.
 _MADE: dict[Model, tuple[Entry, bytes]] = {}
 _MANIFESTS: dict[Sha256, tuple[bytes, Manifest | None]] = {}
 _KEY = key("index")
@@ -230,7 +230,7 @@ def _torrent(model: Model) -> tuple[Entry, bytes]:
 
 
 class _Frozen(dict[str, int]):
-    """Sizes that can be part of a key."""
+    """Hashable sizes, for use in a key."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(self.items()))

@@ -1,4 +1,4 @@
-"""Certificates for HTTPS on loopback: an authority of the test's own, and a server's certificate by it."""
+"""Certificates for HTTPS on loopback: a test authority, and a server certificate that it issued."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """What a server needs, and the file of the authority that its clients must believe (`SSL_CERT_FILE`)."""
+    """A server's TLS context, and the file of the authority that clients must trust (`SSL_CERT_FILE`)."""
 
     context: ssl.SSLContext
     authority: Path
 
 
 def certify(folder: Path, host: str = "127.0.0.1", *, valid_from: timedelta = -_DAY) -> Certified:
-    """Make an authority and a certificate for an IPv4 address or a name, valid two days from `valid_from` of now."""
+    """Make an authority and a certificate for an IPv4 address or a name, valid for 2 days from now + `valid_from`."""
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
     authority = (

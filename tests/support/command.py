@@ -1,4 +1,4 @@
-"""Run our own command line as a user would, with a home of its own."""
+"""Run our command line as a user would, with a separate home."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Ended:
 class CommandLine:
     """A user with a home, a Hugging Face cache and a Hub address.
 
-    Commands run in this process, which spares each of them a second of imports; with `processes=True` each runs in a
-    process of its own that starts warm, and with `cold=True` in one that starts as it does for a user: that is for what
-    is read while modules are imported.
+    Commands run in this process, which saves each of them a second of imports. With `processes=True`, each runs in a
+    separate process that starts warm. With `cold=True`, each runs in a process that starts as it does for a user, for
+    tests of what is read during import.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class CommandLine:
             "HF_HOME": str(folder / "hf-home"),
             "HF_HUB_CACHE": str(self.cache),
             "HF_ENDPOINT": endpoint,
-            "P2PQWEN_DHT_BOOTSTRAP": "none",  # no test speaks to the world's DHT
+            "P2PQWEN_DHT_BOOTSTRAP": "none",  # no test contacts the public DHT
             **extra,
         }
 

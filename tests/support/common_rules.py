@@ -1,8 +1,8 @@
-"""What readers take and refuse by the common rules of torrents/SPEC.md, section 1.
+"""What readers accept and refuse by the common rules of torrents/SPEC.md, section 1.
 
-Which public keys by section 5, and which contents of plain files by section 2 (LFS pointers are refused).
+Also the public keys of section 5, and the contents of plain files of section 2 (LFS pointers are refused).
 
-The source of tests/vectors/common.json. JSON documents, file contents and keys are the hex of their bytes.
+This is the source of tests/vectors/common.json. JSON documents, file contents and keys are given as hex.
 """
 
 from __future__ import annotations

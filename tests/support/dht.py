@@ -1,4 +1,4 @@
-"""A DHT of real libtorrent nodes on loopback, each at an address and in a network (/24) of its own."""
+"""A DHT of real libtorrent nodes on loopback, each with its own address in its own /24 network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LibtorrentNode:
                 "enable_lsd": False,
                 "enable_upnp": False,
                 "enable_natpmp": False,
-                # All nodes are one machine: what protects a real DHT from one address would only hinder.
+                # All nodes are on one machine, so limits per address would only hinder.
                 "dht_restrict_routing_ips": False,
                 "dht_restrict_search_ips": False,
                 "dht_enforce_node_id": False,
@@ -62,7 +62,7 @@ class LibtorrentNode:
 
 @contextlib.contextmanager
 def libtorrent_dht(count: int = 6, *, ipv6: bool = False) -> Iterator[list[LibtorrentNode]]:
-    """Run that many nodes that know one another; over IPv6 all of them share ::1."""
+    """Run `count` nodes that know one another; over IPv6 all of them share ::1."""
     nodes = [LibtorrentNode("::1" if ipv6 else f"127.0.{number}.1") for number in range(1, count + 1)]
     try:
         introduce(nodes)

@@ -1,4 +1,4 @@
-"""Where tests keep their files: in memory, if there is room, and on a second file system where they need two."""
+"""Where tests keep their files: in memory, if there is room, and on a second file system if they need two."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 
 MEMORY = Path("/dev/shm")
 ROOM = 6 << 30
-"""Bytes of memory that must be free, for a run that uses a fraction of it: what passes is deleted as it goes on."""
+"""Bytes of memory that must be free; a run uses a fraction of it, since the files of passed tests are deleted."""
 _PREFIX = "p2pqwen-tests-"
 _OTHERS = (MEMORY, Path("/var/tmp"), Path("/tmp"), Path(__file__).parents[2])
 
 
 def folder_in_memory() -> Path | None:
-    """A new folder for a run's files, None where memory is short.
+    """Return a new folder for a run's files, None if memory is short.
 
-    What p2pqwen writes it writes out to the disk before it goes on, thousands of times in a run, and each time takes
-    milliseconds. In memory the same calls are made, and nobody waits.
+    p2pqwen syncs what it writes to the disk, thousands of times in a run, and each time takes milliseconds. In memory,
+    the same calls are fast.
     """
     if not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:  # tests start programs from their folders
         return None
@@ -31,13 +31,13 @@ def folder_in_memory() -> Path | None:
         return None
     _remove_left_over()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=MEMORY))
-    folder.chmod(0o755)  # some tests are other users
+    folder.chmod(0o755)  # some tests run as other users
     return folder
 
 
 @contextmanager
 def other_disk(than: Path) -> Iterator[Path]:
-    """A folder on another file system; the test is skipped where this machine has one alone."""
+    """A folder on another file system; skips the test if this machine has only one."""
     device = than.stat().st_dev
     others = [one for one in _OTHERS if one.is_dir() and os.access(one, os.W_OK) and one.stat().st_dev != device]
     if not others:
@@ -57,7 +57,7 @@ def _free_memory() -> int:
 
 
 def _remove_left_over() -> None:
-    """Remove what runs left that failed, or were killed, and have ended."""
+    """Remove what ended runs left, if they failed or were killed."""
     for one in MEMORY.glob(f"{_PREFIX}*"):
         number = one.name.removeprefix(_PREFIX).partition("-")[0]
         if number.isdecimal() and one.stat().st_uid == os.getuid() and not Path(f"/proc/{number}").exists():

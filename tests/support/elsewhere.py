@@ -1,7 +1,7 @@
-"""Our command line where nothing is that only some systems have: `python -m tests.support.elsewhere ARGUMENTS`.
+"""Our command line without what only some systems have: `python -m tests.support.elsewhere ARGUMENTS`.
 
-Python itself and other people's modules are those of this system, and imported first; then modules and names that
-Windows does not have go, `msvcrt` comes, and p2pqwen is imported.
+Python and third-party modules are this system's and are imported first. Then modules and names that Windows lacks are
+removed, `msvcrt` is added, and p2pqwen is imported.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _MAIN = "import sys; from p2pqwen.cli.main import main; sys.exit(main())"
 
 
 def elsewhere(*arguments: str | Path) -> list[str | Path]:
-    """Return the command line of our program there."""
+    """Return the command line of our program on such a system."""
     return [sys.executable, "-m", "tests.support.elsewhere", *arguments]
 
 
 class ElsewhereCommandLine(CommandLine):
-    """A user of such a system. Every command runs in a process of its own, forked from one where `_hide` has run."""
+    """A user of such a system; every command runs in a separate process, forked from one where `_hide` has run."""
 
     def __init__(self, folder: Path, endpoint: str) -> None:
         super().__init__(folder, endpoint)
@@ -65,7 +65,7 @@ class ElsewhereCommandLine(CommandLine):
 
 def _hide() -> None:
     ours = [name for name in sys.modules if name.partition(".")[0] == "p2pqwen"]
-    for name in ours:  # the test's own helpers have imported it
+    for name in ours:  # test helpers have imported it
         del sys.modules[name]
     for name in _THEIRS:
         importlib.import_module(name)

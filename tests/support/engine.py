@@ -1,8 +1,8 @@
-"""A swarm engine in memory: it reads and writes real files and checks real hashes, and its time is a clock of the test.
+"""A swarm engine in memory: it reads and writes real files and checks real hashes, under a simulated clock.
 
-`MemoryEngine` is what `operations.engine` asks for, both to seed and to download. Engines of one `MemoryNetwork` reach
-each other by endpoint; `MemoryNetwork.peer` adds peers that are slow, have a part, or lie. `test_engine_contract.py`
-holds it and the real session to the same assertions.
+`MemoryEngine` implements `operations.engine`, both to seed and to download. Engines of one `MemoryNetwork` reach each
+other by endpoint; `MemoryNetwork.peer` adds peers that are slow, partial or lying. `test_engine_contract.py` holds it
+and the real session to the same assertions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FAST = 1 << 30  # bytes a second
 
 
 class VirtualClock:
-    """Seconds that pass when somebody sleeps; what is planned for a moment happens as it passes."""
+    """A clock that advances when a caller sleeps; planned actions run when their time passes."""
 
     def __init__(self, start: float = 1000.0) -> None:
         self._start = self._now = start
@@ -59,15 +59,15 @@ class VirtualClock:
         self._now = max(self._now, until)
 
     def at(self, elapsed: float, action: Callable[[], object]) -> None:
-        """Plan something for a moment, in seconds since the start."""
+        """Plan an action for a time, in seconds since the start."""
         heapq.heappush(self._plans, (self._start + elapsed, next(self._order), action))
 
 
 @dataclass(eq=False)
 class Giver:
-    """Who gives pieces: a peer or a web seed. `pieces` None: all; `wrong` are those it gives with a bad byte.
+    """A source of pieces: a peer or a web seed. `pieces` None: all; `wrong`: those that it gives with a bad byte.
 
-    `stops_after`: bytes, after which it is there and gives nothing more.
+    `stops_after`: the number of bytes after which it stays connected but gives nothing more.
     """
 
     read: Callable[[int], bytes | None]
@@ -91,7 +91,7 @@ class Giver:
 
 @dataclass
 class MemoryNetwork:
-    """Who can be reached, and the time they share. Peers are known by endpoint and infohash, web seeds by URL."""
+    """The reachable sources and their shared clock. Peers are found by endpoint and infohash, web seeds by URL."""
 
     clock: VirtualClock = field(default_factory=VirtualClock)
     web: dict[str, Giver] = field(default_factory=dict)
@@ -101,19 +101,19 @@ class MemoryNetwork:
     def peer(
         self, endpoint: Endpoint, metainfo: Metainfo, folder: Path, rate: int = FAST, **behaviour: object
     ) -> Giver:
-        """A peer that gives what stands in a snapshot's folder."""
+        """Add a peer that gives the files of a snapshot's folder."""
         giver = Giver(lambda piece: _read_piece(metainfo, folder, piece), rate, **behaviour)  # type: ignore[arg-type]
         self._peers[endpoint, str(metainfo.infohash.v1)] = giver
         return giver
 
     def web_seed(self, url: str, metainfo: Metainfo, folder: Path, rate: int = FAST, **behaviour: object) -> Giver:
-        """The same as a web seed."""
+        """Add a web seed that does the same."""
         giver = Giver(lambda piece: _read_piece(metainfo, folder, piece), rate, **behaviour)  # type: ignore[arg-type]
         self.web[url] = giver
         return giver
 
     def remove(self, endpoint: Endpoint) -> None:
-        """A peer goes away."""
+        """Remove a peer."""
         self._peers = {key: giver for key, giver in self._peers.items() if key[0] != endpoint}
 
     def join(self, engine: MemoryEngine) -> Endpoint:
@@ -122,14 +122,14 @@ class MemoryNetwork:
         return endpoint
 
     def giver(self, endpoint: Endpoint, metainfo: Metainfo) -> Giver | None:
-        """Who answers there for this torrent, if anybody does."""
+        """Return the source at an endpoint for this torrent, or None."""
         if (engine := self._seeds.get(endpoint)) is not None:
             return engine.giver(metainfo)
         return self._peers.get((endpoint, str(metainfo.infohash.v1)))
 
 
 class MemoryTorrent:
-    """A torrent of a `MemoryEngine`, as `operations.engine` describes it."""
+    """A torrent of a `MemoryEngine`; it implements `operations.engine`."""
 
     def __init__(self, engine: MemoryEngine, metainfo: Metainfo, save_path: Path) -> None:
         self.engine, self.metainfo = engine, metainfo
@@ -143,7 +143,7 @@ class MemoryTorrent:
         self.failed_pieces = self.flushes = self.resume_answers = 0
         self.resume: bytes | None = None
         self.met: dict[Endpoint, None] = {}
-        # What the test may look at: what it was told to do.
+        # For tests: what it was told to do.
         self.shared = self.started = self.trusted = self.seeds = False
         self.paused = True
         self.trackers: Sequence[Sequence[str]] = ()
@@ -153,7 +153,7 @@ class MemoryTorrent:
         self.urls: tuple[str, ...] = ()
         self.uploaded = 0
         self.flush_due = self.resume_due = self.recheck_due = False
-        self.read = 0.0  # bytes looked at while checking
+        self.read = 0.0  # bytes checked
         self.unknown: Callable[[bytes], Iterable[int]] | None = None
         self.known: bytes | None = None
         self._told: dict[Endpoint, None] = {}
@@ -263,7 +263,7 @@ class MemoryTorrent:
     # What happens while the engine is pumped
 
     def step(self, now: float) -> None:
-        """Let the time pass for it that has passed since the last step."""
+        """Advance to `now` from the time of the last step."""
         seconds, self._stepped = now - self._stepped, now
         if self.error is not None:
             return
@@ -282,7 +282,7 @@ class MemoryTorrent:
             self.resume = json.dumps(list(self.have)).encode()
 
     def give(self, piece: int) -> bytes | None:
-        """What a peer that asks is given; a piece that was only trusted until now is looked at first."""
+        """Return a piece for a peer; a piece that was only trusted until now is checked first."""
         data = _read_piece(self.metainfo, self.folder, piece)
         if data is None or not _is_right(self.metainfo, piece, data):
             self.have[piece] = 0
@@ -353,7 +353,7 @@ class MemoryTorrent:
             if self.engine.bans:
                 self._banned.add(name)
                 return
-        self._credit[name] = 0.0  # it has nothing more that is wanted
+        self._credit[name] = 0.0  # it has nothing more that we need
 
     def _missing(self) -> list[int]:
         return [piece for piece in sorted(self.wanted) if not self.have[piece]]
@@ -379,7 +379,7 @@ class MemoryTorrent:
 
 
 class MemoryEngine:
-    """An engine in memory. What a test may set: how fast it reads, whether its disk hangs, whether it bans liars."""
+    """An engine in memory. Tests may set its reading speed, whether its disk hangs, and whether it bans liars."""
 
     def __init__(
         self,
@@ -395,11 +395,11 @@ class MemoryEngine:
         self.reach = Reach()
         self.torrents: dict[MemoryTorrent, None] = {}
         self.reads = FAST  # bytes a second
-        self.adding = 0.0  # seconds that adding a torrent takes
+        self.adding = 0.0  # seconds to add a torrent
         self.disk_hangs = False
         self.bans = True
-        self.contradiction: P2pqwenError | None = None  # what a wrong piece stops a download with
-        self.refuses: dict[str, P2pqwenError] = {}  # by the torrent's name: what adding it raises
+        self.contradiction: P2pqwenError | None = None  # the error with which a wrong piece stops a download
+        self.refuses: dict[str, P2pqwenError] = {}  # the error of adding a torrent, by name
         self.upload_rate = self.download_rate = 0
         self.rates: list[tuple[int, int]] = []
         self.admitted: list[tuple[frozenset[str], frozenset[str]]] = []
@@ -463,7 +463,7 @@ class MemoryEngine:
         return torrent
 
     def giver(self, metainfo: Metainfo) -> Giver | None:
-        """What this engine serves of a torrent."""
+        """Return what this engine serves of a torrent, or None."""
         for torrent in self.torrents:
             if torrent.metainfo.infohash == metainfo.infohash and torrent.shared and not torrent.paused:
                 return Giver(torrent.give, self.upload_rate or FAST, frozenset(_ones(torrent.have)))
@@ -492,7 +492,7 @@ def _pieces_of(metainfo: Metainfo, files: Collection[RepoPath]) -> Iterator[int]
 
 
 def _place(metainfo: Metainfo, piece: int) -> tuple[str, int, int, int]:
-    """Which file a piece is of, where in it, how many bytes of it, and how many of padding follow."""
+    """Return a piece's file, its offset there, the number of its bytes, and of the padding that follows."""
     layout = metainfo.layout
     for index, file in enumerate(layout.files):
         pieces = layout.pieces(index)

@@ -1,4 +1,4 @@
-"""Imports all of p2pqwen and makes its commands: what warm commands are forked from loads this before anything else."""
+"""Import all of p2pqwen and build its commands: the process that forks warm commands loads this first."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ for _found in pkgutil.walk_packages(p2pqwen.__path__, "p2pqwen."):
         importlib.import_module(_found.name)
 for _late in ("huggingface_hub.hf_api", "dulwich.client", "aiohttp.web", "tests.support.forks", "tests.support.warm"):
     importlib.import_module(_late)
-# A first command makes the commands of their functions, and has typer import what reads their arguments.
+# The first command builds all commands from their functions, and has typer import its argument parsers.
 with contextlib.redirect_stdout(io.StringIO()):
     importlib.import_module("p2pqwen.cli.main").main(["--version", "--json"])
 gc.collect()
-gc.freeze()  # what all forks share is not to be looked at, and so copied, by each
+gc.freeze()  # a collection in a fork would copy the shared pages

@@ -1,9 +1,9 @@
-"""The console examples of a document: found, and run as printed by users who have nothing but their homes.
+"""Find the console examples of a document, and run them as printed, by users with new homes.
 
-Blocks of `console` hold commands after `$ ` and the stdout they gave; `…` stands for what differs between runs (a line
-of it alone for any lines). A prompt `NAME$ `, or `<!-- as: NAME -->` before a block, says on whose machine it runs,
-`reader` where nothing does; commands of one name go on in one shell, and all shells share one working folder.
-`<!-- examples: WORLD -->` says what has happened before the first example: see `WORLDS`.
+`console` blocks have commands after `$ ` and their stdout. `…` matches any text in a line; alone on a line, it matches
+any lines. A prompt `NAME$ `, or `<!-- as: NAME -->` before a block, names the user; the default is `reader`. A user's
+commands run in one shell, and all shells share one working folder. `<!-- examples: WORLD -->` says what happens before
+the first example: see `WORLDS`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONFIG = '[network]\nlisten = "127.0.0.1:16881"\ndht = false\nlsd = false\nupnp
 
 @dataclass(frozen=True)
 class Step:
-    """One command; `expected` is None where the document does not print it."""
+    """One command; `expected` is None for a step that the document does not print."""
 
     user: str
     command: str
@@ -61,11 +61,11 @@ WORLDS: dict[str, list[Step]] = {
     "seeded": [*_PUBLISHED, *_SEEDED],
     "held": [*_PUBLISHED, *_SEEDED, *_TRUSTED, *_HELD],
 }
-"""What has happened: a publisher's site lies in `site`, and is seeded; `reader` trusts it, or holds the model."""
+"""What happens first: a publisher's site is in `site` and is seeded; `reader` trusts it, or holds the model."""
 
 
 def world_of(text: str) -> str:
-    """Return the world that a document names, `empty` where it names none."""
+    """Return the world that a document names, `empty` by default."""
     found = _WORLD.search(text)
     return found[1] if found else "empty"
 
@@ -85,7 +85,7 @@ def printed_steps(text: str) -> list[Step]:
 
 
 def matches(expected: str, got: str) -> bool:
-    """Whether output is what a document prints for it."""
+    """Tell whether output matches what a document prints."""
     pattern = "".join(
         r"(?:.*\n)*" if line == "…" else r"[^\n]*".join(re.escape(part) for part in line.split("…")) + r"\n"
         for line in expected.strip().splitlines()
@@ -94,10 +94,10 @@ def matches(expected: str, got: str) -> bool:
 
 
 class Machines:
-    """A shell for each user, with an empty home of its own; documents that speak of ports get those that are free now.
+    """A shell for each user, with a new home; the ports in documents are replaced by free ones.
 
-    One world: what came before is done once, and every document that is run in it finds the same publisher, and readers
-    and others of its own. Nothing asks the networks around this machine: peers are named, or the Hub helps out.
+    The steps of a world run once. Every document in it finds the same publisher, but has its own readers and other
+    users. Nothing contacts the networks around this machine: peers are named, or the Hub serves the files.
     """
 
     def __init__(self, folder: Path, endpoint: str) -> None:
@@ -116,7 +116,7 @@ class Machines:
         self._document = ""
 
     def begin(self, document: str, world: str) -> None:
-        """Have a document run next: do what its world asks for that was not done yet."""
+        """Prepare to run a document: do the steps of its world that were not done yet."""
         self._document = document
         for step in WORLDS[world]:
             if step.user != PUBLISHER or step not in self._done:
@@ -128,7 +128,7 @@ class Machines:
         return self._shell(step.user).run(self.on_free_ports(step.command))
 
     def environment(self, user: str) -> dict[str, str]:
-        """Return a user's environment; their home is made where it is new."""
+        """Return a user's environment; a new user's home is made."""
         home = self._folder / self._name(user)
         if not home.exists():
             settings = home / ".local" / "share" / "p2pqwen" / "config.toml"
@@ -138,11 +138,11 @@ class Machines:
         return {"HOME": str(home), **self._environment}
 
     def expected(self, step: Step) -> str:
-        """Return what a step prints, on the ports that are used here."""
+        """Return a step's expected output, with the ports that are used here."""
         return self.on_free_ports(step.expected or "")
 
     def close(self) -> None:
-        """End every shell, and what it started."""
+        """End every shell and everything that it started."""
         for shell in self._shells.values():
             shell.close()
 
@@ -153,19 +153,19 @@ class Machines:
         name = self._name(user)
         if name not in self._shells:
             self._shells[name] = _Shell(self.work, self.environment(user))
-            self._shells[name].run("PUBLISHER=$(cat publisher-id)")  # everybody was told it by other means
+            self._shells[name].run("PUBLISHER=$(cat publisher-id)")  # users learn it by other means
         return self._shells[name]
 
     def _config(self, user: str) -> str:
-        """Return a user's config.toml; the publisher's node is the one that documents speak of as port 16881."""
+        """Return a user's config.toml; port 16881 in documents is the publisher's node."""
         return self.on_free_ports(_CONFIG if user == PUBLISHER else _CONFIG.replace(":16881", f":{free_port()}"))
 
     def on_free_ports(self, text: str) -> str:
-        """Return a text with the ports that stand for those it prints."""
+        """Return a text with its printed ports replaced by those that are used here."""
         return _PORT.sub(lambda found: self._ports.setdefault(found[0], f":{free_port()}"), text)
 
     def as_printed(self, text: str) -> str:
-        """Return a text with the ports that documents print."""
+        """Return a text with the ports used here replaced by those that documents print."""
         for printed, used in self._ports.items():
             text = text.replace(used, printed)
         return text
@@ -208,7 +208,7 @@ class _Shell:
 
 @contextlib.contextmanager
 def machines(folder: Path, endpoint: str) -> Iterator[Machines]:
-    """Give machines, and end what ran on them."""
+    """Yield machines, and end what ran on them."""
     running = Machines(folder, endpoint)
     try:
         yield running

@@ -1,4 +1,4 @@
-"""Torrents that contradict themselves: what one of their hashes approves, another does not."""
+"""Torrents that contradict themselves: bytes that match one of their hashes do not match another."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.strategies import hash_payload, lay_out, manifest_of
 
 LIES = ("manifest", "v1", "v2")
-"""Which of its parts tells the truth and which lies: the manifest is of other bytes than the pieces, or the v1 pieces,
-or the v2 tree, are of other bytes than everything else."""
+"""Which part lies: the manifest is of other bytes than the pieces, or the v1 pieces or the v2 tree are of other bytes
+than everything else."""
 
 
 def honest(files: Mapping[str, bytes], repo: str, commit: str, *, piece_length: int | None = None) -> Metainfo:
-    """The torrent of a payload, with its manifest; by recipe 1 unless a piece length is given."""
+    """Return the torrent of a payload, with its manifest; by recipe 1 unless a piece length is given."""
     return forged(files, files, repo, commit, lie="manifest", piece_length=piece_length)
 
 
@@ -33,7 +33,7 @@ def forged(
     lie: str,
     piece_length: int | None = None,
 ) -> Metainfo:
-    """A torrent of `files` in which something is of `evil`, whose files have the same names and sizes."""
+    """Return a torrent of `files` in which one part is of `evil`, whose files have the same names and sizes."""
     good = {RepoPath(name): data for name, data in files.items()}
     bad = {RepoPath(name): data for name, data in evil.items()}
     layout = (
@@ -45,18 +45,18 @@ def forged(
     true, false = hash_payload(good, layout), hash_payload(bad, layout)
     if lie == "manifest":
         return build_metainfo(manifest, layout, false)
-    first, second = (true, false) if lie == "v1" else (false, true)  # of which the v2 tree, and the v1 pieces, are
+    first, second = (true, false) if lie == "v1" else (false, true)  # what the v2 tree, and the v1 pieces, hash
     mixed = {path: replace(first[path], pieces=second[path].pieces) for path in good}
     return build_metainfo(manifest, layout, mixed)
 
 
 def approved_by_pieces(files: Mapping[str, bytes], evil: Mapping[str, bytes], lie: str) -> Mapping[str, bytes]:
-    """What a peer or web seed has to send for the torrent's v1 pieces to be right."""
+    """Return the files that match the torrent's v1 pieces."""
     return files if lie == "v2" else evil
 
 
 def spoilt(files: Mapping[str, bytes], *names: str) -> dict[str, bytes]:
-    """The same files with other bytes in some, or in all that are not empty."""
+    """Return the files with other bytes in the named ones, or in all that are not empty."""
     return {
         name: bytes(byte ^ 0x55 for byte in data) if not names or name in names else data
         for name, data in files.items()
@@ -64,7 +64,7 @@ def spoilt(files: Mapping[str, bytes], *names: str) -> dict[str, bytes]:
 
 
 def looks_of(folder: Path) -> dict[str, tuple[bytes, int, int, int, int]]:
-    """Every file below a folder: content, inode, link count, mode, and modification time."""
+    """Return content, inode, link count, mode and modification time of every file below a folder."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink():

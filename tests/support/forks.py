@@ -1,8 +1,8 @@
-"""Our command line in processes of its own that start warm: forked from one that has imported everything already.
+"""Our command line in separate processes that start warm: forked from one that has imported everything already.
 
-A start costs hundredths of a second instead of a whole one. Every process is real: its own memory, its own signals, an
-exit code, and pipes of its own. What only a cold start shows (the interpreter, the entry point, imports) is left to
-the tests that run scripts and examples.
+A start takes hundredths of a second instead of a second. Every process is real, with its own memory, signals, exit code
+and pipes. What only a cold start shows (the interpreter, the entry point, imports) is left to tests that run scripts
+and examples.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from unittest import mock
 from tests.support.faults.shim import build
 
 ROOT = Path(__file__).parents[2]
-# Starting a process looks after all others, and two threads that read how one ended would both be told wrong.
+# Starting a process also polls all others, and two threads that poll the same process get wrong exit codes.
 LOCK = threading.Lock()
 
 
 @cache
 def context() -> ForkServerContext:
-    """Start the process that everything is forked from; it has no thread, and the library of faults is loaded."""
+    """Start the process that all commands are forked from; it has no threads, and the faults library is loaded."""
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["tests.support.everything"])
     environment = {"PYTHONPATH": str(ROOT)}
@@ -52,7 +52,7 @@ def _pipe(made: ForkServerContext) -> Iterator[tuple[IO[str], Connection]]:
 
 
 class WarmPopen:
-    """What `subprocess.Popen` is to a program, for a p2pqwen command; its stdin is empty."""
+    """Like `subprocess.Popen`, for a p2pqwen command; its stdin is empty."""
 
     stdin = None
 
@@ -103,7 +103,7 @@ def _run(arguments: list[str], environment: Mapping[str, str], out: Connection, 
     for number, pipe in ((1, out), (2, err)):
         os.dup2(pipe.fileno(), number)
         pipe.close()
-    # Anew, for what they were made for was something else: a file or a terminal.
+    # Made again, since the old ones were set up for another kind of stream, a file or a terminal.
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1, errors="backslashreplace", closefd=False)
     code = main(arguments)

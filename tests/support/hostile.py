@@ -1,4 +1,4 @@
-"""Fetches from peers that lie, stall and send rubbish: with an honest seed beside them, and alone with them."""
+"""Fetches from peers that lie, stall and send garbage, with and without an honest seed beside them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_ONCE = 8  # they mostly wait
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What came of a fetch: how the command ended, after how long, what is on disk, and what the peer saw of it."""
+    """The outcome of a fetch: the command's exit code and time, the files on disk, and what the peer saw."""
 
     name: str
     code: int
@@ -32,7 +32,7 @@ class Met:
 
 
 class Strangers:
-    """A torrent, its magnet, and peers of every kind that say they have it; each at an address of its own."""
+    """A torrent, its magnet, and peers of every kind that claim to have it, each at its own address."""
 
     def __init__(self, folder: Path, network: PeerNetwork, files: Mapping[str, bytes] | None = None) -> None:
         self.files = small_model(2_000_000) if files is None else files

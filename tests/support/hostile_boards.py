@@ -1,4 +1,4 @@
-"""A publisher in a DHT of simulated nodes, and strangers who write its boards, sign its pointers, join its swarms."""
+"""A publisher in a DHT of simulated nodes, and attackers that write its boards, sign its pointers, join its swarms."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from tests.support.publishing import NOW, Publisher, Rules, chain, key, keyid, m
 
 SALT = b"p2pqwen"
 NOBODY = Endpoint("127.0.0.1", 9)
-"""Nobody listens there; but who names this machine may be led to peers on it."""
+"""Nothing listens there; but a user who names this machine may be led to peers on it."""
 MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Blanks(Content):
-    """A torrent whose one file is all blanks, as long as it says. (Zeros would be right in a sparse file.)"""
+    """A torrent whose single file is all blanks, of any length. (Zeros would be right in a sparse file.)"""
 
     def block(self, piece: int, begin: int, length: int) -> bytes:
         return b" " * length
@@ -62,7 +62,7 @@ class Issue:
 
 
 class Keeper:
-    """A publisher of one name, whose key of the index also signs its pointer."""
+    """A publisher with one name, whose index key also signs its pointer."""
 
     def __init__(self, world: World, name: str) -> None:
         self._world, self._name = world, name
@@ -95,12 +95,12 @@ class Keeper:
         return store.items(self.id)[0]
 
     def stolen(self, pointer: Pointer, *, salt: bytes = SALT) -> MutableItem:
-        """What a thief of the pointer's key signs: nobody ever gets past its sequence number."""
+        """Return what a thief of the pointer's key signs, with the highest sequence number."""
         return sign_item(key(self._name), salt, MAX_SEQUENCE, pointer.encode())
 
 
 class World:
-    """The nodes, the peers, and a folder for everybody's things."""
+    """The nodes, the peers, and a folder for everybody's files."""
 
     def __init__(self, folder: Path, nodes: list[DhtNodeSimulator], network: PeerNetwork) -> None:
         self.folder, self.nodes, self.network = folder, nodes, network
@@ -117,7 +117,7 @@ class World:
         assert self.do(lambda dht: dht.put(item)).accepted
 
     def put_boards(self, publisher: Sha256, values: Iterable[bytes]) -> None:
-        """Write boards as only a stranger would: so that nobody can mend them."""
+        """Write boards as an attacker would: with the highest sequence number, so that they cannot be overwritten."""
         for slot, value in zip(range(BOARD_SLOTS), values, strict=False):
             self.put(sign_item(board_key(publisher), board_salt(slot), MAX_SEQUENCE, value))
 
@@ -130,7 +130,7 @@ class World:
         return simulator
 
     def route(self, home: Home, seconds: float = STEP_SECONDS) -> BundleRoute:
-        """The way to bundles of a home that is on this machine."""
+        """Return the route to bundles for a home on this machine."""
         known = KnownPeers(home.root / "peers.json")
         settings = SwarmSettings(
             dht_bootstrap=(str(self.nodes[0].endpoint),),
@@ -147,7 +147,7 @@ class World:
 
 
 def bundle_of(position: Position, files: Mapping[str, bytes]) -> Content:
-    """A bundle that holds just these files, whatever they are."""
+    """Return a bundle with exactly these files, whatever they are."""
     layout = bundle_layout((RepoPath(name), len(data)) for name, data in files.items())
     hashes = {
         file.path: hash_bundle_file(files[file.path.text], layout, number) for number, file in enumerate(layout.files)
@@ -156,12 +156,12 @@ def bundle_of(position: Position, files: Mapping[str, bytes]) -> Content:
 
 
 def endless_bundle(position: Position, size: int) -> Blanks:
-    """A bundle with an index.json of so many blanks, all of whose hashes are right."""
+    """Return a bundle whose index.json is `size` blanks, with correct hashes."""
     layout = bundle_layout([(INDEX_PATH, size)])
     whole, rest = divmod(size, layout.piece_length)
     one, hasher = (PieceHasher(layout.piece_length, padded=False) for _ in range(2))
     one.update(b" " * layout.piece_length)
-    blank = one.finish()  # as all whole pieces are: to hash each of 4 GiB takes seconds
+    blank = one.finish()  # all whole pieces are the same; hashing 4 GiB of them takes seconds
     hasher.add(FileHashes.of_pieces(blank.pieces * whole, blank.rows * whole, layout.piece_length))
     hasher.update(b" " * rest)
     hashes = hasher.finish()
@@ -175,7 +175,7 @@ def pointer_to(content: Content, position: Position) -> Pointer:
 
 
 def strangers_boards(keeper: Keeper) -> list[bytes]:
-    """What a stranger may write on three boards: own roots and key, the true roots with their key, the true key."""
+    """Return an attacker's 3 boards: own roots and key; true roots, own key; true roots and key, other salts."""
     stranger = ItemAddress(key("stranger").public, b"x")
     own = chain(Rules(root=("stranger",), index=("stranger",)))
     salts = [replace(keeper.address, salt=b"%d" % number) for number in range(4)]

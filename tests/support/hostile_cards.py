@@ -1,6 +1,6 @@
-"""READMEs by people who want a page to run something, fetch something or look like something else."""
+"""READMEs by attackers who want a page to run something, fetch something or look like something else."""
 
-# ruff: noqa: E501 - a card is what it is
+# ruff: noqa: E501 - cards have long lines
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The programs that people point at the Hub, as they are run on its place, and what each of them asks for.
+"""The programs that people use with the Hub, run against its replacement, and the requests of each.
 
-`CLIENTS` says how each is run; `ASKED` what an endpoint must answer, recorded from their runs, and no more.
+`CLIENTS` says how to run each; `ASKED` has the requests that an endpoint must answer, recorded from their runs.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ OLDER_HUB = "huggingface_hub>=1,<2"
 
 @dataclass(frozen=True)
 class Installed:
-    """Clients that are installed for the tests, once for all that run at a time: no dependency of this project."""
+    """Clients that are installed for the tests, once for all parallel runs; they are not our dependencies."""
 
     folder: Path
 
     def javascript(self) -> Path:
-        """Return the folder in which the packages of npm are."""
+        """Return the folder of the npm packages."""
         return self._once("npm", ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", *JAVASCRIPT])
 
     def older_python(self) -> str:
@@ -69,7 +69,7 @@ class Installed:
 
 
 def _run_all(commands: Sequence[Sequence[str]], folder: Path) -> str:
-    """Run commands that install something; what the one said that failed, "" where none did."""
+    """Run install commands; return the output of the first that failed, "" if none did."""
     for command in commands:
         try:
             done = run_within([], command, cwd=folder, seconds=SECONDS)
@@ -82,10 +82,10 @@ def _run_all(commands: Sequence[Sequence[str]], folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Client:
-    """How a client is run, and what it says of a repository that is not there.
+    """How to run a client, and its message for a missing repository (`absent`).
 
     `{url}`, `{repo}` and `{out}` are filled in. `needs`: Python packages and programs without which it is skipped.
-    `gives`: files that it leaves below `{out}`, by the names that they have in the repository.
+    `gives`: the files that it leaves below `{out}`, by their names in the repository.
     """
 
     arguments: tuple[str, ...]
@@ -108,7 +108,7 @@ class Client:
         repo: str | None = None,
         zygote: Zygote | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run it in an empty home of its own, `within` a namespace; one that imports much is forked from `zygote`."""
+        """Run it in a new home, `within` a namespace; one that imports much is forked from `zygote`."""
         self.require()
         out.mkdir(parents=True)
         program, *rest = self.arguments
@@ -195,7 +195,7 @@ _LLAMA = """
 import llama_cpp
 file = llama_cpp.Llama.from_pretrained('{repo}', '*Q8_0.gguf', vocab_only=True)
 """
-# What Ollama asks, then what llama.cpp does: neither is to be had as a package.
+# The requests of Ollama, then those of llama.cpp: neither is available as a package.
 _REGISTRY = """
 import hashlib, json, urllib.request
 def ask(path, method='GET', **headers):
@@ -274,12 +274,12 @@ CLIENTS: dict[str, Client] = {
         {"config.json": "got/config.json", WEIGHTS: "got/model.safetensors"},
     ),
     "@huggingface/hub": _node(_HUB_JS, "not found|404", {WEIGHTS: "got"}),
-    # It takes any answer for the file: this is what it says of one that is none.
+    # It takes any answer for the file: this is its message for one that is not.
     "@huggingface/gguf": _node(_GGUF_JS, "not a valid gguf file", repo=GGUF),
     "@huggingface/transformers": _node(_TRANSFORMERS_JS, "Could not locate file"),
 }
 
-# What they ask: METHOD path, {commit} for a commit or a digest, with the headers that an endpoint must heed.
+# Their requests: METHOD path, {commit} for a commit or a digest, with the headers that an endpoint must honour.
 
 _FILE = f"/{REPO}/resolve/{{commit}}/"
 _SNAPSHOT = {
@@ -354,7 +354,7 @@ ASKED: dict[str, set[str]] = {
 }
 
 
-# What they are run on.
+# The repositories that they are run on.
 
 _LFS_RULES = "*.{} filter=lfs diff=lfs merge=lfs -text\n"
 _POOLING = {"word_embedding_dimension": TinyShape().hidden, "pooling_mode_mean_tokens": True}
@@ -365,7 +365,7 @@ _MODULES = [
 
 
 def write_repositories(folder: Path) -> dict[str, Path]:
-    """Write a model, the same for sentence-transformers, one in GGUF, and a dataset; their folders by name."""
+    """Write a model, one for sentence-transformers, one in GGUF, and a dataset; return their folders by name."""
     model = write_tiny_model(folder / "model")
     embedding = shutil.copytree(model, folder / "embedding")
     (embedding / "modules.json").write_text(json.dumps(_MODULES))
@@ -382,7 +382,7 @@ def write_repositories(folder: Path) -> dict[str, Path]:
 
 
 def gguf_bytes() -> bytes:
-    """A GGUF file of version 3 with two texts in its metadata, and a tensor of 4096 numbers in F32."""
+    """Return a GGUF file of version 3 with 2 strings in its metadata, and a tensor of 4,096 numbers in F32."""
 
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value)) + value.encode()

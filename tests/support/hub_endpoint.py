@@ -20,7 +20,7 @@ SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. Headers by their names in lower case."""
+    """An answer. Headers by their names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -36,7 +36,7 @@ class Answer:
 
 
 def ask(url: str, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
-    """One request, exactly that path, no redirect followed."""
+    """Make one request for exactly this path, without following redirects."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
     try:
@@ -50,13 +50,13 @@ def ask(url: str, path: str, *, method: str = "GET", body: bytes | None = None, 
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder by its path, links followed."""
+    """Return every file below a folder by its path, following links."""
     return {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
 
 
 @contextmanager
 def hub_process(user: CommandLine, *options: str | Path, within: Sequence[str] = ()) -> Iterator[str]:
-    """Run `p2pqwen hub` of a user, `within` a namespace, and give its URL."""
+    """Run a user's `p2pqwen hub`, `within` a namespace, and yield its URL."""
     command = [*within, *p2pqwen("hub", "--listen", "127.0.0.1:0", "--json", *QUIET, *options)]
     with running(command, user.environment) as process:
         yield process.json_line(60, containing='"hub"')["url"]

@@ -1,4 +1,4 @@
-"""Many readers at once in one thread, so that it is the server that shares out, and what a process takes meanwhile."""
+"""Many readers at once in one thread, so that only the server divides the rate; and a process's resource use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BUFFER = 256 << 10
 
 @dataclass(slots=True)
 class Reader:
-    """One that reads a range of a file. `got` counts bytes of the body, `status` is the answer's."""
+    """A reader of a range of a file. `got` counts bytes of the body, `status` is the answer's."""
 
     sock: socket.socket
     wanted: int
@@ -38,7 +38,7 @@ class Reader:
 
 
 def begin(url: str, path: str, offsets: range) -> Reader:
-    """Ask for a range, and read nothing yet."""
+    """Request a range, and read nothing yet."""
     parts = urlsplit(url)
     sock = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60)
     asked = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nRange: bytes={offsets.start}-{offsets.stop - 1}\r\n\r\n"
@@ -47,12 +47,12 @@ def begin(url: str, path: str, offsets: range) -> Reader:
 
 
 def read_at_once(url: str, path: str, ranges: Sequence[range], seconds: float) -> list[int]:
-    """Read all of these ranges to their ends, by turns; the bytes that each had when the first was done."""
+    """Read all of these ranges in turns; return the bytes that each had when the first was done."""
     readers = [begin(url, path, one) for one in ranges]
     at_first: list[int] = []
     buffer = memoryview(bytearray(_BUFFER))
     deadline = time.monotonic() + seconds
-    for one in readers:  # counted from when all have begun: whose request is taken last is chance
+    for one in readers:  # counted once all have begun: the order of requests is random
         one.sock.settimeout(seconds)
         one.take(buffer[: one.sock.recv_into(buffer)])
     with selectors.DefaultSelector() as selector:
@@ -74,17 +74,17 @@ def read_at_once(url: str, path: str, ranges: Sequence[range], seconds: float) -
 
 
 def cpu_seconds(process: Process) -> float:
-    """The processor time of a process and of the children that it has waited for."""
+    """Return the CPU time of a process and of the children that it has waited for."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(process: Process, field_name: str = "VmRSS") -> int:
-    """Bytes that a process takes now; `VmHWM`: has taken at the most."""
+    """Return the resident bytes of a process now, or with `VmHWM` at its peak."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field_name}:"))
 
 
 def descriptors(process: Process) -> int:
-    """How many files and connections it has open."""
+    """Return the number of its open files and connections."""
     return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))

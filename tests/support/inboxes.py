@@ -1,4 +1,4 @@
-"""Where alerts arrive, on loopback: a web server that keeps what is posted to it, and a mail server."""
+"""Receivers of alerts on loopback: a web server that keeps what is posted to it, and a mail server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Posted:
 
 
 class Inbox(ThreadingHTTPServer):
-    """Answers `status` to every request, `location` with it where that is set, and keeps the request."""
+    """Answers every request with `status`, and `location` if that is set, and keeps the request."""
 
     daemon_threads = True
 
@@ -70,7 +70,7 @@ def inbox() -> Iterator[Inbox]:
 
 @dataclass(slots=True)
 class MailBox:
-    """A mail server without TLS that lets `ann` log in by a word, and keeps the mails and the logins."""
+    """A mail server without TLS that lets `ann` log in with a password, and keeps the mails and the logins."""
 
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
@@ -94,7 +94,7 @@ def mail_box(word: str) -> Iterator[MailBox]:
         return AuthResult(success=given == LoginPassword(b"ann", word.encode()))
 
     class OnFreePort(Controller):
-        def _trigger_server(self) -> None:  # it speaks to its own port, which is known now
+        def _trigger_server(self) -> None:  # it connects to its own port, which is known now
             self.port = box.port = self.server.sockets[0].getsockname()[1]
             super()._trigger_server()
 

@@ -1,4 +1,4 @@
-"""What a JSON value must look like: a shape made of types, and every place where a value differs from it."""
+"""Compare a JSON value with a shape made of types, and name every difference."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TEXT = re.compile(r".+", re.DOTALL)
 def differences(value: Any, shape: Any, at: str = "$") -> Iterator[str]:
     """Name what is missing or of another kind.
 
-    A shape is a type (`int` is no bool), a pattern that the whole text matches, a dictionary of the fields that must
-    be there (more may be), a list with the shape of every item, a set of allowed values, or a tuple of shapes of which
-    one must fit.
+    A shape is a type (a bool is not an `int`), a pattern that must match the whole text, a dictionary of required
+    fields (more are allowed), a list with the shape of every item, a set of allowed values, or a tuple of shapes of
+    which one must fit.
     """
     match shape:
         case tuple():

@@ -25,7 +25,7 @@ class World:
 
     def user(self, name: str) -> CommandLine:
         user = CommandLine(self.folder / name)
-        user.environment["HF_ENDPOINT"] = "https://hub.invalid"  # RFC 6761: never anybody's
+        user.environment["HF_ENDPOINT"] = "https://hub.invalid"  # RFC 6761: never resolves
         return user
 
     def publish(self, *options: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How much memory a process and all that it started took at most, as /proc tells."""
+"""The peak memory of a process and all that it started, from /proc."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 EVERY = 0.05
-"""Seconds between two looks."""
+"""Seconds between samples."""
 
 
 @dataclass(slots=True)
 class Peak:
-    """Resident bytes, the most seen at one moment: of a process with all that it started, and of these alone.
+    """The most resident bytes at one moment: of a process with all that it started, and of the latter alone.
 
-    What it had started before is none of these, nor is a fork of it before it runs its own program: for a moment its
-    pages are those of the process.
+    Processes that it had started before do not count. Nor does a fork that has not run its own program yet: it still
+    shares the parent's pages.
     """
 
     whole: int = 0

@@ -1,4 +1,4 @@
-"""A mirror that misbehaves on purpose, on a loopback port of its own."""
+"""A mirror that misbehaves on purpose, on its own loopback port."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Answer = Callable[["Handler"], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request; `server.answers` maps a path to what happens."""
+    """One request; `server.answers` maps a path to its answer."""
 
     server: MirrorServer
     protocol_version = "HTTP/1.1"
@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class MirrorServer(ThreadingHTTPServer):
-    """Serves `answers`; remembers what it was asked."""
+    """Serves `answers`; remembers its requests."""
 
     daemon_threads = True
 
@@ -94,7 +94,7 @@ def hangs(handler: Handler) -> None:
 
 
 def drips(handler: Handler) -> None:
-    """One byte at a time, for ever."""
+    """Sends one byte at a time, forever."""
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Connection", "close")
@@ -105,7 +105,7 @@ def drips(handler: Handler) -> None:
 
 
 def floods(handler: Handler) -> None:
-    """As many bytes as anybody takes."""
+    """Sends bytes without end."""
     handler.send_response(200)
     handler.send_header("Connection", "close")
     handler.end_headers()
@@ -115,7 +115,7 @@ def floods(handler: Handler) -> None:
 
 
 def breaks_off(data: bytes) -> Answer:
-    """Promises more than it sends."""
+    """Announces more bytes than it sends."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)

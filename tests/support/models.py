@@ -11,12 +11,12 @@ README = b"---\nlicense: apache-2.0\nlanguage:\n- en\n---\n# A model\n"
 
 
 def noise(size: int, seed: str) -> bytes:
-    """Bytes that look random and are always the same."""
+    """Return bytes that look random and are always the same."""
     return hashlib.shake_256(seed.encode()).digest(size)
 
 
 def small_model(weights: int = 3_000_000) -> dict[str, bytes]:
-    """Name and content of each file of a small model: LFS and plain, nested, empty, with a name that is not ASCII."""
+    """Return the files of a small model by name: LFS and plain, nested, empty, with a name that is not ASCII."""
     return {
         ".gitattributes": ATTRIBUTES,
         "README.md": README,

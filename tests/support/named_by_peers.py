@@ -1,10 +1,10 @@
-"""Whom a session connects to when a stranger names addresses by PEX (BEP 11); for a network namespace of its own.
+"""Which addresses a session connects to when an untrusted peer sends them by PEX (BEP 11); run it in its own namespace.
 
     python -m tests.support.named_by_peers STRANGER [lan] [loopback]
 
-STRANGER is `public` or `private`; `lan` and `loopback` are what the session may speak to. The stranger names a service
+STRANGER is `public` or `private`; `lan` and `loopback` are what the session may contact. The stranger names a service
 of this machine and one in a private network, which count their callers. Prints both counts as JSON, once both were
-called or time enough has passed.
+called or a deadline has passed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SECONDS = 4.0
 
 
 def listen(host: str, calls: list[str]) -> Endpoint:
-    """Count who calls at an address."""
+    """Count the callers at an address."""
     server = socket.create_server((host, 0))
 
     def accept() -> None:

@@ -1,4 +1,4 @@
-"""Houses behind NATs and the world outside, as network namespaces of our own: no packet leaves them."""
+"""Houses behind NATs and the world outside, as network namespaces that no packet leaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 OUTSIDE = "45.9.0.1"
-"""A public address, since no seed is looked for on private ones; it is bound in the namespace alone."""
+"""A public address, since seeds on private ones are not used; it is bound only in the namespace."""
 _PUBLIC, _PRIVATE = "45.9.0", "192.168"
 _RULES = """
 table ip translate {{
@@ -38,7 +38,7 @@ table ip keep {{
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """Namespaces: `world` with the address OUTSIDE, and `houses`, which come out of their routers' addresses."""
+    """Namespaces: `world` with the address OUTSIDE, and `houses`, whose traffic has their routers' addresses."""
 
     world: str
     houses: tuple[str, ...]
@@ -50,7 +50,7 @@ class Lab:
 
 @contextlib.contextmanager
 def natted_houses(count: int) -> Iterator[Lab]:
-    """Build them, and take them away; skips where the system does not let us."""
+    """Build the namespaces and remove them afterwards; skips if the system does not permit it."""
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
         pytest.skip("needs root, ip and nft")
     mark = secrets.token_hex(3)
@@ -66,7 +66,7 @@ def natted_houses(count: int) -> Iterator[Lab]:
 
     try:
         make(world)
-        # The street: a bridge, so that routers reach one another.
+        # The street: a bridge that connects the routers.
         _ip(world, "link add street type bridge")
         _ip(world, f"addr add {OUTSIDE}/24 dev street")
         _ip(world, "link set street up")

@@ -1,4 +1,4 @@
-"""What a node says of itself, made up: rows of snapshots, limits."""
+"""Sample status of a node: rows of snapshots, limits."""
 
 from __future__ import annotations
 

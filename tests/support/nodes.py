@@ -22,12 +22,12 @@ def quiet_config(user: CommandLine, more: str = "") -> None:
 
 @contextlib.contextmanager
 def seeding(user: CommandLine, *options: str | Path) -> Iterator[tuple[Process, int]]:
-    """Run this user's node and give it with its port."""
+    """Run this user's node and yield it with its port."""
     with running(p2pqwen("seed", "--listen", "127.0.0.1:0", "--json", *QUIET, *options), user.environment) as node:
         yield node, node.json_line(30, containing='"listening"')["port"]
 
 
 def row(user: CommandLine, commit: str) -> dict[str, Any]:
-    """The snapshot's row in `status`."""
+    """Return the snapshot's row in `status`."""
     rows = user.ok("status")["snapshots"]
     return next((one for one in rows if one["commit"] == commit), {})

@@ -1,4 +1,4 @@
-"""Candidates as the columns that plans are made of."""
+"""Candidates as the columns from which plans are made."""
 
 from __future__ import annotations
 

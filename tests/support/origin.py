@@ -1,6 +1,6 @@
-"""An origin in memory: repositories are dictionaries, hashes and git objects are real, and no network is asked.
+"""An origin in memory: repositories are dictionaries, hashes and git objects are real, and there is no network.
 
-`MemoryOrigin` is what `operations.preserve.origin` asks for. It is no Hub: its addresses are of its own shape.
+`MemoryOrigin` implements `operations.preserve.origin`. It is no Hub: its URLs have another form.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PART = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class MemorySite:
-    """Where a memory origin says it is: one base for each repository, and none that serves a part."""
+    """The address of a memory origin: one base for each repository, and no partial one."""
 
     endpoint: str = "https://origin.example"
     token: str | None = None
@@ -44,7 +44,7 @@ class MemorySite:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A snapshot as an origin shows it. `pointers` are the LFS pointers' texts, `serves` what downloads give."""
+    """A snapshot at an origin. `pointers` are the LFS pointers' texts, `serves` the contents of downloads."""
 
     listing: Listing
     license: str | None
@@ -56,9 +56,9 @@ class Shown:
 
 @dataclass(slots=True)
 class MemoryOrigin:
-    """An origin whose repositories a test adds, changes and takes away; `asked` is what it was asked, in order.
+    """An origin whose repositories a test adds, changes and removes; `asked` are its calls, in order.
 
-    `silent` are the methods that get no answer; `moved` are old names of repositories and those of today.
+    `silent` are the methods that do not answer; `moved` maps old names of repositories to current ones.
     """
 
     site: MemorySite = field(default_factory=MemorySite)
@@ -75,9 +75,9 @@ class MemoryOrigin:
         executable: Collection[str] = (),
         pointer_of: Callable[[Sha256, int], bytes] = pointer_bytes,
         gated: bool = False,
-        license: str | None = "apache-2.0",  # noqa: A002 - as it is called where it is listed
+        license: str | None = "apache-2.0",  # noqa: A002 - the listing's own word
     ) -> SnapshotId:
-        """Show these files as the one commit of a repository; `pointer_of` spells the LFS pointers."""
+        """Add a repository with one commit of these files; `pointer_of` writes the LFS pointers."""
         listed: list[ListedFile] = []
         rows: list[tuple[RepoPath, str, GitOid]] = []
         pointers: dict[GitOid, bytes] = {}
@@ -158,7 +158,7 @@ class MemoryOrigin:
     def clean_staging(self, folder: Path) -> None:
         beside = self._beside(folder)
         if beside.exists():
-            beside.rmdir()  # and fails where a part was forgotten
+            beside.rmdir()  # fails if a part is left
 
     def commit_object(self, snapshot: SnapshotId) -> bytes:
         self._ask("commit object", snapshot)
@@ -191,7 +191,7 @@ class MemoryOrigin:
 
 
 if TYPE_CHECKING:
-    # What mypy holds them to.
+    # For mypy: they implement the Protocols.
     def _origins(
         hub: HubClient, modelscope: ModelScopeClient, both: Origins, memory: MemoryOrigin
     ) -> tuple[Origin, ...]:

@@ -1,7 +1,7 @@
 """Other BitTorrent programs on loopback: opentracker, aria2c, qbittorrent-nox, Transmission, rTorrent.
 
-`P2PQWEN_CLIENTS_ROOT` may name the folder of another Debian that has newer ones (`scripts/clients_root` makes it): a
-program that is there is run there, with this machine's network and its folder for temporary files.
+`P2PQWEN_CLIENTS_ROOT` may name the root folder of another Debian with newer clients (`scripts/clients_root` makes it).
+A program in it runs there, with this machine's network and temporary folder.
 """
 
 from __future__ import annotations
@@ -60,25 +60,25 @@ exec chroot "$0" "$@\""""
 
 
 def need(program: str) -> None:
-    """Skip where a program is missing; `.ci/run` installs it."""
+    """Skip if a program is missing; `.ci/run` installs it."""
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
 
 
 def command(program: str, *arguments: str | Path) -> list[str | Path]:
-    """Return the command that runs a program, in the other root where it is there; skip where it is nowhere."""
+    """Return the command that runs a program, from the other root if it is there; skip if it is missing."""
     root = os.environ.get("P2PQWEN_CLIENTS_ROOT")
     if root is None or not any((Path(root) / folder / program).exists() for folder in ("usr/bin", "usr/sbin")):
         need(program)
         return [program, *arguments]
-    # `exec` all along: a signal to the process is one to the program. The mounts are its own, and end with it.
+    # With `exec` throughout, signals to the process reach the program. Its mounts are private and end with it.
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _INSIDE, root, program, *arguments]
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, for programs that cannot choose one themselves.
+    """Return a free port, for programs that cannot choose one themselves.
 
-    It is below those that the system gives out, which any other test may be given before the program begins.
+    It is below the range from which the system assigns ports, so no other test gets it before the program starts.
     """
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):  # it is taken
@@ -88,12 +88,12 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def opentracker(*torrents: Metainfo, address: str = "127.0.0.1", within: Sequence[str | Path] = ()) -> Iterator[str]:
-    """A real tracker for these torrents; its announce URL. `within`: the command that runs it in a namespace."""
+    """Run a real tracker for these torrents; yields its announce URL. `within`: the prefix to run it in a namespace."""
     need("opentracker")
     hashes = [text for one in torrents for text in (str(one.infohash.v1), str(one.infohash.v2)[:40])]
     with tempfile.TemporaryDirectory(prefix="opentracker-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # it gives up root's rights, and pytest's own folders are closed to others
+        folder.chmod(0o755)  # it drops root privileges, and other users cannot read pytest's folders
         (folder / "whitelist").write_text("\n".join(hashes) + "\n")
         port = free_port()
         where = ("-i", address, "-p", str(port), "-P", str(port))
@@ -125,18 +125,18 @@ def aria2(target: str | Path, folder: Path, *options: str) -> Iterator[Client]:
 
 @dataclass(frozen=True, slots=True)
 class QBittorrent(Client):
-    """A running `qbittorrent-nox` with one torrent, spoken to over its web API."""
+    """A running `qbittorrent-nox` with one torrent, controlled over its web API."""
 
     api: str
 
     @property
     def has_torrent(self) -> bool:
-        """Whether it has taken the torrent."""
+        """Whether it has added the torrent."""
         return "hash" in self._torrent
 
     @property
     def progress(self) -> float:
-        """How much of the torrent it has, 0 to 1."""
+        """The fraction of the torrent that it has, 0 to 1."""
         return float(self._torrent["progress"])
 
     def connect(self, peer: str) -> None:
@@ -167,7 +167,7 @@ class QBittorrent(Client):
 
 @contextlib.contextmanager
 def qbittorrent(torrent: Path | None, folder: Path, profile: Path, *, protocol: str = "Both") -> Iterator[QBittorrent]:
-    """`qbittorrent-nox` with one torrent, or yet without, whose files are, or will be, below `folder`.
+    """`qbittorrent-nox` with one torrent, or none yet, whose files are, or will be, below `folder`.
 
     `protocol`: Both, TCP or UTP.
     """
@@ -213,7 +213,7 @@ def rtorrent(torrent: Path, folder: Path, profile: Path) -> Iterator[Client]:
 
 
 def v1_torrent(folder: Path, url: str, piece_length: int) -> bytes:
-    """A v1 torrent without pad files of what is in a folder, with one web seed, for programs that know no other."""
+    """Return a v1 torrent of a folder, without pad files, with one web seed, for programs that support no hybrids."""
     files = lt.list_files(str(folder))
     made = lt.create_torrent(files, piece_size=piece_length, flags=lt.create_torrent.v1_only)
     lt.set_piece_hashes(made, str(folder.parent))
@@ -222,13 +222,13 @@ def v1_torrent(folder: Path, url: str, piece_length: int) -> bytes:
 
 
 def answers(port: int) -> bool:
-    """Tell whether somebody listens on a port of 127.0.0.1."""
+    """Tell whether a program listens on a port of 127.0.0.1."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Transmission:
-    """A running `transmission-daemon`, spoken to over its RPC."""
+    """A running `transmission-daemon`, controlled over its RPC."""
 
     def __init__(self, process: Process, rpc_port: int, folder: Path, peer: str) -> None:
         self.process, self.folder, self.peer = process, folder, peer
@@ -251,7 +251,7 @@ class Transmission:
         raise AssertionError("transmission-daemon takes no session id")
 
     def add(self, torrent: Path) -> str:
-        """Add a torrent and return the daemon's word on it: `success`, or what is wrong."""
+        """Add a torrent and return the daemon's result: `success`, or the error."""
         metainfo = base64.b64encode(torrent.read_bytes()).decode()
         return str(self.call("torrent-add", metainfo=metainfo, paused=False)["result"])
 
@@ -264,7 +264,7 @@ class Transmission:
 
     @property
     def progress(self) -> float:
-        """How much of its one torrent it has, 0 to 1."""
+        """The fraction of its only torrent that it has, 0 to 1."""
         return float(self.torrents[0]["percentDone"])
 
     @property
@@ -275,7 +275,7 @@ class Transmission:
 
 @contextlib.contextmanager
 def transmission(folder: Path, profile: Path) -> Iterator[Transmission]:
-    """`transmission-daemon` with nothing to do yet; files go below `folder`."""
+    """`transmission-daemon` without torrents; files go below `folder`."""
     port, rpc_port = free_port(), free_port()
     profile.mkdir(parents=True)
     off = ("dht", "lpd", "pex", "utp", "port-forwarding")

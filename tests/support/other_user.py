@@ -1,4 +1,4 @@
-"""Carry something out as another user of this machine: in a child of this process, which has given its rights up."""
+"""Run a function as another user of this machine: in a child process that has dropped its privileges."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ GROUP = 64_200
 
 @dataclass(frozen=True, slots=True)
 class OtherUser:
-    """A user id with a group of its own, member of `GROUP`, and the umask that its programs have."""
+    """A user id with its own group, a member of `GROUP`, and the umask of its programs."""
 
     uid: int
     umask: int = 0o022
 
     def does(self, work: Callable[[], Any]) -> Any:
-        """Return what `work` returns, or raise what it raises; both must be picklable, or come as their text."""
+        """Return what `work` returns, or raise what it raises; what cannot be pickled comes as text."""
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
@@ -59,14 +59,14 @@ ALICE, BOB = OtherUser(64_201), OtherUser(64_202)
 def _outcome(work: Callable[[], Any]) -> bytes:
     try:
         return pickle.dumps((True, work()))
-    except BaseException as error:  # noqa: BLE001 - it is told in the parent
+    except BaseException as error:  # noqa: BLE001 - raised in the parent
         problem = AssertionError(f"{type(error).__name__}: {error}; {getattr(error, 'hint', '')}")
         return pickle.dumps((False, problem))
 
 
 @contextmanager
 def place_for_all() -> Iterator[Path]:
-    """A folder that every user of this machine may reach and write to; pytest's own are closed to them."""
+    """A folder that every user of this machine may write to; pytest's own folders are not accessible."""
     folder = Path(tempfile.mkdtemp(prefix="p2pqwen-users-"))
     try:
         folder.chmod(0o777)

@@ -1,4 +1,4 @@
-"""Every packet that leaves a network namespace, as a program prints it there: `within` runs it, the kernel counts."""
+"""Print every packet that leaves a network namespace; this program runs in the namespace and asks the kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WITH_PORTS = {6: "tcp", 17: "udp"}
 
 
 def main() -> None:
-    """Print where each packet goes, once."""
+    """Print each packet's destination, once."""
     seen: set[str] = set()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERYTHING)) as sniffer:
         print("ready", flush=True)
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _goes_to(frame: bytes) -> str | None:
-    """Return protocol, address and port; None for what finds neighbours (ARP, NDP), which IP itself needs."""
+    """Return protocol, address and port; None for neighbour discovery (ARP, NDP), which IP itself needs."""
     kind, packet = int.from_bytes(frame[12:14], "big"), frame[_LINK:]
     if kind == _IPV4:
         protocol, address, rest = packet[9], ipaddress.ip_address(packet[16:20]), packet[4 * (packet[0] & 15) :]
@@ -48,14 +48,14 @@ def _goes_to(frame: bytes) -> str | None:
 
 @contextlib.contextmanager
 def leaving(within: Sequence[str | Path]) -> Iterator[Process]:
-    """Watch a namespace; the process' lines, less the first, say where packets went, each once."""
+    """Watch a namespace; the process's lines, except the first, are the destinations of packets, each once."""
     with running([*within, sys.executable, ROOT / "tests" / "support" / "packets.py"], {"PYTHONPATH": str(ROOT)}) as it:
         it.line(30, containing="ready")
         yield it
 
 
 def seen(watcher: Process) -> set[str]:
-    """Where packets went until now."""
+    """Return the destinations of packets so far."""
     return {line.strip() for line in list(watcher.lines)} - {"ready"}
 
 

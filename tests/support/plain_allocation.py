@@ -1,6 +1,6 @@
-"""The rule of `stewardship.allocation` as it is read most easily: an object for each candidate, one after the other.
+"""The rule of `stewardship.allocation` in its most readable form: an object for each candidate, one after the other.
 
-What plans in columns is compared with it. It shares with that what each number and word is made of, and no step.
+The column-based planner is compared with it. The two share constants and wording, but no step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _score(candidate: Candidate, node: bytes, budget: int, copies: float) -> flo
 
 
 def size_bonus(size: int, budget: int) -> float:
-    """Return 0 for what is small beside a budget, up to `SIZE_BONUS` for what fills it."""
+    """Return 0 for a size that is small compared with the budget, up to `SIZE_BONUS` for one that fills it."""
     if size <= 0 or budget <= 0:
         return 0.0
     return SIZE_BONUS * min(max(1.0 + math.log10(size / budget), 0.0), 1.0)
@@ -48,11 +48,11 @@ def allocate(
 ) -> tuple[list[Decision], list[Decision]]:
     """Choose what this node should hold within `budget` bytes, of which `used` are taken already.
 
-    Preferred candidates come before all others. The same arguments give the same answer; another `node` gives
-    another one among near-ties.
+    Preferred candidates come before all others. The same arguments give the same answer; among near-ties, another
+    `node` gives another one.
     """
     possible, others = _sift(candidates)
-    copies: dict[int, float] = {}  # by the identity of a health: most of a large index share one
+    copies: dict[int, float] = {}  # by a health's `id`: most entries of a large index share one
 
     def turn(one: Candidate) -> tuple[bool, float, SnapshotId]:
         if (known := copies.get(id(one.health))) is None:
@@ -91,16 +91,16 @@ def _sift(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Decisi
 
 
 def _best_fit(rooms: dict[str, int], size: int) -> str | None:
-    """Return the fullest disk that still takes it, so that room for large ones is kept elsewhere."""
+    """Return the fullest disk that has room for it, which keeps room for large snapshots on others."""
     fitting = [(room, name) for name, room in rooms.items() if size <= room]
     return min(fitting)[1] if fitting else None
 
 
 def _why_not(size: int, budget: int, free: int, left: int, roomiest: int, rooms: dict[str, int]) -> str:
-    """Say what stands in the way: the budget, what is held already, needier ones, or a disk.
+    """Say what prevents it: the budget, what is held already, snapshots in greater need, or a disk.
 
     `free` and `roomiest` are what the budget and the roomiest disk had for all of this plan, `left` and `rooms` what
-    needier ones leave.
+    snapshots in greater need leave.
     """
     if size > budget:
         return f"larger than the budget of {format_size(budget)}"

@@ -1,4 +1,4 @@
-"""What a plan starts from as it is read most easily, an object for each swarm: `Outlook` is compared with it."""
+"""The input of a plan in its most readable form, an object for each swarm: `Outlook` is compared with it."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def publisher_of(entries: Sequence[Entry]) -> TrustedPublisher:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a plan starts from: every swarm that matters, what this node is, and where it has room. Sizes in bytes.
+    """The input of a plan: every swarm that matters, this node's id, and its disks. Sizes in bytes.
 
-    `away`: snapshots on disks that are not here, with their sizes. `contradicted`: those for which trusted publishers
-    name different torrents. `seed_withdrawn`: which withdrawn snapshots this node serves; one that it serves, and that
+    `away`: snapshots on missing disks, with their sizes. `contradicted`: those for which trusted publishers name
+    different torrents. `seed_withdrawn`: which withdrawn snapshots this node serves; one that it serves, and that
     another publisher lists, is a candidate.
     """
 
@@ -51,7 +51,7 @@ class Situation:
 
     @property
     def held(self) -> list[HealthRow]:
-        """What is here, as far as it was wanted."""
+        """The snapshots that this node holds."""
         return [row for row in self.rows if _is_held(row)]
 
     @property
@@ -60,7 +60,7 @@ class Situation:
         return sum(row.swarm.held_bytes for row in self.held) + sum(self.away.values())
 
     def candidates(self, wishes: Wishes) -> list[Candidate]:
-        """Return what could be taken: listed, and not here yet. A fetch that was begun goes before all others."""
+        """Return what could be fetched: listed, but not here yet. Started fetches come before all others."""
         return [
             Candidate(
                 row.swarm.snapshot,
@@ -78,7 +78,7 @@ class Situation:
         snapshot = swarm.snapshot
         if snapshot in self.away:
             return AWAY
-        if stops_seeding(swarm.withdrawn, self.seed_withdrawn):  # it would be fetched, and not served
+        if stops_seeding(swarm.withdrawn, self.seed_withdrawn):  # it would be fetched but not served
             return words_of(swarm.withdrawn)
         if _any(wishes.exclude, snapshot):
             return EXCLUDED
@@ -87,7 +87,7 @@ class Situation:
         return CONTRADICTED if snapshot in self.contradicted else None
 
     def holdings(self, pinned: Collection[SnapshotId], since: datetime) -> list[Holding]:
-        """Return what may be talked about giving up: whole snapshots, all of them here since then."""
+        """Return what may be given up: whole snapshots that are here since then."""
         return [
             Holding(
                 row.swarm.snapshot,

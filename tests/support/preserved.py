@@ -1,4 +1,4 @@
-"""A publisher with one preserved and published model, and users who trust it."""
+"""A publisher with a preserved and published model, and users who trust it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMITS = ("a" * 40, "b" * 40, "c" * 40)
 
 @dataclass(slots=True)
 class Preserver:
-    """Somebody who preserves folders and publishes an index as a folder of files."""
+    """A user who preserves folders and publishes an index as a folder of files."""
 
     folder: Path
     user: CommandLine = field(init=False)
@@ -30,14 +30,14 @@ class Preserver:
         return self.folder / "site"
 
     def preserve(self, files: Mapping[str, bytes], commit: str = COMMITS[0], repo: str = REPO) -> Path:
-        """Preserve these files and publish; return the torrent, signed."""
+        """Preserve these files and publish; return the signed torrent."""
         source = write_folder(self.folder / "sources" / commit, files)
         self.user.ok("preserve", "--from", source, "--repo", repo, "--commit", commit)
-        self.user.ok("publish", "--out", self.site, "--yes")  # no git speaks for these commits
+        self.user.ok("publish", "--out", self.site, "--yes")  # these commits are not in any git repository
         return self.site / repo / f"{commit}.torrent"
 
     def trusted_by(self, name: str, **options: object) -> CommandLine:
-        """A user with an empty home and a Hugging Face cache of their own who trusts this publisher."""
+        """Return a user with a new home and Hugging Face cache who trusts this publisher."""
         someone = CommandLine(self.folder / name, **options)
         someone.ok("trust", "add", self.publisher, "--index", self.site)
         return someone
@@ -63,7 +63,7 @@ def in_cache(user: CommandLine, files: Mapping[str, bytes], commit: str = COMMIT
 
 
 def tree(folder: Path) -> dict[str, bytes | str]:
-    """Every file below a folder: content, or where a link points."""
+    """Return every file below a folder: its content, or a link's target."""
     return {
         path.relative_to(folder).as_posix(): str(path.readlink()) if path.is_symlink() else path.read_bytes()
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""Real processes for tests: started with their output kept, stopped by their own id, and never left behind."""
+"""Real processes for tests: their output is kept, they are stopped by id, and none is left behind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code, None while it runs."""
         return self._process.poll()
 
     @property
@@ -89,7 +89,7 @@ class Process:
         self._close()
 
     def stop(self) -> int:
-        """Ask it to end, insist after a while, and return the exit code."""
+        """Terminate it, kill it after a while, and return the exit code."""
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -123,7 +123,7 @@ def running(arguments: Sequence[str | Path], environment: Mapping[str, str] | No
 
 
 def p2pqwen(*arguments: str | Path) -> list[str | Path]:
-    """The command line of our own program in this Python; `Process` starts it warm, others as it stands."""
+    """Return the command line of our program in this Python; `Process` starts it warm, `subprocess` cold."""
     return [*_OURS, *arguments]
 
 
@@ -131,7 +131,7 @@ def _start(arguments: list[str], environment: Mapping[str, str]) -> subprocess.P
     if arguments[: len(_OURS)] == _OURS:
         return WarmPopen(arguments[len(_OURS) :], environment)
     pipe = subprocess.PIPE
-    # Transmission 4.1 logs what is no UTF-8.
+    # Transmission 4.1 logs invalid UTF-8.
     return subprocess.Popen(
         arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="backslashreplace", cwd=ROOT, env=environment
     )

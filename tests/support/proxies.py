@@ -1,6 +1,6 @@
-"""Proxies on loopback, HTTP (with CONNECT) and SOCKS5, that lead every name to one server of the test's own.
+"""Proxies on loopback, HTTP (with CONNECT) and SOCKS5, that connect every request to one test server.
 
-A SOCKS5 proxy without such a server leads to the addresses it is asked for, and every name to 127.0.0.1.
+A SOCKS5 proxy without such a server connects to the requested address, and to 127.0.0.1 for every name.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _BLOCK = 65536
 
 
 class ProxyServer(socketserver.ThreadingTCPServer):
-    """Leads to the port `leads_to` whatever it is asked for, and notes that in `asked`. `login`: `user:password`.
+    """Connects every request to the port `leads_to`, and records it in `asked`. `login`: `user:password`.
 
-    `leads_to` None: to where it is asked.
+    `leads_to` None: connects to the requested address.
     """
 
     daemon_threads = True
@@ -142,7 +142,7 @@ def proxy(kind: str, leads_to: int | None, *, login: str | None = None) -> Itera
         yield server
 
 
-if __name__ == "__main__":  # in a namespace of its own: prints its port, then what it is asked for
+if __name__ == "__main__":  # in its own namespace: prints its port, then its requests
 
     class _Told(list[str]):
         def append(self, line: str) -> None:

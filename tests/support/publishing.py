@@ -1,4 +1,4 @@
-"""Publishers, roots and indexes out of fixed keys and dates, so that every test and vector sees the same bytes."""
+"""Publishers, roots and indexes from fixed keys and dates, so that every test and vector has the same bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOW = datetime(2026, 11, 23, 21, 0, 0, tzinfo=UTC)
 
 
 def key(name: str) -> PrivateKey:
-    """The private key of that name, always the same."""
+    """Return the private key of that name, always the same."""
     return PrivateKey.from_seed(hashlib.sha256(f"p2pqwen test key {name}".encode()).digest())
 
 
@@ -42,7 +42,7 @@ def keyid(name: str) -> Sha256:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Who may sign: names of keys and thresholds."""
+    """Which keys may sign: names of keys, and thresholds."""
 
     root: tuple[str, ...] = ("root",)
     root_threshold: int = 1
@@ -52,7 +52,7 @@ class Rules:
 
 
 def make_root(rules: Rules, after: Root | None = None, **changes: Any) -> Root:
-    """A root under these rules that follows another; `changes` replace fields of its JSON."""
+    """Return a root with these rules that follows another; `changes` replace fields of its JSON."""
     names = tuple(dict.fromkeys((*rules.root, *rules.index)))
     document = root_document(
         version=1 if after is None else after.version + 1,
@@ -73,7 +73,7 @@ def sign_root(root: Root, signers: Iterable[str]) -> SignedRoot:
 
 
 def chain(*rules: Rules) -> tuple[SignedRoot, ...]:
-    """A chain of roots under these rules, each signed by every root key of the one before and its own."""
+    """Return a chain of roots with these rules, each signed by every root key of its predecessor and its own."""
     signed: list[SignedRoot] = []
     for one in rules:
         previous = signed[-1].root if signed else None
@@ -83,7 +83,7 @@ def chain(*rules: Rules) -> tuple[SignedRoot, ...]:
 
 
 def make_entry(number: int, repo: str = "Qwen/Tiny", **changes: Any) -> Entry:
-    """An entry whose commit and hashes follow from its number."""
+    """Return an entry whose commit and hashes are derived from its number."""
     seed = f"{repo} {number}".encode()
     snapshot = SnapshotId(RepoId.parse(repo), CommitId(hashlib.sha1(seed).digest()))
     infohash = InfoHash(Sha1(hashlib.sha1(seed + b" v1").digest()), Sha256.of(seed + b" v2"))
@@ -136,7 +136,7 @@ def make_index(
     document: IndexDocument | Mapping[str, Any] | None = None,
     signers: Iterable[str] = ("index",),
 ) -> bytes:
-    """An index file; without a document, version 1 with one entry."""
+    """Return an index file; without a document, version 1 with one entry."""
     document = make_document(roots) if document is None else document
     signed = document.to_json() if isinstance(document, IndexDocument) else dict(document)
     return encode_file(roots, signed, sign_index(signed, signers))

@@ -1,9 +1,9 @@
-"""A server that passes requests on, and says what was asked.
+"""A server that forwards requests and prints them.
 
     python -m tests.support.recorder TARGET
 
-Its first line is its address, and each further one a request: METHOD path, {commit} for a commit or a digest, `range`
-if the client asked for one. It is a program because clients that are alone in a network namespace reach nothing else.
+Its first line is its address, and each further line a request: METHOD path, {commit} for a commit or a digest, `range`
+if the client sent one. It is a program so that it can run in the network namespace of a client.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SECONDS = 240
 
 @contextmanager
 def recording(target: str, within: Within = ()) -> Iterator[tuple[str, set[str]]]:
-    """The address of a recorder, and a set that holds what was asked once the block has ended."""
+    """Yield the address of a recorder, and a set that has the requests once the block has ended."""
     asked: set[str] = set()
     with running([*within, sys.executable, "-m", "tests.support.recorder", target]) as recorder:
         yield recorder.line(SECONDS).strip(), asked
@@ -41,7 +41,7 @@ def main(target: str) -> None:
             path = urlsplit(self.path).path
             path = re.sub(r"[0-9a-f]{40,}", "{commit}", path)
             path = re.sub(r"(/resolve/[^/]+/).*", r"\1*", path)
-            # In one write: several threads say something.
+            # In one write, since several threads print.
             sys.stdout.write(f"{self.command} {path}{' range' if 'Range' in self.headers else ''}\n")
             sys.stdout.flush()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None

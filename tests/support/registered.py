@@ -1,4 +1,4 @@
-"""Every command, as its module registers it."""
+"""All commands in one typer application."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from p2pqwen.cli.main import PANELS
 
 
 def registered() -> typer.Typer:
-    """A typer with all commands and groups; the program itself imports each when it is asked for."""
+    """Return a typer with all commands and groups; the program itself imports each on demand."""
     app = typer.Typer()
     for panel in PANELS.values():
         for name in panel:

@@ -1,4 +1,4 @@
-"""A program on a terminal of its own: what it shows, and keys pressed at it."""
+"""A program on its own terminal: what it shows, and the keys pressed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Terminal:
             env={**os.environ, **size, **environment},
             cwd=ROOT,
             start_new_session=True,
-            # A shell's jobs need a terminal that is theirs; nothing else is done between fork and exec.
+            # A shell's job control needs a controlling terminal; nothing else runs between fork and exec.
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
         os.close(theirs)

@@ -1,4 +1,4 @@
-"""A line to a peer that carries so many bytes a second and takes its time: a relay of TCP connections on loopback."""
+"""A line to a peer with a limited rate and a delay: a relay of TCP connections on loopback."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _UNDER_WAY = 64  # parts
 
 @contextlib.contextmanager
 def slow_line(peer: str, rate: float, seconds: float) -> Iterator[str]:
-    """Give an address that leads to `peer`, whose answers come at `rate` bytes a second, each `seconds` late.
+    """Yield an address that leads to `peer`, whose answers arrive at `rate` bytes per second, each `seconds` late.
 
-    What is said to the peer arrives at once, so that `seconds` are those of the way there and back.
+    Data to the peer arrives at once, so `seconds` is the round-trip time.
     """
     host, _, port = peer.rpartition(":")
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,4 +1,4 @@
-"""Small snapshots, proven by a commit object made for them, with their torrents; and libraries that hold them."""
+"""Small snapshots with their torrents, proven by a commit object made for them; and libraries that hold them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_snapshot(
     lfs: Collection[str] = (),
     terms: str | None = "apache-2.0",
 ) -> Metainfo:
-    """The torrent of a snapshot of these files, by recipe 1, with its manifest inside; `lfs` ones are LFS files."""
+    """Return the torrent of a snapshot of these files, by recipe 1, with its manifest; `lfs` are the LFS files."""
     payload = {RepoPath(name): content for name, content in files.items()}
     nowhere = SnapshotId(RepoId(repo), CommitId(bytes(20)))
     rows = manifest_of(payload, nowhere, lfs=frozenset(map(RepoPath, lfs))).files
@@ -50,12 +50,12 @@ def make_snapshot(
 
 
 def sign_torrent(metainfo: Metainfo, key: PrivateKey, label: str) -> Metainfo:
-    """The torrent with one signature more; raises as checking and signing it do."""
+    """Return the torrent with one more signature; raises as checking and signing do."""
     return CheckedTorrent.of(metainfo).signed(key, label).metainfo
 
 
 def hold(home: Home, files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny", **options: Any) -> HeldSnapshot:
-    """Put such a snapshot into a home's library, complete."""
+    """Put such a snapshot, complete, into a home's library."""
     metainfo = make_snapshot(files, repo, **options)
     library = Library(home)
     snapshot = SnapshotId(RepoId(repo), metainfo.commit)

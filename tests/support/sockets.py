@@ -1,4 +1,4 @@
-"""Which sockets a process has open, as the kernel sees it (proc(5), /proc/net)."""
+"""The open sockets of a process, by the kernel (proc(5), /proc/net)."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Address:
 
 
 def listening(pid: int) -> set[Address]:
-    """Where the process accepts TCP connections."""
+    """Return the addresses at which the process accepts TCP connections."""
     return {_address(row[1]) for row in _rows(pid) if row[3] == _LISTEN}
 
 
 def connected(pid: int) -> set[Address]:
-    """Whom the process is connected to by TCP."""
+    """Return the remote addresses of the process's TCP connections."""
     return {_address(row[2]) for row in _rows(pid) if row[3] == _ESTABLISHED}
 
 
 def datagram_sockets(pid: int) -> set[Address]:
-    """Where the process has UDP sockets."""
+    """Return the addresses of the process's UDP sockets."""
     return {_address(row[1]) for row in _rows(pid, "udp")}
 
 
@@ -50,7 +50,7 @@ def _rows(pid: int, protocol: str = "tcp") -> list[list[str]]:
 
 
 def _address(text: str) -> Address:
-    """Read what the kernel prints: words of 32 bits in the machine's order, then the port."""
+    """Parse the kernel's form: 32-bit words in the machine's byte order, then the port."""
     digits, _, port = text.partition(":")
     words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
     return Address(ipaddress.ip_address(b"".join(words)), int(port, 16))

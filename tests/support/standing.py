@@ -1,4 +1,4 @@
-"""Judgements of every kind, made by the one function that makes them."""
+"""Judgements of every standing, made by the real function."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def voice(
     rules: Rules | None = None,
     withdrawn: Iterable[SnapshotId] = (),
 ) -> Voice:
-    """A trusted publisher who lists these snapshots, all under one infohash and manifest."""
+    """Return a trusted publisher that lists these snapshots, all with one infohash and manifest."""
     roots = chain(rules or Rules())
     entries = [make_entry(number, id=one, infohash=infohash, manifest=manifest) for number, one in enumerate(listed)]
     gone = tuple(withdrawal(make_entry(1, id=one), "a mistake") for one in withdrawn)
@@ -33,13 +33,13 @@ def voice(
 
 
 def judged(snapshot: SnapshotId, standing: Standing) -> Judgement:
-    """A judgement of this standing."""
+    """Return a judgement of this standing."""
     proven = Provenance.PROVEN if standing is Standing.PROVEN else Provenance.UNPROVEN
     voices = [voice(snapshot)] if standing is Standing.SIGNED else []
     return judge(Evidence(snapshot, INFOHASH, ShownManifest(snapshot, MANIFEST), proven), voices)
 
 
 def admitted(snapshot: SnapshotId, rows: Iterable[FileRow], standing: Standing = Standing.PROVEN) -> Admission:
-    """The leave to lay a snapshot into the Hugging Face cache; for an unvouched one by the user's word."""
+    """Return the permission to lay a snapshot into the Hugging Face cache; for an unvouched one, by the user's word."""
     manifest = Manifest(snapshot, None, None, tuple(sorted(rows, key=lambda row: row.path.sort_key)))
     return judged(snapshot, standing).admit(manifest, trust_unverified=True)

@@ -77,7 +77,7 @@ def make_snapshot(save_path: Path, files: Mapping[str, bytes] | None = None, com
 
 
 def pump_until(condition: Callable[[], Any], *swarms: Swarm, seconds: float = 20.0, what: str = "") -> Any:
-    """Run sessions until something is true; fail naming what never happened, and how the sessions stood."""
+    """Run sessions until a condition is true; the failure names what never happened, and the sessions' state."""
     deadline = time.monotonic() + PATIENT * seconds
     while not (found := condition()):
         for swarm in swarms:
@@ -95,7 +95,7 @@ def _standing(swarm: Swarm) -> str:
 
 @contextlib.contextmanager
 def serving(snapshot: Snapshot, settings: SwarmSettings = LISTENING) -> Iterator[tuple[Swarm, Endpoint]]:
-    """A session of this process that serves a snapshot; pump it."""
+    """A session in this process that serves a snapshot; the caller pumps it."""
     with Swarm(settings) as swarm:
         torrent = swarm.add_seed(snapshot.metainfo, snapshot.save_path)
         pump_until(lambda: torrent.checked, swarm, what="the seed has checked its files")
@@ -104,14 +104,14 @@ def serving(snapshot: Snapshot, settings: SwarmSettings = LISTENING) -> Iterator
 
 
 def preserve(user: CommandLine, folder: Path, files: Mapping[str, bytes], commit: str = COMMIT) -> Any:
-    """Have a user preserve a folder; the command's JSON."""
+    """Have a user preserve a folder; return the command's JSON."""
     write_folder(folder, files)
     return user.ok("preserve", "--from", folder, "--repo", REPO, "--commit", commit)
 
 
 @contextlib.contextmanager
 def seeding(user: CommandLine, *options: str, snapshots: int = 1) -> Iterator[tuple[Process, str]]:
-    """A `p2pqwen seed` process that serves so many snapshots, and its HOST:PORT."""
+    """A `p2pqwen seed` process that serves `snapshots` snapshots, and its HOST:PORT."""
     arguments = p2pqwen("seed", "--listen", "127.0.0.1:0", *QUIET, "--json", *options)
     with running(arguments, user.environment) as process:
         listening = process.json_line(30, containing='"listening"')
@@ -121,7 +121,7 @@ def seeding(user: CommandLine, *options: str, snapshots: int = 1) -> Iterator[tu
 
 @contextlib.contextmanager
 def seeding_thread(torrents: Iterable[tuple[Metainfo, Path]]) -> Iterator[Endpoint]:
-    """Seed torrents, each with its save path, from a session of a thread of its own; yields the session's address."""
+    """Seed torrents, each with its save path, from a session in a separate thread; yields the session's address."""
     stop, ready = threading.Event(), threading.Event()
     where: list[Endpoint] = []
 

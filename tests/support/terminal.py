@@ -1,4 +1,4 @@
-"""A command on a terminal, with somebody who reads and types."""
+"""A command on a terminal, with a reader who types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Terminal:
         self.shown = ""
 
     def wait_for(self, text: str, seconds: float = 60) -> str:
-        """Read until the text is shown, and return everything before it; fail where it never is."""
+        """Read until the text is shown, and return everything before it; fails if it never is."""
         deadline = time.monotonic() + PATIENT * seconds
         while text not in self.shown:
             if time.monotonic() > deadline or not self._read(deadline):
@@ -34,7 +34,7 @@ class Terminal:
         os.write(self._descriptor, f"{line}\n".encode())
 
     def type_secret(self, line: str) -> None:
-        """Type what is not shown, once the prompt has ended: what came before is dropped."""
+        """Type a line without echo after the prompt; earlier input would be dropped."""
         self.wait_for(": ")
         self.type(line)
 
@@ -57,7 +57,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def on_a_terminal(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Terminal]:
-    """Run a command whose standard streams are a terminal, its own; it is ended with the block."""
+    """Run a command whose standard streams are its own terminal; it ends with the block."""
     here, there = pty.openpty()
     wide = {**environment, "COLUMNS": "300", "TERM": "dumb"}
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline and never a bare sleep."""
+"""Wait for a condition, with a deadline instead of a bare sleep."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 PATIENT = 3
-"""What a deadline is multiplied with: it ends what hangs and judges no speed, for the machine may have other work."""
+"""The factor of every deadline: it ends what hangs but does not judge speed, since the machine may be busy."""
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.2
 
 
 def wait_until(condition: Callable[[], Found], seconds: float, what: str) -> Found:
-    """Poll until the condition gives something true, and return it; fail naming what never happened.
+    """Poll until the condition returns something true, and return it; the failure names what never happened.
 
-    `seconds` is what it takes at the most on a machine with nothing else to do.
+    `seconds` is the longest that it takes on an idle machine.
     """
     deadline = time.monotonic() + PATIENT * seconds
     pause = _FIRST_PAUSE

@@ -1,7 +1,6 @@
 """Our command line in real processes that start warm: forked from one that has imported everything already.
 
-A thousand commands that are killed, or wait beside one another, are a thousand processes; with a second of imports
-for each of them nobody would run the tests.
+Tests of killed and concurrent commands need 1,000 processes; a second of imports for each would be too slow.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ HUNG = -1000
 
 
 class WarmCommand:
-    """A command under way. `changes`: how often it changed the folder it was to be struck in, once it has ended."""
+    """A running command. `changes`: how often it changed the folder in which it was to be killed, once it has ended."""
 
     def __init__(
         self,
@@ -65,17 +64,17 @@ class WarmCommand:
 
     @property
     def seconds(self) -> float:
-        """How long it took, once it was waited for."""
+        """How long it took; call `wait` first."""
         return self._ended - self._started
 
     @property
     def changes(self) -> int:
-        """How many changes it made below the folder; 0 if it was killed."""
+        """The number of its changes below the folder; 0 if it was killed."""
         path = self._output / "changes"
         return int(path.read_text()) if path.exists() else 0
 
     def join(self, seconds: float) -> None:
-        """Let it run for so long, or to its end."""
+        """Let it run for `seconds`, or to its end."""
         connection.wait([self._process.sentinel], seconds)
 
     def kill(self) -> None:
@@ -85,7 +84,7 @@ class WarmCommand:
                 self._process.kill()
 
     def wait(self, seconds: float = DEADLINE) -> Ended:
-        """Wait for its end; where there is none in time, the code is `HUNG`."""
+        """Wait for its end; if it does not end in time, the code is `HUNG`."""
         self.join(seconds)
         self._ended = time.monotonic()
         with LOCK:

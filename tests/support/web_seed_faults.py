@@ -1,8 +1,8 @@
-"""Plans of web seeds that misbehave, made from a number, and what must come of each.
+"""Plans of misbehaving web seeds, derived from a number, and the required outcome of each.
 
-A plan gives one to three Hubs a few faults each. Where for every file one Hub is left whose faults pass, or only slow
-it down, the download must complete; where some file has none, it must be said in time that nobody can be expected to
-give it, and never of a file that a Hub gives with two stumbles at most. Wrong bytes must reach libtorrent in no case.
+A plan gives 1 to 3 Hubs a few faults each. If every file has a Hub whose faults are temporary, or only slow it down,
+the download must complete. If some file has none, the relay must report in time that no web seed can be expected to
+give it, but never for a file that a Hub gives with at most 2 faults. Wrong bytes must never reach libtorrent.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ HUBS = 3
 PAYLOADS = 4
 COMPLETE_SECONDS = 60.0
 GIVE_UP_SECONDS = 60.0
-_IDLE = 1.5  # as `fetch` does, scaled like everything else
+_IDLE = 1.5  # like `fetch`, scaled like everything else
 _SLOW_ONLY = {"drip", "reset", "no-range"}
 _OF_HOST = {"429", "503"}
-_STUMBLES = 2  # fewer than make the relay despair of anything
+_STUMBLES = 2  # fewer than make the relay give up
 _LFS = "*.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """A fault at one of the Hubs. `times` None: it stays."""
+    """A fault at one of the Hubs. `times` None: permanent."""
 
     hub: int
     name: str
@@ -56,7 +56,7 @@ class PlannedFault:
         return fault if self.effect is None else replace(fault, effect=self.effect)
 
     def ends(self, name: str, size: int) -> bool:
-        """Tell whether it keeps this file from ever coming from its Hub."""
+        """Tell whether it keeps this file from ever arriving from its Hub."""
         if self.times is not None or self.name in _SLOW_ONLY or not fnmatchcase(name, self.path):
             return False
         if self.name == "expired":
@@ -68,7 +68,7 @@ class PlannedFault:
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """One plan; the same number always makes the same."""
+    """One plan; the same number always makes the same plan."""
 
     number: int
     payload: int
@@ -90,7 +90,7 @@ class FaultPlan:
         return [name for name, data in files.items() if data and not self._givers(name, len(data))]
 
     def sure_files(self, files: Mapping[str, bytes]) -> set[str]:
-        """The files that some Hub gives so readily that nobody may despair of them."""
+        """The files that some Hub gives reliably enough that the relay must not give up on them."""
         steady = {hub for hub in range(self.hubs) if self._is_steady(hub)}
         return {name for name, data in files.items() if data and steady & set(self._givers(name, len(data)))}
 
@@ -106,7 +106,7 @@ class FaultPlan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a plan; `problem` None when it is what had to come."""
+    """The outcome of a plan; `problem` is None if it is the required one."""
 
     plan: FaultPlan
     completed: bool
@@ -115,7 +115,7 @@ class Outcome:
 
 
 def make_payload(number: int) -> dict[str, bytes]:
-    """A small model; the numbers differ in sizes around the piece length and in how many files there are."""
+    """A small model; the numbers differ in sizes around the piece length and in the number of files."""
     dice = random.Random(f"payload {number}")
     files = {".gitattributes": ATTRIBUTES, "README.md": README, "config.json": noise(700, "config")}
     for index in range(dice.randint(1, 3)):
@@ -133,23 +133,23 @@ def _fault(dice: random.Random, hub: int, names: Sequence[str]) -> PlannedFault:
     if name == "reset":
         effect = Effect(reset_after=dice.choice((1, 20_000, 66_000, 300_000)))
         if effect.reset_after == 1 and times is None:
-            times = 5  # a byte for each connection is right, but no test has that much time
+            times = 5  # one byte per connection is allowed, but takes too long for a test
     elif name == "drip":
         effect = Effect(bytes_per_second=dice.choice((300_000, 1_000_000)))
     elif name == "corrupt" and times is not None:
         effect = Effect(corrupt_at=dice.randrange(3000))
-    # What stays is there from the start, or nobody could say what must come of it.
+    # A permanent fault begins at the start, otherwise the required outcome would be unknown.
     return PlannedFault(hub, name, path, times, dice.choice((0, 0, 1, 3)) if times is not None else 0, effect)
 
 
 class FaultRunner:
-    """The Hubs, started once, with all the payloads; runs plans one after another."""
+    """Runs plans one after another, on Hubs that are started once with all the payloads."""
 
     def __init__(self, hubs: Sequence[HubSimulator], torrents: Sequence[Metainfo]) -> None:
         self._hubs, self._torrents = hubs, torrents
 
     def run(self, plan: FaultPlan) -> Outcome:
-        """Through the relay, with libtorrent and none of our code around it, in a hurry."""
+        """Run a plan through the relay with a bare libtorrent and short timeouts."""
         started = time.monotonic()
         files, metainfo, urls = self._prepare(plan)
         bases = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls).usable
@@ -163,7 +163,7 @@ class FaultRunner:
         return Outcome(plan, completed, time.monotonic() - started, problem)
 
     def run_command(self, plan: FaultPlan) -> Outcome:
-        """Through `p2pqwen fetch --only-web-seeds` as a user runs it, with the patience of real life."""
+        """Run a plan through `p2pqwen fetch --only-web-seeds`, as a user does, with the real timeouts."""
         started = time.monotonic()
         files, metainfo, urls = self._prepare(plan)
         with tempfile.TemporaryDirectory() as name:
@@ -175,7 +175,7 @@ class FaultRunner:
         return Outcome(plan, ended.code == 0, time.monotonic() - started, problem)
 
     def _prepare(self, plan: FaultPlan) -> tuple[dict[str, bytes], Metainfo, list[str]]:
-        """Switch the faults on; the files, their torrent and the bases."""
+        """Switch the faults on; return the files, their torrent and the bases."""
         files, metainfo = make_payload(plan.payload), self._torrents[plan.payload]
         urls = []
         for number, hub in enumerate(self._hubs):
@@ -189,7 +189,7 @@ class FaultRunner:
 
 
 def _judge_command(plan: FaultPlan, files: Mapping[str, bytes], ended: Ended) -> str | None:
-    """A command may give up on a Hub that stumbles on and on; then it says so with exit 5, and a next run goes on."""
+    """A command may give up on a Hub that keeps failing: it then exits with 5, and the next run resumes."""
     lost, sure = plan.lost_files(files), plan.sure_files(files)
     if ended.code not in {0, 5}:
         return f"exit {ended.code}: {ended.stderr}"

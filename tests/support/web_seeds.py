@@ -1,4 +1,4 @@
-"""Torrents of small payloads, a plain web server to be their web seed, and a bare libtorrent to fetch them."""
+"""Torrents of small payloads, a plain web server as their web seed, and a bare libtorrent to fetch them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.strategies import hash_payload, lay_out, manifest_of
 SNAPSHOT = SnapshotId.parse("Qwen/Tiny@" + "0123456789" * 4)
 PIECE = 64 * 1024
 HASTY = Timeouts(connect=2, silence=1, slow_window=1, slow_rate=64 * 1024, hold=2, pace=0.05)
-"""Everything a patient relay does, in test time."""
+"""The relay's timeouts, shortened for tests."""
 
 Answer = Callable[["PlainServer", web.BaseRequest, str, bytes], Awaitable[web.StreamResponse | None]]
 
 
 def make_torrent(files: Mapping[str, bytes], *, piece_length: int = PIECE, snapshot: SnapshotId = SNAPSHOT) -> Metainfo:
-    """Return the torrent of a payload, with its manifest, at a piece length that need not be the recipe's."""
+    """Return the torrent of a payload, with its manifest, at any piece length."""
     payload = {RepoPath(name): data for name, data in files.items()}
     layout = lay_out(payload, piece_length)
     return build_metainfo(manifest_of(payload, snapshot), layout, hash_payload(payload, layout))
@@ -53,7 +53,7 @@ class Asked:
 
 
 class PlainServer:
-    """Serves files by path with 200 and 206 and nothing else, or as `answer` says (None: as usual)."""
+    """Serves files by path with 200 and 206, or as `answer` says (None: as usual)."""
 
     def __init__(self, files: Mapping[str, bytes], answer: Answer | None = None) -> None:
         self.files = dict(files)
@@ -102,7 +102,7 @@ class PlainServer:
 
 
 def partial(request: web.BaseRequest, data: bytes, size: int | None = None) -> web.Response:
-    """Answer a range, or the whole, of these bytes."""
+    """Answer with a range, or all, of these bytes."""
     if "Range" not in request.headers:
         return web.Response(body=data)
     first, _, last = request.headers["Range"].removeprefix("bytes=").partition("-")
@@ -125,7 +125,7 @@ def served(files: Mapping[str, bytes], metainfo: Metainfo) -> dict[str, bytes]:
 
 @dataclass(slots=True)
 class Fetching:
-    """A download under way in a bare libtorrent."""
+    """A running download in a bare libtorrent."""
 
     handle: Any
     session: Any
@@ -133,7 +133,7 @@ class Fetching:
     alerts: list[str] = field(default_factory=list)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end; False when there was none in time."""
+        """Wait for the end; return False if it does not end in time."""
         deadline = time.monotonic() + seconds
         while not (status := self.handle.status()).is_seeding and time.monotonic() < deadline:
             if self.session.wait_for_alert(50) is not None:
@@ -143,7 +143,7 @@ class Fetching:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """What is on disk, once libtorrent has written what it holds."""
+        """Return what is on disk, once libtorrent has written its cache."""
         self.handle.flush_cache()
         deadline = time.monotonic() + 20
         flushed = False
@@ -157,7 +157,7 @@ class Fetching:
 
 @contextmanager
 def fetching(metainfo: Metainfo, folder: Path, urls: Sequence[str], **settings: Any) -> Iterator[Fetching]:
-    """Fetch a torrent from web seeds alone, with libtorrent and none of our code around it."""
+    """Fetch a torrent only from web seeds, with a bare libtorrent."""
     session = lt.session(
         {
             "listen_interfaces": "127.0.0.1:0",

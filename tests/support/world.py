@@ -1,4 +1,4 @@
-"""A Hub with one model, a publisher who keeps, publishes and seeds it, and a reader who trusts that publisher."""
+"""A Hub with one model, a publisher that holds, publishes and seeds it, and a reader who trusts that publisher."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NODE_FILES = ("node.json", "control.sock", "node.lock")  # of a node that runs i
 
 @dataclass(slots=True)
 class World:
-    """A Hub with one model, a publisher who keeps it and seeds it, and a reader who trusts the publisher."""
+    """A Hub with one model, a publisher that holds and seeds it, and a reader who trusts the publisher."""
 
     folder: Path
     hub: HubSimulator
@@ -42,7 +42,7 @@ class World:
         self.reader = self.trusting("reader")
 
     def user(self, name: str, **options: Any) -> CommandLine:
-        """Somebody with an empty home, whose network stays on this machine."""
+        """Return a user with a new home, whose network stays on this machine."""
         someone = CommandLine(self.folder / name, self.hub.endpoint, **options)
         quiet_config(someone)
         return someone
@@ -69,7 +69,7 @@ class World:
         return json.loads(self.index.read_text())["signed"]["entries"][0]
 
     def publishers_copy(self, folder: Path) -> CommandLine:
-        """The publisher, in a copy of the home that may be changed."""
+        """Return the publisher with a copy of the home, for changes."""
         copy = CommandLine(folder, self.hub.endpoint)
         shutil.copytree(self.publisher.home, copy.home, ignore=shutil.ignore_patterns(*NODE_FILES))
         return copy

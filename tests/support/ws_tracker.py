@@ -1,4 +1,4 @@
-"""A WebTorrent tracker: what peers offer one another goes through it; run as a program, it tells who came.
+"""A WebTorrent tracker, which forwards peers' offers; as a program, it prints the peers that came.
 
 The protocol is that of bittorrent-tracker (npm): JSON over WebSocket, an `announce` with offers, and answers to them.
 """
@@ -15,7 +15,7 @@ _Swarm = dict[str, web.WebSocketResponse]
 
 
 class Tracker:
-    """Knows the peers of each torrent by their ids; prints each once."""
+    """Keeps the peers of each torrent by their ids; prints each once."""
 
     def __init__(self) -> None:
         self._swarms: dict[str, _Swarm] = {}

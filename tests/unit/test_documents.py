@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ import typer
 
 from p2pqwen.cli.help import manual
 from p2pqwen.cli.main import app
-from p2pqwen.config import load
+from p2pqwen.config import AlertsConfig, ArchiveConfig, HubEndpointConfig, WatchConfig, load
 from p2pqwen.errors import UsageError
+from p2pqwen.values.duration import parse_duration
 from scripts import make_manual, record_readme
 from tests.end_to_end.test_contract import ROWS as CONTRACT
 from tests.support.examples import matches, printed_steps
@@ -97,6 +100,23 @@ def _source(topic: str) -> str:
 
 def test_the_page_of_settings_is_what_the_code_says():
     assert make_manual.PAGE.read_text(encoding="utf-8") == make_manual.page()
+
+
+@pytest.mark.parametrize(
+    ("table", "defaults"),
+    [
+        ("watch", WatchConfig()),
+        ("archive", ArchiveConfig()),
+        ("alerts", AlertsConfig()),
+        ("hub_endpoint", HubEndpointConfig()),
+    ],
+)
+def test_the_default_of_a_duration_is_shown_as_it_may_be_written(table, defaults):
+    """A minute was shown as 0h."""
+    durations = {one.name: one.default for one in fields(defaults) if isinstance(one.default, timedelta)}
+    shown = make_manual.settings()[table]
+    assert durations
+    assert {name: parse_duration(shown[name]) for name in durations} == durations
 
 
 VALUES = {

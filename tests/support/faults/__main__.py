@@ -1,4 +1,4 @@
-"""Runs faults by the number; `scripts/fault_run` starts it."""
+"""Run numbered faults; `scripts/fault_run` starts it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.hostile import Strangers
 from tests.support.swarm import seeding
 
 Run = Callable[[int], tuple[str, list[str]]]
-"""Carry out a number: a word for the summary, and what is wrong."""
+"""Run a number; return a word for the summary, and the problems."""
 
 
 def _outcome(outcome: Any) -> tuple[str, list[str]]:
@@ -96,7 +96,7 @@ def links(folder: Path) -> Iterator[Run]:
         yield run
 
 
-# Each with how many runs by themselves, and how many at the same time: 1 where all share one home or one disk.
+# Each with the default number of runs, and of concurrent runs: 1 if all share one home or one disk.
 KINDS = {
     "kill": (partial(strikes, plan=StrikePlan.kill), 2000, 3),
     "disk": (partial(strikes, plan=StrikePlan.disk), 500, 3),
@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, metavar="N", help="runs at the same time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many seconds")
     given = parser.parse_args()
-    # Started in a script's background, SIGINT is ignored, and would be by the commands that are interrupted here.
+    # A script's background jobs ignore SIGINT, and the commands that are interrupted here would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     make, count, at_once = KINDS[given.kind]
     if at_once == 1 and given.at_once not in {None, 1}:

@@ -1,6 +1,6 @@
-"""Files that are cut, gone, swapped or grown: found, named, and only what is wrong is fetched again.
+"""Damage files by truncating, removing, swapping or extending them: it must be named, and only it fetched again.
 
-A run damages a few files of a snapshot, or what the program keeps beside it, as its number says.
+A run damages a few files of a snapshot, or of what the program keeps beside it; its number determines which.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class DamagePlan:
-    """What is done to whom: `template` is the user, `harms` pairs of what is done and to which file."""
+    """A plan: `template` is the user's state, `harms` are pairs of a kind of damage and a file."""
 
     number: int
     template: str
@@ -73,14 +73,14 @@ class Damager:
         return Outcome(plan, tuple(ends), tuple(problems))
 
     def _verify(self, user: CommandLine) -> Iterator[str]:
-        """Yield what `verify` does not name, or names for nothing."""
+        """Yield it if `verify` misses wrong files, or names right ones."""
         new, folder = self.scene.new, fetched(user, self.scene.new)
         wrong = {name for name, data in new.files.items() if not _is(folder / name, data)}
         held = Library(Home(user.home)).all()
         if held:
             try:
                 bad = {one.path for one in verify_held(held[0], ()).bad}
-            except Exception as error:  # noqa: BLE001 - whatever it is, it was noticed
+            except Exception as error:  # noqa: BLE001 - any error means that it was noticed
                 if type(error).__module__ != "p2pqwen.errors":
                     yield f"verify broke: {error!r}"
                 return
@@ -141,8 +141,8 @@ def _grow(path: Path, dice: random.Random) -> None:
 
 
 def _swap(path: Path, dice: random.Random) -> None:
-    """Exchange it with another file beside it, or its own halves where it is alone."""
-    # What a user wrote is the user's to mend: with rubbish for a config every command refuses to work.
+    """Exchange it with another file beside it, or its own halves if there is none."""
+    # Not the user's config: with garbage in it, every command refuses to work.
     others = sorted(
         one for one in path.parent.iterdir() if one.is_file() and one.name not in {path.name, "config.toml"}
     )
@@ -161,7 +161,7 @@ def _empty(path: Path, _: random.Random) -> None:
 
 
 def _zeros(path: Path, dice: random.Random) -> None:
-    """A block the disk gives back as zeros."""
+    """Overwrite a block with zeros, as a disk may return it."""
     _separate(path)
     size = path.stat().st_size
     with path.open("r+b") as file:
@@ -175,7 +175,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _separate(path: Path) -> None:
-    """Give it bytes of its own: what shares them is somebody else's."""
+    """Replace a hard link by a copy: the other links must not change."""
     if path.stat().st_nlink > 1:
         _write(path, path.read_bytes())
 

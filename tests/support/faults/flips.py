@@ -1,7 +1,7 @@
-"""One flipped bit, as a rotting disk leaves it: nothing about the file but its content changes.
+"""Flip one bit, as on a rotting disk: only the file's content changes.
 
-A flip is *found* when the program says so or acts on it; *without effect* when everything read from the file is the
-same as before. Anything else is silent, and must never be.
+A flip is *found* if the program reports it or acts on it, and *without effect* if everything read from the file is the
+same as before. Anything else is silent, and must never happen.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.faults.scenery import Scenery
 
 
 class Found(StrEnum):
-    """What became of a flip."""
+    """The result of a flip."""
 
     FOUND = "found"
     WITHOUT_EFFECT = "without effect"
@@ -40,7 +40,7 @@ class Found(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FlipPlan:
-    """One flip: in which kind of file, and where in it."""
+    """One flip: the kind of file, and the place in it."""
 
     number: int
     kind: str
@@ -57,7 +57,7 @@ class FlipPlan:
 
 @dataclass(frozen=True, slots=True)
 class Flipped:
-    """What came of a plan."""
+    """The outcome of a plan."""
 
     plan: FlipPlan
     path: str
@@ -67,12 +67,12 @@ class Flipped:
 
     @property
     def right(self) -> bool:
-        """Whether it came as it must: never silent, and always found where every bit counts."""
+        """Whether the result is the required one: never silent, and always found if every bit counts."""
         return self.found is Found.FOUND or (self.found is Found.WITHOUT_EFFECT and self.plan.kind not in _COUNTS)
 
 
 class Flipper:
-    """Flips bits in homes of its own and flips them back; one thread at a time."""
+    """Flips bits in separate homes and flips them back; for one thread at a time."""
 
     def __init__(self, scene: Scenery) -> None:
         folder = scene.folder / "flips"
@@ -85,7 +85,7 @@ class Flipper:
         self._fill_state()
 
     def run(self, plan: FlipPlan) -> Flipped:
-        """Flip, ask the program, flip back."""
+        """Flip a bit, look through the program, flip it back."""
         files, look = KINDS[plan.kind](self)
         path = files[int(plan.file * len(files))]
         offset = int(plan.place * path.stat().st_size)
@@ -110,8 +110,8 @@ class Flipper:
                 )
             store.put("limits", {"upload": 1_000_000, "monthly": 10**12, "hours": "22:00-06:00"})
 
-    # What each kind of file is asked. A look returns what was read, to be compared with what was read before the flip,
-    # or `Found.FOUND` where the program noticed.
+    # The looks at each kind of file. A look returns what it reads, for comparison with the look before the flip, or
+    # `Found.FOUND` if the program notices the flip.
 
     def data(self) -> Asked:
         files = [self.held.folder / file.path.text for file in self.held.metainfo().layout.files if file.size]
@@ -183,13 +183,13 @@ class Flipper:
         return files, look
 
     def rows(self) -> Asked:
-        """The database of the trusted index, asked in every way: one that is damaged is told and made again."""
+        """Query the database of the trusted index in every way: a damaged one is reported and rebuilt."""
         store = TrustStore(self.holder)
-        store.get(self.scene.publisher, now=datetime.now(UTC))  # a copied home makes its own
+        store.get(self.scene.publisher, now=datetime.now(UTC))  # a copied home builds its own
         (path,) = store.folder(self.scene.publisher).glob("index.*.sqlite")
 
         def look(path: Path) -> Any:
-            content = path.read_bytes()  # what is made again is not what is flipped back
+            content = path.read_bytes()  # a rebuilt file must not be flipped back
             said: list[object] = []
             try:
                 held = store.get(self.scene.publisher, now=datetime.now(UTC), report=said.append)
@@ -232,7 +232,7 @@ class Flipper:
         library.finish(held.id, CheckedTorrent.read(held.torrent_path.read_bytes()), chosen, verified)
 
         def look(_: Path) -> Any:
-            (now,) = library.all()  # nothing is known to be finished: the next fetch looks at everything
+            (now,) = library.all()  # then nothing counts as finished, and the next fetch checks everything
             return Found.FOUND if now.state is State.INCOMPLETE else (now.state, now.selected)
 
         return list(held.folder.parent.glob("*.partial")), look
@@ -256,7 +256,7 @@ _COUNTS = {"data", "torrent", "resume data", "metadata"}
 
 
 def flip(path: Path, offset: int, bit: int) -> None:
-    """Flip a bit and put the times of the file back."""
+    """Flip a bit and restore the file's times."""
     before = path.stat()
     with path.open("r+b") as file:
         file.seek(offset)

@@ -1,6 +1,6 @@
-"""Commands on a file system that is really full: from the start, or at some moment on their way.
+"""Commands on a file system that is really full, from the start or from some later moment.
 
-Half of the runs are on ext4 in a file, half on tmpfs. Only root may mount, and not everywhere.
+Half of the runs are on ext4 in a file, half on tmpfs. Mounting needs root, and is not possible everywhere.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _SPARE = 40_000  # so that some runs just fit
 
 @dataclass(frozen=True, slots=True)
 class FullDiskPlan:
-    """One run. `room`: the fraction of what the work needs that is free, once the disk is full; `late`: the fraction of
-    its time after which somebody else fills it, 0 for before it begins.
+    """One run. `room`: the free fraction of what the work needs; `late`: the fraction of its time after which the disk
+    is filled, 0 for before it begins.
     """
 
     number: int
@@ -55,7 +55,7 @@ class FullDisk:
     _needs: dict[tuple[str, str], tuple[int, Measure]] = field(default_factory=dict)
 
     def run(self, plan: FullDiskPlan) -> Outcome:
-        """Fill the disk, do the work, judge; make room, do it again, judge."""
+        """Fill the disk, run the work, judge; make room, run it again, judge."""
         work, disk = WORKS[plan.work], self.disks[plan.disk]
         needed, measure = self._measured(plan.work, plan.disk)
         with self._user(work, disk) as (user, judge):
@@ -96,7 +96,7 @@ class FullDisk:
         try:
             user = self.scene.user(work.template, folder)
             with (user.home / "config.toml").open("a") as file:
-                file.write("[library]\nreserve = 0\n")  # what is usually left free is more than the disk has
+                file.write("[library]\nreserve = 0\n")  # the default reserve is larger than the disk
             yield user, Judge.of(self.scene, user)
         finally:
             (disk / "ballast").unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def fill(ballast: Path, room: int) -> None:
 
 @contextlib.contextmanager
 def small_disks(folder: Path) -> Iterator[dict[str, Path] | None]:
-    """Mount both; None where this machine does not let us."""
+    """Mount both disks; yields None if this machine does not permit it."""
     disks = {"tmpfs": folder / "tmpfs", "ext4": folder / "ext4"}
     image = folder / "image"
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What must be true of a user's folder after anything at all has happened to it."""
+"""What must be true of a user's folder whatever happened to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MARKER = ".huggingface-shared-blobs"
 
 @dataclass(slots=True)
 class Judge:
-    """Judges one user again and again; what it saw once must never be undone."""
+    """Judges one user repeatedly; trusted and published positions must never go back."""
 
     scene: Scenery
     user: CommandLine
@@ -44,7 +44,7 @@ class Judge:
         return judge
 
     def problems(self) -> Iterator[str]:
-        """Yield what must not be."""
+        """Yield every violation."""
         yield from self._library()
         yield from self._cache()
         yield from self._store()
@@ -52,7 +52,7 @@ class Judge:
         yield from self._site()
 
     def is_complete(self, published: Published) -> Iterator[str]:
-        """Yield why the snapshot is not whole and believed."""
+        """Yield why the snapshot is not complete in the library."""
         held = Library(Home(self.user.home)).get(published.id)
         if held is None or held.state is not State.COMPLETE:
             yield f"{published.id} is not complete but {held and held.state}"
@@ -68,7 +68,7 @@ class Judge:
             yield "the Hugging Face cache has no list of the commit's files"
 
     def missing(self, published: Published) -> int:
-        """Return the payload bytes of the pieces that are not right on disk."""
+        """Return the payload bytes of the pieces that are wrong on disk."""
         return sum(missing_bytes(published.metainfo, fetched(self.user, published)).values())
 
     def _library(self) -> Iterator[str]:
@@ -102,7 +102,7 @@ class Judge:
                 yield f"the Hugging Face cache shows a wrong {name}"
 
     def _store(self) -> Iterator[str]:
-        """Of the files that repositories share: each is right or as it was, and who leads to it is still listed."""
+        """Check the files that repositories share: each is right or unchanged, and its links are still listed."""
         right = {*self.scene.old.files.values(), *self.scene.new.files.values()}
         now = self._shared()
         for path in sorted({*now, *self.shared}):
@@ -149,7 +149,7 @@ class Judge:
         return self.user.cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / published.commit
 
     def _shared(self) -> dict[str, bytes]:
-        """Everything in the store that the repositories of the Hugging Face cache share, but locks."""
+        """Return everything in the shared store of the Hugging Face cache, except locks."""
         store = self.user.cache / STORE
         paths = (path for path in store.rglob("*") if path.suffix != ".lock" and path.is_file())
         return {
@@ -159,7 +159,7 @@ class Judge:
         }
 
     def _bystanders(self) -> dict[str, object]:
-        """Everything in the Hugging Face cache that is not the new snapshot's own."""
+        """Return everything in the Hugging Face cache that does not belong to the new snapshot."""
         new = self.scene.new
         etags = {self.scene.etag(name) for name in new.files} | {_git_blob(data) for data in new.files.values()}
         repository = self._snapshot(new).parent.parent
@@ -173,7 +173,7 @@ class Judge:
             for path in map(here.joinpath, files):
                 if here.name == "blobs" and path.name[:40] in {etag[:40] for etag in etags}:
                     continue
-                if path.name.startswith(".p2pqwen-tmp-"):  # outside refs and snapshots huggingface_hub passes it over
+                if path.name.startswith(".p2pqwen-tmp-"):  # huggingface_hub ignores it outside refs and snapshots
                     continue
                 kind = str(path.readlink()) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
                 found[str(path.relative_to(self.user.cache))] = kind
@@ -182,7 +182,7 @@ class Judge:
 
 
 def missing_bytes(metainfo: Metainfo, folder: Path) -> dict[int, int]:
-    """Return the pieces that are not right on disk, each with how many bytes of payload it has."""
+    """Return the pieces that are wrong on disk, each with the number of its payload bytes."""
     layout = metainfo.layout
     bad: dict[int, int] = {}
     for index, file in enumerate(layout.files):

@@ -1,9 +1,9 @@
-"""Random sequences of everything that puts files in place, while the swarm is as bad as it can be.
+"""Random sequences of everything that puts files in place, with the worst possible swarm.
 
-In the place of libtorrent stands an engine that writes rubbish into every file it is allowed to write, at every chance
-it has, and only then what the pieces approve, if anything does. Whatever a stranger can bring about by way of
-libtorrent, this brings about in milliseconds. Each sequence has a home, folders of the user's and a Hugging Face cache
-on a small disk; after each step every file that was there before has the bytes it had.
+An engine replaces libtorrent. At every opportunity, it writes garbage into every file that it may write, and only then
+bytes that match the pieces, if there are any. It does within milliseconds whatever an attacker can do through
+libtorrent. Each sequence has a home, the user's own folders and a Hugging Face cache on a small disk. After each step,
+every file that was there before must have the same bytes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from tests.support.publishing import NOW, Publisher, make_entry
 from tests.support.swarm import ALONE, seeding_thread
 
 Files = Mapping[str, bytes]
-WEIGHTS = noise(400_000, "weights")  # two pieces of recipe 1
+WEIGHTS = noise(400_000, "weights")  # 2 pieces of recipe 1
 
 MODELS: Mapping[SnapshotId, Files] = {
     SnapshotId.parse("Qwen/One@" + "a1" * 20): {
@@ -85,7 +85,7 @@ MODELS: Mapping[SnapshotId, Files] = {
 
 @dataclass(frozen=True, slots=True)
 class Torrent:
-    """A torrent, the files its manifest names, and what its pieces approve of: nothing where they contradict."""
+    """A torrent, its manifest's files, and the files that match its pieces, None if v1 and v2 contradict."""
 
     id: SnapshotId
     metainfo: Metainfo
@@ -94,7 +94,7 @@ class Torrent:
 
 
 def all_torrents() -> list[Torrent]:
-    """An honest torrent for each model, and every kind of lie about it, under its own commit and another."""
+    """Return an honest torrent for each model, and every kind of lie about it, under its own commit and another."""
     found = []
     for snapshot, files in MODELS.items():
         whole = honest(files, snapshot.repo.text, str(snapshot.commit))
@@ -114,11 +114,11 @@ APPROVED = {one.metainfo.infohash.v2: one.approved for one in TORRENTS}
 
 
 class KilledError(BaseException):
-    """The process ends here."""
+    """Simulates the death of the process."""
 
 
 class Engine:
-    """Stands in for a session of libtorrent; `approved` by v2 infohash is what finishes a torrent."""
+    """Replaces a libtorrent session; `approved` has, by v2 infohash, the files that finish a torrent."""
 
     looks_for_peers = False
     download_limit = 0
@@ -173,7 +173,7 @@ class Engine:
 
 
 class EngineTorrent:
-    """One torrent of it, with what `SwarmTorrent` has."""
+    """One torrent of an `Engine`, with the interface of `SwarmTorrent`."""
 
     def __init__(
         self, metainfo: Metainfo | None, writable: WritableFiles | None, approved: Files | None, engine: Engine
@@ -191,7 +191,7 @@ class EngineTorrent:
             self._check(path)
 
     def _check(self, path: RepoPath) -> None:
-        """Find the pieces that are there: libtorrent writes over none of them."""
+        """Find the pieces that are there, which libtorrent does not overwrite."""
         assert self.metainfo is not None
         index = next(number for number, file in enumerate(self.metainfo.files) if file.path == path)
         layout, location = self.metainfo.layout, self._location(path)
@@ -219,7 +219,7 @@ class EngineTorrent:
         self._started = True
 
     def turn(self) -> None:
-        """Write rubbish, and once it was started what the pieces approve."""
+        """Write garbage, and if it was started, the bytes that match the pieces."""
         if self.finished or self.writable is None:
             return
         self.scribble()
@@ -232,7 +232,7 @@ class EngineTorrent:
             self.finished = True
 
     def scribble(self) -> None:
-        """Write something else into every piece that is missing of a file that may be written."""
+        """Write garbage into every missing piece of the files that may be written."""
         for index, file in enumerate(() if self.metainfo is None else self.metainfo.files):
             if self.writable is not None and file.path in self.writable.files and file.size:
                 self._write(index, self._dice.randbytes(64) * (file.size // 64 + 1))
@@ -250,7 +250,7 @@ class EngineTorrent:
 
     def progress(self, *, fresh: bool = False) -> TorrentProgress:
         phase = Phase.FINISHED if self.finished else Phase.DOWNLOADING
-        done = int(self.finished)  # it is all that counts
+        done = int(self.finished)  # nothing else matters here
         return TorrentProgress(phase, 1, done, 1.0, 0, 0, 0, 0, 0, 0, 0, done, done, 0, 0, 0)
 
     def request_flush(self) -> None:
@@ -280,7 +280,7 @@ class EngineTorrent:
 
 @dataclass(frozen=True, slots=True)
 class LinksPlan:
-    """One sequence, by its number. `real`: libtorrent itself, and peers; `hard_links`: the user asked for them."""
+    """One numbered sequence. `real`: with libtorrent itself, and peers; `hard_links`: with that option."""
 
     number: int
     disk: str
@@ -295,7 +295,7 @@ class LinksPlan:
 
 @dataclass(frozen=True, slots=True)
 class LinksOutcome:
-    """What went wrong in a sequence; `steps` is what was done."""
+    """The problems of a sequence, and its steps."""
 
     plan: LinksPlan
     steps: tuple[str, ...]
@@ -304,7 +304,7 @@ class LinksOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A file at a moment."""
+    """A file's state at one moment."""
 
     data: bytes
     inode: int
@@ -320,7 +320,7 @@ class _Seen:
 
 @dataclass
 class Sequence:
-    """A user's places on a disk, and the steps of one plan."""
+    """A user's folders on a disk, and the steps of one plan."""
 
     plan: LinksPlan
     root: Path
@@ -338,7 +338,7 @@ class Sequence:
         self.torrents = self.root / "torrents"
         self.torrents.mkdir(parents=True)
         self.store = BundleStore(self.home)
-        self.rotten: dict[int, bytes] = {}  # inodes that a disk spoilt, unseen
+        self.rotten: dict[int, bytes] = {}  # inodes that the disk silently corrupted
         self.bundle: tuple[HeldBundle, Metainfo] | None = None
         self.publisher = Publisher()
         self.infos: dict[Sha1, bytes] = {}
@@ -443,7 +443,7 @@ class Sequence:
             Scrubber(self.library, self.library.verified, store, timedelta(days=30)).scrub(held)
 
     def _spoil(self, held: HeldSnapshot) -> None:
-        """Somebody writes into a file, or a disk turns a byte without a trace; whatever shares it is spoilt, too."""
+        """Have a user write into a file, or the disk silently change a byte; that also affects its hard links."""
         files = [path for path in held.folder.rglob("*") if path.is_file() and path.stat().st_size]
         if not files:
             return
@@ -475,7 +475,7 @@ class Sequence:
         self.bundle = make_bundle(self.store, accept(data, TrustedState(self.publisher.id), NOW), site)
 
     def _lying_bundle(self) -> None:
-        """A pointer to a bundle with the v2 roots of the one that is held, and other v1 pieces; or the reverse."""
+        """Follow a pointer to a bundle with the held one's v2 roots and other v1 pieces, or the reverse."""
         if self.bundle is None or not self.bundle[0].info_path.exists():
             return
         held, metainfo = self.bundle
@@ -490,7 +490,7 @@ class Sequence:
         hashes = {path: replace(first[path], pieces=second[path].pieces) for path in payload}
         lying = metainfo_from_info(build_info(bundle_name(position), layout, hashes))
         self.infos[lying.infohash.v1] = lying.info
-        if self.dice.random() < 0.7:  # it is finished, with the bytes that are held
+        if self.dice.random() < 0.7:  # it finishes, with the held bytes
             self.approved[lying.infohash.v2] = {path.text: data for path, data in payload.items()}
         pointer = Pointer.to_bundle(lying.infohash, position, Sha256.of(b"any"))
         network = BundleNetwork(ALONE, seconds=0.05, stopping=lambda: True)
@@ -503,7 +503,7 @@ class Sequence:
             fetch_torrents(self.store, found.held, [file.path for file in lying.files], network)
 
     def _report(self) -> Callable[[object], None]:
-        """Take events, until the process is killed."""
+        """Return a receiver of events, which may simulate a kill."""
         left = self.dice.randrange(1, 12) if self.dice.random() < 0.2 else -1
 
         def report(_: object) -> None:
@@ -520,7 +520,7 @@ class Sequence:
             return Engine(self.approved, self.infos, self.dice)
 
         with contextlib.ExitStack() as stack:
-            # What power cuts do is for others to try: here it would only take its time.
+            # Other tests simulate power cuts; here syncing would only take time.
             stack.enter_context(mock.patch("os.fsync", return_value=None))
             stack.enter_context(mock.patch("os.fdatasync", return_value=None))
             if not self.plan.real:
@@ -541,7 +541,7 @@ class Sequence:
         return found
 
     def _right(self) -> set[Path]:
-        """Files that must not change: of snapshots that are held, as far as their bytes are those of the manifest."""
+        """Return the files that must not change: the correct ones of held snapshots."""
         found = set()
         for held in self.library.all():
             truth = MODELS.get(held.id)
@@ -588,9 +588,9 @@ class Sequence:
         return path.parent.name == "blobs" and not _is_named_after(path.name, was.data)
 
     def _may_change(self, step: str, path: Path, right: set[Path], touched: SnapshotId | None) -> bool:
-        """Tell whether a step had to do with a file: its snapshot's, and neither held nor right before."""
+        """Tell whether a step may change a file: one of the step's snapshot that was neither held nor right before."""
         commits = set() if touched is None else {str(touched.commit)}
-        if step.startswith("import"):  # it goes on with whatever is unfinished
+        if step.startswith("import"):  # it continues all unfinished snapshots
             commits |= self._unfinished
         mine = any(commit in str(path) for commit in commits)
         return mine and (path not in right or step.startswith("remove"))
@@ -630,7 +630,7 @@ STEPS = 10
 
 @dataclass
 class LinksRuns:
-    """Runs sequences on disks, one at a time; peers for those with libtorrent itself are started with the first."""
+    """Runs sequences on disks, one at a time; the first that uses libtorrent starts its peers."""
 
     disks: Mapping[str, Path]
     stack: contextlib.ExitStack
@@ -652,7 +652,7 @@ class LinksRuns:
 
 
 def _seeds(folder: Path) -> Iterator[tuple[Metainfo, Path]]:
-    """Yield every torrent whose pieces agree, the lies among them, with the folder that its files are written to."""
+    """Yield every torrent whose v1 and v2 pieces agree, lies included, with the folder of its files."""
     for number, one in enumerate(TORRENTS):
         if one.approved is not None:
             write_folder(folder / str(number) / one.metainfo.name, one.approved)

@@ -1,7 +1,7 @@
-"""What fault runs happen to: a Hub, a keeper who published twice, peers that seed, and users in every state.
+"""The environment of fault runs: a Hub, a publisher that published twice, peers that seed, and users in every state.
 
-Two commits of one model: `OLD`, which everybody has heard of, and `NEW`, which most works are about. A user's folder is
-a template: a run copies it, breaks something, and is judged by what then stands there.
+There are 2 commits of one model: `OLD`, which every user knows, and `NEW`, which most works are about. A user's folder
+is a template: a run copies it and breaks something, and then the folder is judged.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Published:
 
 @dataclass
 class Scenery:
-    """Everything, once; `user` gives a fresh copy of a template."""
+    """Everything, built once; `user` makes a fresh copy of a template."""
 
     folder: Path
     hub: HubSimulator
@@ -80,7 +80,7 @@ class Scenery:
 
     @cached_property
     def mirror(self) -> Path:
-        """Where readers look for indexes: at first version 1, then version 2."""
+        """The folder in which readers look for indexes: first version 1, then version 2."""
         return self.folder / "mirror"
 
     def _publish(self) -> None:
@@ -112,7 +112,7 @@ class Scenery:
         shutil.copytree(self.folder / "site-1", publisher.home.parent / "site")
         cached = self._copy("empty", "cached")
         in_cache(cached, self.new.files, self.new.commit, REPO)
-        # The keeper publishes version 2, which readers hear of when they look again.
+        # The publisher publishes version 2, which readers get with their next update.
         self.keeper.ok("publish", "--out", self.mirror)
         with seeding(self.keeper, snapshots=2) as (_, peer):
             holder = self._copy("reader", "holder")
@@ -125,14 +125,14 @@ class Scenery:
 
     @property
     def spoiled_weights(self) -> bytes:
-        """What the template `spoiled` has in its cache for the weights."""
+        """The weights in the cache of the template `spoiled`."""
         return self.new.files[WEIGHTS][:-1] + b"!"
 
     def etag(self, name: str) -> str:
         return str(Sha256.of(self.new.files[name]))
 
     def _template(self, name: str) -> None:
-        """Somebody whose Hugging Face cache has other things: another model, and the older commit as main."""
+        """Make a user whose Hugging Face cache has another model, and the older commit as main."""
         user = CommandLine(self.template(name), self.hub.endpoint)
         quiet_config(user)
         in_cache(user, {"model.safetensors": b"another" * 1000, "config.json": b"[]"}, "d" * 40, "Other/Model")
@@ -146,7 +146,7 @@ class Scenery:
         return self.user(template, self.template(name))
 
     def _fetch_half(self, user: CommandLine) -> None:
-        """Begin a fetch and interrupt it, so that there is resume data, and then more on the disk than it knows of."""
+        """Start a fetch and interrupt it, so that there is resume data, and more on the disk than it records."""
         with seeding(self.keeper, "--upload-limit", "500KB/s", snapshots=2) as (_, slow):
             command = p2pqwen("fetch", self.new.torrent, "--peer", slow, *QUIET, "--no-web-seeds")
             weights = user.home / "library" / REPO / self.new.commit / WEIGHTS
@@ -176,10 +176,10 @@ def scenery(folder: Path) -> Iterator[Scenery]:
 
 
 def fetched(user: CommandLine, published: Published) -> Path:
-    """Where a user's library has the snapshot's files."""
+    """Return the folder of the snapshot's files in a user's library."""
     return user.home / "library" / REPO / published.commit
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every regular file below a folder."""
+    """Return every regular file below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,7 +1,7 @@
-/* Strikes the process it is preloaded into at its n-th change of a folder: kills it, or lets the call fail.
+/* Strikes the process into which it is preloaded at the n-th change of a folder: kills it, or fails the call.
  *
  * Only calls that change something at or below the folder count. The process arms itself: fault_arm(folder, mode, n,
- * error); fault_count() tells how many calls there were. A killed write has written half of its bytes.
+ * error); fault_count() returns the number of calls. A killed write has written half of its bytes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -57,7 +57,7 @@ static int known_file(int descriptor) {
     return known_path(descriptor, "");
 }
 
-/* 0: go on. 1: the call fails, errno is set. 2: the call is to do half its work; *kill says that it is the last. */
+/* 0: continue. 1: the call fails, errno is set. 2: the call does half its work; *kill: the process then dies. */
 static int strike(int known, int divisible) {
     int saved = errno;
     if (!known) return 0;

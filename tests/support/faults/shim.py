@@ -1,4 +1,4 @@
-"""Strikes at the n-th change of a folder, by `shim.c` preloaded into a process: SIGKILL, or a call that fails."""
+"""Strike at the n-th change of a folder, with `shim.c` preloaded into a process: SIGKILL, or a failing call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Mode(enum.IntEnum):
     COUNT = 0
     KILL = 1
     FAIL_ONCE = 2
-    FAIL_ON = 3  # and at every change after it, as on a disk that has gone bad
+    FAIL_ON = 3  # and at every later change, as on a broken disk
     SHORT = 4  # a write writes half
 
 
@@ -32,13 +32,13 @@ class Strike:
     error: str = "EIO"
 
     def arm(self, folder: Path) -> None:
-        """Make this process be struck; it must have been started with the library of `build` preloaded."""
+        """Arm the strike in this process, which must have been started with the library of `build` preloaded."""
         number = getattr(errno, self.error)
         ctypes.CDLL(None).fault_arm(str(folder).encode(), int(self.mode), ctypes.c_long(self.at), number)
 
 
 def changes() -> int:
-    """How many changes this process has made since it was armed."""
+    """Return the number of changes that this process has made since it was armed."""
     count = ctypes.CDLL(None).fault_count
     count.restype = ctypes.c_long
     return int(count())

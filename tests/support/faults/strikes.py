@@ -1,7 +1,7 @@
-"""Commands struck in their middle: killed, or their disk failing; judged, done again, judged again.
+"""Strike commands in the middle: kill them, or fail their disk; judge, run them again, judge again.
 
-A run is its number: which command, what strikes it and when follow from it. Moments are fractions of what an
-undisturbed run takes (in time, or in changes of the disk), so that a number means the same on every machine.
+A run's number determines the command, the strike and its moment. Moments are fractions of an undisturbed run (of its
+time, or of its changes to the disk), so a number means the same on every machine.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _DONE, _DISK = 0, 6
 
 @dataclass(frozen=True, slots=True)
 class StrikePlan:
-    """One run. `moment` is a fraction of the whole; `by_clock`: of its time, else of its changes of the disk.
+    """One run. `moment` is a fraction of the run's time if `by_clock`, else of its changes to the disk.
 
-    `twice`: what follows is killed at the same moment as well, before it may finish.
+    `twice`: the next run is killed at the same moment too, before a third may finish.
     """
 
     number: int
@@ -43,7 +43,7 @@ class StrikePlan:
 
     @classmethod
     def kill(cls, number: int) -> StrikePlan:
-        """A SIGKILL: at a random time, or in the middle of a random change."""
+        """Plan a SIGKILL at a random time, or in the middle of a random change."""
         dice = random.Random(f"kill {number}")
         work = list(WORKS)[number % len(WORKS)]
         by_clock = dice.random() < (0.6 if WORKS[work].fetches else 0.3)
@@ -51,18 +51,18 @@ class StrikePlan:
 
     @classmethod
     def disk(cls, number: int) -> StrikePlan:
-        """A change of the disk that fails, alone or with all after it, or a write that writes half."""
+        """Plan a failing change to the disk, alone or with all after it, or a write that writes half."""
         dice = random.Random(f"disk {number}")
         work = list(WORKS)[number % len(WORKS)]
         mode = dice.choice((Mode.FAIL_ONCE, Mode.FAIL_ONCE, Mode.FAIL_ON, Mode.FAIL_ON, Mode.SHORT))
-        # Python repeats what was interrupted: once is a signal, for ever is no disk that anybody has.
+        # Python retries interrupted calls: one EINTR is a signal, but no disk returns it forever.
         errors = (*_ERRORS, "EINTR") if mode is Mode.FAIL_ONCE else _ERRORS
         return cls(number, work, mode, dice.random(), error=dice.choice(errors))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run. `problems` is empty when all is as it must be; `ends` are the exit codes on the way."""
+    """The outcome of a run. `problems` is empty if all is right; `ends` are the exit codes."""
 
     plan: Any
     ends: tuple[int, ...]
@@ -72,7 +72,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a work takes when nothing strikes it."""
+    """What an undisturbed work takes."""
 
     seconds: float
     changes: int
@@ -87,7 +87,7 @@ class Striker:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, plan: StrikePlan) -> Outcome:
-        """Carry a plan out; the folder stays when something is wrong."""
+        """Carry out a plan; the folder stays if something is wrong."""
         work, folder = WORKS[plan.work], self._folder(f"{plan.mode.name.lower()}-{plan.number}")
         measure = self.measure(plan.work)
         user = self.scene.user(work.template, folder)
@@ -139,7 +139,7 @@ class Striker:
 
 
 def finish(scene: Scenery, work: Work, user: CommandLine, judge: Judge, ends: list[int]) -> Iterator[str]:
-    """Do the work again with nothing in its way, and yield what is wrong then; nothing on disk may be fetched again."""
+    """Run the work again undisturbed, and yield what is wrong then; nothing on disk may be fetched again."""
     missing = judge.missing(scene.new) if work.fetches else 0
     with WarmCommand(user, (*work.repeated(scene, user), "--json")) as command:
         ended = command.wait(SECONDS)
@@ -154,7 +154,7 @@ def finish(scene: Scenery, work: Work, user: CommandLine, judge: Judge, ends: li
 
 
 def bad_end(ended: Ended, *codes: int) -> Iterator[str]:
-    """Yield it when a command ended otherwise than with one of these codes, or with a traceback."""
+    """Yield the error if a command ended with another code than these, or with a traceback."""
     if ended.code not in codes or "Traceback" in ended.stderr:
         yield f"exit code {ended.code}: {ended.stderr[-3000:]}"
 

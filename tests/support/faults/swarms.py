@@ -1,4 +1,4 @@
-"""Hostile swarms from numbers: who is in it, whether anybody honest is, and what the fetch was told."""
+"""Numbered hostile swarms: their hostile and honest peers, and the options of the fetch."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class SwarmPlan:
     def of(cls, number: int) -> SwarmPlan:
         dice = random.Random(f"swarm {number}")
         many = 30 if number % 50 == 49 else dice.randint(1, 8)
-        names = [*ALL, *LIARS, *LIARS]  # liars are the worst of them
+        names = [*ALL, *LIARS, *LIARS]  # liars are the worst
         honest = dice.choice((("real",), ("real",), ("v1",), ("v1", "real"), ()))
         return cls(number, tuple(dice.choice(names) for _ in range(many)), honest, dice.random() < 0.3)
 
 
 def run(plan: SwarmPlan, strangers: Strangers, seed: str) -> Outcome:
-    """Fetch in the swarm; some of the hostile ones also name each other and the innocent (BEP 11)."""
+    """Fetch in the swarm; in some, a hostile peer also names the others and an uninvolved address (BEP 11)."""
     peers = [strangers.peer(ALL[name]) for name in plan.hostile]
     if plan.number % 3 == 0:
         peers.append(strangers.peer(leading_to([*(peer.endpoint for peer in peers), Endpoint("127.0.0.1", 9)])))

@@ -1,4 +1,4 @@
-"""The commands that are struck: where each begins, what it is told, and what must stand there in the end."""
+"""The commands that are struck: the state in which each begins, its arguments, and the required result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Words = Callable[[Scenery, CommandLine], tuple[str | Path, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A command. `again` is what finishes it after a strike; `done` says what is then still wrong."""
+    """A command. `again` is the command that finishes it after a strike; `done` yields what is still wrong then."""
 
     template: str
     words: Words
@@ -32,7 +32,7 @@ def _fetch(peer: Callable[[Scenery], str], *, magnet: bool = False) -> Words:
         v2 = scene.new.metainfo.infohash.v2
         target = f"magnet:?xt=urn:btmh:1220{v2}&dn={scene.new.id}" if magnet else scene.new.torrent
         options = ("--peer", peer(scene), *QUIET, "--no-web-seeds", "--timeout", "30")
-        # A magnet brings no proof; what is tried here is the whole way into the cache.
+        # A magnet comes without proof, but this tests the whole way into the cache.
         return ("fetch", target, *options, *(["--trust-unverified"] if magnet else []))
 
     return words

@@ -1,6 +1,6 @@
-/* Preloaded, it makes a disk slow: each write to a regular file takes as long as SLOW_DISK bytes a second allow.
+/* When preloaded, makes a disk slow: each write to a regular file takes as long as SLOW_DISK bytes per second allow.
  *
- * Writes wait one after the other within a process, as they would at one disk. What else is written waits for nothing.
+ * The writes of a process wait one after the other, as on one disk. Other writes do not wait.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
