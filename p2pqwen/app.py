@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from p2pqwen.config import Config, load
+from p2pqwen.config.load import load
+from p2pqwen.config.settings import Config
 from p2pqwen.errors import DiskError
-from p2pqwen.events import Notice
+from p2pqwen.events import Notice, ignore
+from p2pqwen.hidden import hide
 from p2pqwen.library.home import Home
-from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import OriginName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
+    from p2pqwen.index.voice import Voice
     from p2pqwen.library.bundles import BundleStore
     from p2pqwen.library.key_store import KeyStore
     from p2pqwen.library.known_peers import KnownPeers
     from p2pqwen.library.pointer_store import PointerStore
-    from p2pqwen.library.snapshots import Library
+    from p2pqwen.library.snapshots import HeldSnapshot, Library
     from p2pqwen.library.state_store import StateStore
+    from p2pqwen.library.torrent_facts import TorrentFacts
     from p2pqwen.library.trust_store import TrustStore
     from p2pqwen.library.xet_hashes import XetHasher
     from p2pqwen.manifest.manifest import Manifest
@@ -39,12 +43,13 @@ if TYPE_CHECKING:
     from p2pqwen.operations.preserve.origins import Origins
     from p2pqwen.operations.publish.site_pages import SitePages
     from p2pqwen.operations.verify.scrub import Scrubber
-    from p2pqwen.operations.verify.standings import Standings
+    from p2pqwen.operations.verify.standings import Standings, Voices
     from p2pqwen.server.control_client import ControlClient
     from p2pqwen.stewardship.swarm_record import SwarmRecord
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.values.digest import Sha256
+    from p2pqwen.values.named_hosts import NamedHosts
     from p2pqwen.values.origin_site import OriginAccess, OriginSite
     from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -84,7 +89,14 @@ class App:
         """The publishers it trusts."""
         from p2pqwen.library.trust_store import TrustStore
 
-        return TrustStore(self.config.home, self.config.named_hosts)
+        return TrustStore(self.config.home, self.configured_hosts)
+
+    @cached_property
+    def configured_hosts(self) -> NamedHosts:
+        """The hosts that config.toml and the environment name."""
+        from p2pqwen.config.hosts import configured_hosts
+
+        return configured_hosts(self.config)
 
     @property
     def named_hosts(self) -> NamedHosts:
@@ -142,28 +154,30 @@ class App:
 
         return Riser(self.library, self.vouchers, self.bundles)
 
+    def voices(self, report: Report = ignore) -> Sequence[Voice]:
+        """Return whom this home trusts now. A home that trusts nobody does not load what reads indexes."""
+        return self.vouchers.voices(report) if self.home.trusts_somebody else ()
+
     @contextmanager
     def held_standings(self, report: Report) -> Iterator[Standings]:
         """Open the finder of held snapshots' standings; a home that holds nothing gets no state file for it."""
-        from p2pqwen.operations.verify.standings import Standings
-
         if not self.home.state.exists() and not self.library.all():
-            yield Standings(None, self.vouchers.voices)
+            yield self.standings(None)
             return
         try:
             store = self.state_store(report)
         except DiskError as error:  # a read-only home: standings are worked out again
             report(Notice("info", error.message))
-            yield Standings(None, self.vouchers.voices)
+            yield self.standings(None)
             return
         with store:
             yield self.standings(store)
 
-    def standings(self, store: StateStore) -> Standings:
-        """Return the finder of held snapshots' standings."""
+    def standings(self, store: StateStore | None) -> Standings:
+        """Return the finder of held snapshots' standings; `store` None: nothing is remembered."""
         from p2pqwen.operations.verify.standings import Standings
 
-        return Standings(store, self.vouchers.voices)
+        return Standings(store, self.voices, _read_facts)
 
     @cached_property
     def hub(self) -> HubClient:
@@ -172,7 +186,7 @@ class App:
 
         config = self.config
         return HubClient(
-            config.hub.endpoint, config.hub.token, named=config.named_hosts, xet_folder=config.home.log / "xet"
+            config.hub.endpoint, config.hub.token, named=self.configured_hosts, xet_folder=config.home.log / "xet"
         )
 
     def origins(
@@ -192,7 +206,7 @@ class App:
         from p2pqwen.modelscope.client import ModelScopeClient
         from p2pqwen.operations.preserve.origins import Origins
 
-        hub, modelscope, named = self.config.hub, self.config.modelscope, self.config.named_hosts
+        hub, modelscope, named = self.config.hub, self.config.modelscope, self.configured_hosts
         return Origins(
             HubClient(
                 hub.endpoint, hub.token, named=named, took=took, rate=rate, xet_folder=self.config.home.log / "xet"
@@ -209,7 +223,7 @@ class App:
 
         endpoint = self.config.modelscope.endpoint
         page = {"page_number": "1", "page_size": "1"}
-        ModelScopeWeb(endpoint, None, self.config.named_hosts).json("/openapi/v1/models", page, "its list of models")
+        ModelScopeWeb(endpoint, None, self.configured_hosts).json("/openapi/v1/models", page, "its list of models")
         return endpoint
 
     def _known_commits(self, repo: RepoId, *, report: Report) -> Iterator[Manifest]:
@@ -259,7 +273,7 @@ class App:
 
         if endpoint == self.config.hub.endpoint:
             return self.origins(report)
-        return HubClient(endpoint, None, named=self.config.named_hosts, xet_folder=self.config.home.log / "xet")
+        return HubClient(endpoint, None, named=self.configured_hosts, xet_folder=self.config.home.log / "xet")
 
     @cached_property
     def hub_cache(self) -> HubCache:
@@ -286,6 +300,10 @@ class App:
 
     def running(self) -> ControlClient | None:
         """Return a client of the running node of this home, None if none runs."""
+        from p2pqwen.server.address import may_answer
+
+        if not may_answer(self.home.root):
+            return None
         from p2pqwen.server.control_client import ControlClient
 
         client = ControlClient(self.home.root)
@@ -293,7 +311,6 @@ class App:
 
     def snapshot_calls(self, store: StateStore) -> SnapshotCalls:
         """Return the calls on snapshots and limits that work while no node runs."""
-        from p2pqwen.events import ignore
         from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
         from p2pqwen.operations.node.preferences import Choices
 
@@ -309,10 +326,10 @@ class App:
 
     def upstream_records(self, report: Report) -> Mapping[SnapshotId, UpstreamRecord]:
         """Return what is known of snapshots on the Hub; empty if it was never asked."""
-        from p2pqwen.library.upstream_store import UpstreamStore
-
         if not self.home.state.exists():
             return {}
+        from p2pqwen.library.upstream_store import UpstreamStore
+
         try:
             # Closing a second connection in this process would release the first one's locks (fcntl(2)).
             if (opened := next((one for one in tuple(self._stores) if one.is_open), None)) is not None:
@@ -358,4 +375,19 @@ def open_app() -> App:
     """
     config = load()
     config.home.close_to_others()
+    _hide_proxy_passwords(os.environ)
     return App(config)
+
+
+def _hide_proxy_passwords(environment: Mapping[str, str]) -> None:
+    if any(name.lower().endswith("_proxy") for name in environment):
+        from p2pqwen.values.proxy import Proxies
+
+        for secret in Proxies.of(environment).passwords:
+            hide(secret)
+
+
+def _read_facts(held: HeldSnapshot, voices: Voices) -> TorrentFacts:
+    from p2pqwen.operations.verify.read_facts import read_facts
+
+    return read_facts(held, voices)

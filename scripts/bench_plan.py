@@ -27,8 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.index.entry import Upstream  # noqa: E402 - the project's root must be found first
 from p2pqwen.index.listing import Columns  # noqa: E402
+from p2pqwen.index.upstream import Upstream  # noqa: E402 - the project's root must be found first
 from p2pqwen.operations.archive.adopt import Wishes  # noqa: E402
 from p2pqwen.operations.archive.listed import Listed  # noqa: E402
 from p2pqwen.operations.archive.outlook import Outlook  # noqa: E402

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile  # noqa: E402 - the project's root must be found first
 from p2pqwen.demo.tiny_model import REPO, write_tiny_model  # noqa: E402
 from p2pqwen.index.document import INDEX_TYPE, IndexDocument, encode_file  # noqa: E402
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet, torrent_location  # noqa: E402
+from p2pqwen.index.entry import Entry, entry_magnet, torrent_location  # noqa: E402
 from p2pqwen.index.root import (  # noqa: E402
     INDEX_ROLE,
     ROOT_ROLE,
@@ -35,8 +35,10 @@ from p2pqwen.index.root import (  # noqa: E402
     parse_root,
     root_document,
 )
+from p2pqwen.index.upstream import Upstream  # noqa: E402
 from p2pqwen.manifest.manifest import FileRow, Manifest  # noqa: E402
-from p2pqwen.manifest.provenance import Provenance, prove  # noqa: E402
+from p2pqwen.manifest.proof import prove  # noqa: E402
+from p2pqwen.manifest.provenance import Provenance  # noqa: E402
 from p2pqwen.signing.envelope import sign  # noqa: E402
 from p2pqwen.signing.keys import PrivateKey  # noqa: E402
 from p2pqwen.torrent.layout import Layout  # noqa: E402

@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.config import (  # noqa: E402 - the root first
+from p2pqwen.config.settings import (  # noqa: E402 - the root first
     DEFAULT_ENDPOINT,
     DEFAULT_MODELSCOPE,
     AlertsConfig,

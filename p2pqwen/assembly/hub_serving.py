@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from p2pqwen.app import App
 from p2pqwen.assembly import fetching
-from p2pqwen.config import DEFAULT_ENDPOINT
+from p2pqwen.config.settings import DEFAULT_ENDPOINT
 from p2pqwen.errors import NetworkError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report
 from p2pqwen.hidden import hide

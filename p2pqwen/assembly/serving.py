@@ -7,19 +7,19 @@ import platform
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 from p2pqwen.app import App
 from p2pqwen.assembly import fetching, looking, planning
 from p2pqwen.assembly.archive_answer import AdoptAnswer
 from p2pqwen.assembly.archiving import Adopted, look
-from p2pqwen.config import default_home
+from p2pqwen.config.load import default_home
 from p2pqwen.containment import each
 from p2pqwen.errors import FormatError, NotFoundError, UsageError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.alert_store import AlertStore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
@@ -297,7 +297,7 @@ def control(
 ) -> ControlServer:
     """Build the control API of a seeding node and, with `dashboard_on`, the page that shows `dashboard`."""
     calls = {
-        **node_calls(supervisor, app.library, store, watch_every=watch_every(app)),
+        **node_calls(supervisor, app.library, store, watch_every=app.config.watch.rounds_every),
         "GET /v1/alerts": lambda _: AlertsAnswer(alerts.current()),
         **adopt_calls(app, supervisor, store),
     }
@@ -349,7 +349,7 @@ def adopt_calls(app: App, supervisor: Supervisor, store: StateStore) -> dict[str
 
 def dashboard(app: App, supervisor: Supervisor, store: StateStore, alerts: AlertWatch) -> Dashboard:
     """Build the source of a seeding node's charts."""
-    looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
+    looks = Looks.of(supervisor, app.library, store, watch_every=app.config.watch.rounds_every)
     return Dashboard(
         looks.status,
         looks.network,
@@ -369,7 +369,7 @@ def messages(app: App) -> Messages | None:
 
 def alert_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> AlertWatch:
     """Build the watch for trouble while a node seeds; raises `UsageError` for an invalid address."""
-    looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
+    looks = Looks.of(supervisor, app.library, store, watch_every=app.config.watch.rounds_every)
 
     def swarms() -> dict[SnapshotId, SwarmHealth]:
         now, upstream = datetime.now(UTC), UpstreamStore(store).states()
@@ -417,11 +417,6 @@ def _own_look(keys: KeyStore) -> PublisherLook:
     last = last_published(keys, datetime.now(UTC))
     issued = None if last is None else last.document.issued
     return PublisherLook(keys.publisher(), keys.roots()[-1].root.name, issued, 0)
-
-
-def watch_every(app: App) -> timedelta | None:
-    """Return how often the node preserves by itself; None if it does not."""
-    return app.config.watch.every if app.config.watch.preserves else None
 
 
 def service(app: App) -> Service:

@@ -21,7 +21,7 @@ from feedgen.feed import FeedGenerator
 
 from p2pqwen.catalogue import places
 from p2pqwen.catalogue.view import SIZE_CLASSES, Row, Site, size_class
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.values.snapshot_id import words_of_origins
 from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.values.utc_time import format_time

@@ -12,7 +12,8 @@ from datetime import date, datetime
 
 from p2pqwen.catalogue.places import model_page
 from p2pqwen.index.acceptance import Accepted
-from p2pqwen.index.entry import Entry, Upstream
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.manifest.license import reason
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.torrent.magnet import Magnet, parse_magnet

@@ -31,12 +31,12 @@ def register(app: typer.Typer) -> None:
 def doctor(quiet: Quiet = False, json_output: JsonFlag = False) -> None:
     """Check port, DHT, Hub, clock, index, disks, rot, limits and permissions; exit 0 if all is well, else 1."""
     from p2pqwen.app import open_app
-    from p2pqwen.assembly import looking
+    from p2pqwen.assembly.examining import doctor_context
     from p2pqwen.operations.control.doctor import Findings, examine
 
     with Output(as_json=json_output) as out:
         found = []
-        for finding in examine(looking.doctor_context(open_app(), out.report)):
+        for finding in examine(doctor_context(open_app(), out.report)):
             found.append(finding)
             if not (json_output or (quiet and finding.ok)):
                 out.lines(_lines(finding))

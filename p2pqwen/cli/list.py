@@ -11,7 +11,11 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from p2pqwen.app import App
     from p2pqwen.operations.control.inventory import InventoryRow
+    from p2pqwen.operations.control.inventory_answer import InventoryAnswer
     from p2pqwen.operations.verify.file_answer import HeldFilesShown
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.values.snapshot_id import SnapshotId
@@ -28,29 +32,54 @@ def register(app: typer.Typer) -> None:
 def list_snapshots(files: FilesFlag = False, json_output: JsonFlag = False) -> None:
     """List the snapshots in the library."""
     from p2pqwen.app import open_app
-    from p2pqwen.operations.control.inventory import NOT_SHOWN, InventoryAnswer, held_files, inventory
-    from p2pqwen.operations.verify.standings import standing_words
+    from p2pqwen.operations.control.inventory import inventory
 
     with Output(as_json=json_output) as out:
         app = open_app()
         with app.held_standings(out.report) as standings:
             held = inventory(app.library, standings, out.report, riser=lambda: app.riser)
         known = app.upstream_records(out.report)
-        width = max((len(one.id.short) for one in held), default=0)
-        shown = held_files(app.library, held, out.report) if files else NOT_SHOWN
-        lines = []
-        for one in held:
-            lines.append(
-                f"{one.id.short:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
-                f"  {standing_words(one.stood)}"
-                f"{_hazard(one.hazards)}{_gone(one.id, known.get(one.id))}"
-                f"{''.join(f'  {said}' for said in one.withdrawn)}"
-            )
-            lines += _file_lines(shown.get(one.id))
-        out.result(
-            InventoryAnswer.of(held, known, shown),
-            lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
+        shown = _files(app, held, out) if files else {}
+        if json_output:
+            out.result(_answer(held, known, shown), ())
+        else:
+            out.lines(_lines(held, known, shown))
+
+
+def _files(app: App, held: Sequence[InventoryRow], out: Output) -> Mapping[SnapshotId, HeldFilesShown]:
+    from p2pqwen.operations.control.held_files import held_files
+
+    return held_files(app.library, held, out.report)
+
+
+def _answer(
+    held: Sequence[InventoryRow],
+    known: Mapping[SnapshotId, UpstreamRecord],
+    shown: Mapping[SnapshotId, HeldFilesShown],
+) -> InventoryAnswer:
+    from p2pqwen.operations.control.inventory_answer import InventoryAnswer
+
+    return InventoryAnswer.of(held, known, shown)
+
+
+def _lines(
+    held: Sequence[InventoryRow],
+    known: Mapping[SnapshotId, UpstreamRecord],
+    shown: Mapping[SnapshotId, HeldFilesShown],
+) -> list[str]:
+    from p2pqwen.operations.verify.standings import standing_words
+
+    width = max((len(one.id.short) for one in held), default=0)
+    lines = []
+    for one in held:
+        lines.append(
+            f"{one.id.short:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
+            f"  {standing_words(one.stood)}"
+            f"{_hazard(one.hazards)}{_gone(one.id, known.get(one.id))}"
+            f"{''.join(f'  {said}' for said in one.withdrawn)}"
         )
+        lines += _file_lines(shown.get(one.id))
+    return lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"]
 
 
 def _file_lines(shown: HeldFilesShown | None) -> list[str]:

@@ -81,6 +81,6 @@ def publishers(incomplete: str) -> list[str]:
 def _app() -> App:
     """Return the app of this home, opened read-only: completion does not even fix its permissions."""
     from p2pqwen.app import App
-    from p2pqwen.config import load
+    from p2pqwen.config.load import load
 
     return App(load())

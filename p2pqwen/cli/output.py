@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -25,41 +24,17 @@ from p2pqwen.cli.wrapping import wrapped
 from p2pqwen.events import Event, Happened, Notice, Progress
 from p2pqwen.hidden import covered
 from p2pqwen.values.byte_size import format_rate, format_size
-from p2pqwen.values.json_value import FLAT, Answer, object_json
 from p2pqwen.values.printable_text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from p2pqwen.values.json_value import Answer
+
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor
 _ROOM_FOR_BARS = 70  # columns
 _LINE_EVERY = 5.0  # seconds between progress lines without a terminal
-
-
-@dataclass(frozen=True, slots=True)
-class _Details:
-    what: str
-    expected: str | None
-    got: str | None
-    hint: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """What a failed command prints with `--json`."""
-
-    ok: bool = field(default=False, init=False)
-    error: _Details
-    exit_code: int
-
-
-@dataclass(frozen=True, slots=True)
-class _EventLine:
-    """What `seed --json` prints for an event."""
-
-    event: str
-    facts: Mapping[str, str | int | float | bool | None] = field(metadata=FLAT)
 
 
 class Output:
@@ -131,7 +106,9 @@ class Output:
         if self.quiet and not self.as_json:
             return
         if self.as_json:
-            line = _as_json(_EventLine(event.event, event.facts))
+            from p2pqwen.cli.json_text import event_json
+
+            line = event_json(event)
         else:
             facts = " ".join(f"{key}={value}" for key, value in event.facts.items() if value is not None)
             line = printable(covered(f"{event.event}: {facts}"), limit=2000)
@@ -143,9 +120,11 @@ class Output:
         if not self.as_json:
             self.lines(lines)
             return
+        from p2pqwen.cli.json_text import answer_json
+
         self._close_bars()
         with _to_stdout():
-            print(_as_json(answer))
+            print(answer_json(answer))
 
     def lines(self, lines: Iterable[str]) -> None:
         """Print lines for a person; a command with `--json` has its result instead."""
@@ -327,14 +306,10 @@ def fail_for(failed: Sequence[errors.P2pqwenError], total: int) -> None:
 
 
 def _print_failure(error: errors.P2pqwenError, code: int) -> None:
-    told = _Failed(_Details(error.what, error.expected, error.got, error.hint), code)
+    from p2pqwen.cli.json_text import failure_json
+
     with contextlib.suppress(errors.DiskError, BrokenPipeError), _to_stdout():  # the exit code tells it as well
-        print(_as_json(told))
-
-
-def _as_json(answer: Answer) -> str:
-    """Return an object as ASCII: texts of an index or a torrent reach a terminal only as escapes."""
-    return covered(json.dumps(object_json(answer))).replace("\x7f", "\\u007f")
+        print(failure_json(error, code))
 
 
 def _question(text: str) -> str:

@@ -35,7 +35,7 @@ def search(
 ) -> None:
     """Search the indexes of the trusted publishers; without words, list everything."""
     from p2pqwen.app import open_app
-    from p2pqwen.index.entry import Upstream
+    from p2pqwen.index.upstream import Upstream
     from p2pqwen.operations.indexes.listed_standing import listed_standings
     from p2pqwen.operations.indexes.search import search as search_publishers
     from p2pqwen.operations.indexes.search_answer import SearchAnswer

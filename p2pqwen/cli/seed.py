@@ -183,7 +183,7 @@ def _log(app: App, out: Output) -> EventLog:
 @contextlib.contextmanager
 def _view(app: App, store: StateStore, out: Output) -> Iterator[Report]:
     """Yield the report that shows events: as lines, or on a terminal as the live status with lines for the rest."""
-    from p2pqwen.assembly import looking
+    from p2pqwen.assembly.home_status import home_status
     from p2pqwen.cli.status import notes_of
     from p2pqwen.cli.status_table import StatusBelow
     from p2pqwen.events import Event, Happened, Progress, ignore
@@ -201,7 +201,7 @@ def _view(app: App, store: StateStore, out: Output) -> Iterator[Report]:
     def notes(found: Status) -> list[str]:
         return ["the node is starting"] if found.node is None else notes_of(app, store, found)
 
-    with StatusBelow(lambda: looking.home_status(app, store, ignore), notes) as below:
+    with StatusBelow(lambda: home_status(app, store, ignore), notes) as below:
         yield report
 
 

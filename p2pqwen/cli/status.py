@@ -31,12 +31,12 @@ def status(
     On a terminal, while a node runs, the table is refreshed every second until Ctrl-C; elsewhere it is printed once.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.assembly import looking
+    from p2pqwen.assembly.home_status import home_status
 
     with Output(as_json=json_output) as out:
         app = open_app()
         with app.state_store(out.report) as store:
-            found = looking.home_status(app, store, out.report)
+            found = home_status(app, store, out.report)
             if json_output:
                 out.result(_answer(app, store, found), ())
             elif not sys.stdout.isatty():
@@ -46,26 +46,25 @@ def status(
 
 
 def _draw(app: App, store: StateStore, found: Status, out: Output, *, once: bool) -> None:
-    from p2pqwen.assembly import looking
+    from p2pqwen.assembly.home_status import home_status
     from p2pqwen.cli.status_table import print_once, show_live
 
     if once or found.node is None or not can_redraw(sys.stdout):
         print_once(found, notes_of(app, store, found))
     else:
-        show_live(lambda: looking.home_status(app, store, out.report), lambda now: notes_of(app, store, now))
+        show_live(lambda: home_status(app, store, out.report), lambda now: notes_of(app, store, now))
 
 
 def _answer(app: App, store: StateStore, found: Status) -> StatusAnswer:
-    from p2pqwen.assembly import serving
     from p2pqwen.library.steward_store import StewardStore
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
-    from p2pqwen.operations.archive.keeper import ArchiveAnswer
+    from p2pqwen.operations.archive.keeper_answer import ArchiveAnswer
+    from p2pqwen.operations.archive.watch_record import WatchAnswer, last_round
     from p2pqwen.operations.control.status import StatusAnswer, StatusRows
 
     return StatusAnswer(
         found.node,
-        WatchAnswer.of(last_round(store), serving.watch_every(app), node_runs=found.node is not None),
+        WatchAnswer.of(last_round(store), app.config.watch.rounds_every, node_runs=found.node is not None),
         ArchiveAnswer.of(StewardStore(store)),
         found.limits,
         StatusRows().all(found.rows, UpstreamStore(store).all()),
@@ -73,7 +72,7 @@ def _answer(app: App, store: StateStore, found: Status) -> StatusAnswer:
 
 
 def _lines(app: App, store: StateStore, found: Status) -> list[str]:
-    from p2pqwen.cli.status_table import plain_lines
+    from p2pqwen.cli.status_lines import plain_lines
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.stewardship.upstream import gone_words
 
@@ -84,12 +83,11 @@ def _lines(app: App, store: StateStore, found: Status) -> list[str]:
 
 def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
     """Return the lines above the table: the node, its watch on the Hub, what is gone from there."""
-    from p2pqwen.assembly import serving
-    from p2pqwen.index.entry import Upstream
+    from p2pqwen.index.upstream import Upstream
     from p2pqwen.library.steward_store import StewardStore
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.hub_watch import last_round, watch_words
-    from p2pqwen.operations.archive.keeper import ArchiveAnswer
+    from p2pqwen.operations.archive.keeper_answer import ArchiveAnswer
+    from p2pqwen.operations.archive.watch_record import last_round, watch_words
 
     running = found.node
     notes = [
@@ -99,7 +97,7 @@ def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
         if running.listen
         else f"node {running.pid} accepts nobody: it seeds through a proxy, to peers that it connects to"
     ]
-    if (every := serving.watch_every(app)) is not None:
+    if (every := app.config.watch.rounds_every) is not None:
         notes.append(watch_words(last_round(store), every, node_runs=running is not None))
     if (archive := ArchiveAnswer.of(StewardStore(store))) is not None:
         notes.append(archive.words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from p2pqwen.cli.status_lines import state_words
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.hidden import covered
 from p2pqwen.operations.background import BackgroundThread
@@ -97,23 +98,6 @@ def print_once(found: Status, notes: list[str]) -> None:
     console.print(_table(found.by_business, console.width))
 
 
-def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
-    """Return a line for each row, for use without a terminal; `more` adds words by `org/model@commit`."""
-    for row in found.rows:
-        parts = [
-            f"{row.id.short}  {_state(row)}",
-            row.standing,
-            plural(row.peers, "peer"),
-            f"up {format_rate(row.upload_rate)}",
-            f"down {format_rate(row.download_rate)}" if row.download_rate else "",
-            f"ratio {row.ratio:.2f}",
-            "" if row.health == "good" else row.health,
-            f"scrubbed {row.last_scrub}" if row.last_scrub else "",
-            more.get(str(row.id), ""),
-        ]
-        yield ", ".join(part for part in parts if part)
-
-
 def summary(found: Status) -> str:
     """Return the figures of all rows in one line."""
     rows = found.rows
@@ -193,7 +177,7 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
     health = f"{row.damaged_files} bad files" if row.damaged_files else row.health
     return [
         Text(_size(row)),
-        Text(_state(row)),
+        Text(state_words(row)),
         Text(row.standing, "yellow" if row.standing == "unvouched" else ""),
         Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({plural(row.seeds, 'seed')})"),
         *(Text(format_rate(rate) if rate else "·") for rate in rates),
@@ -201,12 +185,6 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
         *([] if narrow else [Text(f"{row.ratio:.2f}")]),
         Text(_ago(row.last_scrub, now, narrow=narrow)),
     ]
-
-
-def _state(row: SnapshotState) -> str:
-    if row.state == "seeding" and not row.is_whole:
-        return "seeding part"
-    return row.state if row.progress == 1.0 or row.state == "away" else f"{row.state} {row.progress:.0%}"
 
 
 def _ago(moment: str | None, now: datetime, *, narrow: bool) -> str:

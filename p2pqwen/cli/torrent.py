@@ -47,7 +47,8 @@ def show(
     from p2pqwen.operations.verify.verify_answer import TorrentAnswer
     from p2pqwen.torrent.checked import CheckedTorrent
     from p2pqwen.torrent.comment import claimed_snapshot
-    from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, read_metainfo
+    from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+    from p2pqwen.torrent.metainfo import read_metainfo
     from p2pqwen.torrent.snapshot_magnet import magnet_of
     from p2pqwen.values.byte_size import format_size
 

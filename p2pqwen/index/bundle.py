@@ -15,7 +15,8 @@ from p2pqwen.index.delta import DELTA_FOLDER, MAX_DELTA, MAX_STEPS, Delta, delta
 from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
 from p2pqwen.torrent.info import FileEntry, Info, build_info
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.torrent.recipe import CURRENT
 from p2pqwen.values.digest import Sha256

@@ -6,7 +6,6 @@ lock out readers that have not updated. The signature covers such a row like any
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from p2pqwen.errors import FormatError
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.torrent.recipe import CURRENT, RECIPES, Recipe
@@ -54,14 +54,6 @@ _PATH_SEEDS = "path_seeds"
 _READ_FIELDS = _FIELDS | {_PATH_SEEDS}
 PATH_FIELD = "{path}"
 """The placeholder of a file's path in a web seed pattern (webseed/bases.py)."""
-
-
-class Upstream(enum.StrEnum):
-    """Whether its origin still served the snapshot when the publisher last looked."""
-
-    PRESENT = "present"
-    GONE = "gone"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from functools import cached_property
 from itertools import islice
 from typing import TypeAlias, overload
 
-from p2pqwen.index.entry import Entry, Upstream
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId

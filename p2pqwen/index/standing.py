@@ -21,12 +21,11 @@ publisher that is no longer trusted no longer vouches. What counts:
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from p2pqwen.errors import VerificationError
-from p2pqwen.index.listing import Listing, listing_of
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.torrent.infohash import InfoHash
@@ -34,13 +33,12 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import OriginName, SnapshotId
 
 if TYPE_CHECKING:
-    from p2pqwen.index.document import IndexDocument
     from p2pqwen.index.entry import Entry
-    from p2pqwen.index.root import Root
+    from p2pqwen.index.voice import Voice
     from p2pqwen.manifest.manifest import FileRow, Manifest
     from p2pqwen.signing.keys import PublicKey
     from p2pqwen.torrent.checked import CheckedTorrent
-    from p2pqwen.torrent.signature import SignerResult
+    from p2pqwen.torrent.signer import SignerResult
 
 _ONLY_HERE = object()
 
@@ -60,45 +58,6 @@ class Standing(StrEnum):
     def rank(self) -> int:
         """Its rank: a higher one is never replaced by a lower one."""
         return {Standing.PROVEN: 2, Standing.SIGNED: 1, Standing.UNVOUCHED: 0}[self]
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """A trusted publisher at this moment: its index keys, their threshold, and what it lists."""
-
-    publisher: Sha256
-    name: str
-    keys: Mapping[Sha256, PublicKey]
-    threshold: int
-    listed: Listing = field(repr=False)
-    withdrawn: Mapping[SnapshotId, str] = field(repr=False)  # with reasons
-    own: bool = False
-
-    @classmethod
-    def of(cls, publisher: Sha256, root: Root, document: IndexDocument | None, *, own: bool = False) -> Voice:
-        """Return the voice of a publisher by its newest root and its accepted index, None if it has none yet.
-
-        `own`: it is this home's publisher.
-        """
-        from p2pqwen.index.root import INDEX_ROLE  # noqa: PLC0415 - a home that trusts nobody does not need it
-
-        listed = listing_of(() if document is None else document.entries)
-        withdrawn = {gone.id: gone.reason for gone in (() if document is None else document.withdrawn)}
-        role = root.roles[INDEX_ROLE]
-        return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn, own)
-
-    def lists(self, evidence: Evidence) -> bool:
-        """Tell whether the index names this torrent as this snapshot, and its manifest counts."""
-        return any(map(evidence.is_of, self.listed.find(evidence.infohash)))
-
-    def lists_bytes(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
-        """Tell whether the index names these bytes as this snapshot, whatever the manifest; that is no standing."""
-        return any(one.id == snapshot for one in self.listed.find(infohash))
-
-    def signed(self, snapshot: SnapshotId, signers: Iterable[SignerResult]) -> bool:
-        """Tell whether its index keys signed the torrent, by the threshold of its index."""
-        valid = {one.keyid for one in signers if one.state == "valid"}
-        return snapshot not in self.withdrawn and len(valid & self.keys.keys()) >= self.threshold
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 if TYPE_CHECKING:
-    from p2pqwen.index.standing import Voice
+    from p2pqwen.index.voice import Voice
 
 
 @dataclass(frozen=True, slots=True)

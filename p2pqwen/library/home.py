@@ -175,6 +175,11 @@ class Home:
         return self.root / "choices.json"
 
     @property
+    def trusts_somebody(self) -> bool:
+        """Whether this home holds a pinned publisher, or a publisher of its own."""
+        return any(folder.is_dir() and any(folder.iterdir()) for folder in (self.trust, self.keys))
+
+    @property
     def locks(self) -> Path:
         """Lock files, one for each thing only one process may do."""
         return self.root / "locks"

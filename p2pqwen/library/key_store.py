@@ -21,7 +21,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.index_source import IndexSource, pieces_of
 from p2pqwen.signing.keys import MAX_PEM_SIZE, PrivateKey
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import parse_object

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2pqwen.errors import FormatError
-from p2pqwen.library.state_store import StateStore
-from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time
+
+if TYPE_CHECKING:
+    from p2pqwen.library.state_store import StateStore
+    from p2pqwen.torrent.infohash import InfoHash
 
 _PREFIX = "unverified/"
 

@@ -35,8 +35,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.library import durable
@@ -45,13 +47,10 @@ from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, Libr
 from p2pqwen.library.home import Home
 from p2pqwen.library.own_files import Left, delete_own, set_aside_left
 from p2pqwen.library.space import RESERVE, allocated
-from p2pqwen.library.torrent_reader import NO_KEYS, TorrentReader
 from p2pqwen.library.verified import Verified, VerifiedFiles
 from p2pqwen.library.xet_hashes import XetHashes
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.signing.keys import PublicKey
-from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.near_names import did_you_mean
@@ -61,10 +60,17 @@ from p2pqwen.values.snapshot_id import Owner, RepoId, RepoKind, SnapshotId
 from p2pqwen.values.snapshot_place import file_stem, kind_parts
 from p2pqwen.values.strict_json import JsonValue
 
+if TYPE_CHECKING:
+    from p2pqwen.library.torrent_reader import TorrentReader
+    from p2pqwen.signing.keys import PublicKey
+    from p2pqwen.torrent.checked import CheckedTorrent
+    from p2pqwen.torrent.metainfo import Metainfo
+
 MAX_MARKER_SIZE = 1 << 20
 MAX_GLOBS = 10_000
 _GONE = -2
 _TIME_SETTLES = 2_000_000_000  # nanoseconds: coarser than the timestamps of any file system
+_NO_KEYS: Mapping[Sha256, PublicKey] = MappingProxyType({})
 Row = TypeVar("Row")
 _TORRENT_NAME = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
 
@@ -78,16 +84,30 @@ class State(enum.StrEnum):
     CHANGED = "changed"  # was complete or partial; its files look different from when they were verified
 
 
+def _new_reader() -> TorrentReader:
+    from p2pqwen.library.torrent_reader import TorrentReader  # noqa: PLC0415 - heavy, and most commands read no torrent
+
+    return TorrentReader()
+
+
 @dataclass(frozen=True, slots=True)
 class HeldSnapshot:
-    """A snapshot in the library. `selected` names the wanted files by glob, None for all of them."""
+    """A snapshot in the library. `selected` names the wanted files by glob, None for all of them.
+
+    `torrents` returns the reader of its torrent.
+    """
 
     id: SnapshotId
     folder: Path
     torrent_path: Path
     state: State
     selected: tuple[str, ...] | None = None
-    reader: TorrentReader = field(default_factory=TorrentReader, repr=False, compare=False)
+    torrents: Callable[[], TorrentReader] = field(default=_new_reader, repr=False, compare=False)
+
+    @property
+    def reader(self) -> TorrentReader:
+        """The reader that parses its torrent and remembers it."""
+        return self.torrents()
 
     def torrent_damage(self) -> tuple[Sha256 | None, Sha256] | None:
         """Return the SHA-256 that its torrent was written with and the current one, if they differ; raises `DiskError`.
@@ -135,7 +155,7 @@ class HeldSnapshot:
         """Read its torrent, but do not check what it claims; raises `FormatError`, `DiskError`."""
         return self.reader.metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
 
-    def torrent(self, keys: Mapping[Sha256, PublicKey] = NO_KEYS) -> CheckedTorrent:
+    def torrent(self, keys: Mapping[Sha256, PublicKey] = _NO_KEYS) -> CheckedTorrent:
         """Read and check its torrent, and try its signatures with these keys.
 
         Raises `FormatError`, `DiskError`, and `VerificationError` if torrent and manifest contradict each other.
@@ -150,13 +170,17 @@ class Library:
         self._home = home
         self.verified = VerifiedFiles(home)
         self.xet_hashes = XetHashes(home)
-        self.torrents = TorrentReader()
         self._main = LibraryFolder(home.library, reserve, main=True)
         self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
         self._orgs: dict[str, _Listing[tuple[str, Owner]]] = {}
         self._repos: dict[str, _Listing[tuple[str, RepoId]]] = {}
         self._read_repos: dict[str, _Listing[HeldSnapshot]] = {}
         self._last: _Scanned | None = None
+
+    @cached_property
+    def torrents(self) -> TorrentReader:
+        """The reader of the torrents here, which remembers the last ones."""
+        return _new_reader()
 
     @property
     def root(self) -> Path:
@@ -551,7 +575,7 @@ class Library:
             state, selected = _read_marker(place.marker(snapshot))
         except NotFoundError:  # no check beforehand: another thread's fetch may finish in between
             state, selected = State.COMPLETE, None
-        return HeldSnapshot(snapshot, place.folder(snapshot), torrent_path, state, selected, self.torrents)
+        return HeldSnapshot(snapshot, place.folder(snapshot), torrent_path, state, selected, lambda: self.torrents)
 
 
 @dataclass(frozen=True, slots=True)

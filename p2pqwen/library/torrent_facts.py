@@ -11,17 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2pqwen.errors import DiskError, FormatError
-from p2pqwen.library.state_store import StateStore
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.signature import SignatureState, SignerResult
+from p2pqwen.torrent.signer import SignatureState, SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonObject
+
+if TYPE_CHECKING:
+    from p2pqwen.library.state_store import StateStore
 
 _PREFIX = "torrent/"
 _STATES: Mapping[str, SignatureState] = {"valid": "valid", "invalid": "invalid", "unknown key": "unknown key"}

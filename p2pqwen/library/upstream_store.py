@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from p2pqwen.errors import FormatError
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.state_store import Followed, Json, StateStore
 from p2pqwen.stewardship.upstream import UpstreamRecord, observe
 from p2pqwen.values.snapshot_id import SnapshotId

@@ -73,6 +73,11 @@ def bind_loopback(home: Path) -> tuple[socket.socket, Loopback]:
     return listener, found
 
 
+def may_answer(home: Path) -> bool:
+    """Tell whether a node may listen here: one did, and has not removed its socket or token file since."""
+    return any((home / name).exists() for name in (SOCKET_NAME, TOKEN_NAME))
+
+
 def _write_secret(path: Path, value: dict[str, object]) -> None:
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600)

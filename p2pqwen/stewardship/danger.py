@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from datetime import datetime
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.stewardship.swarm_health import SwarmHealth
 from p2pqwen.values.snapshot_id import SnapshotId
 

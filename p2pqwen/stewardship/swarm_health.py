@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 
 # After this time without a look, a seed is still there with a chance of one half. Home nodes in
 # scripts/simulate_survival.py stay for about 9 months; half of them are gone after 6.

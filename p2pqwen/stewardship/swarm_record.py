@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.stewardship.swarm_health import Day, Sighting, SwarmHealth, join, settled_seeds, trend_of
 
 HISTORY_DAYS = 120

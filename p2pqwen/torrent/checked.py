@@ -19,13 +19,15 @@ from dataclasses import InitVar, dataclass, replace
 
 from p2pqwen.errors import VerificationError
 from p2pqwen.manifest.manifest import Manifest, parse_manifest  # noqa: TID251 - here they are read
-from p2pqwen.manifest.provenance import Provenance, prove  # noqa: TID251 - and judged
+from p2pqwen.manifest.proof import prove  # noqa: TID251 - and judged
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.signing.keys import PrivateKey, PublicKey
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.metainfo_fields import MAX_TRACKERS, MAX_WEB_SEEDS
-from p2pqwen.torrent.signature import SignerResult, TriedSignature, fits, is_made_by, make_signature
+from p2pqwen.torrent.signature import TriedSignature, fits, is_made_by, make_signature
 from p2pqwen.torrent.signature_entry import check_label
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId

@@ -14,14 +14,13 @@ from p2pqwen.torrent.bencode import Bencoded, Cursor
 from p2pqwen.torrent.info import FileEntry, Info, build_info
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
 from p2pqwen.torrent.no_torrent import require_bencoded
 from p2pqwen.torrent.recipe import CURRENT
 from p2pqwen.torrent.signature_entry import TorrentSignature
 from p2pqwen.values.digest import CommitId, Sha256
 
 __all__ = ["FileEntry", "Metainfo", "build_info", "metainfo_from_info", "parse_metainfo", "read_metainfo"]
-
-MAX_TORRENT_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.signing.keys import PrivateKey, PublicKey
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature_entry import SIGNATURE_SIZE, TorrentSignature
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.values.digest import Sha256
 
 __all__ = [
-    "SignatureState",
-    "SignerResult",
     "TorrentSignature",
     "TriedSignature",
     "fits",
     "is_made_by",
     "make_signature",
 ]
-
-SignatureState: TypeAlias = Literal["valid", "invalid", "unknown key"]
-
-
-@dataclass(frozen=True, slots=True)
-class SignerResult:
-    """One signature of a torrent: the label is only the signer's claim; the key id counts."""
-
-    label: str
-    keyid: Sha256
-    state: SignatureState
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.app import App
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.errors import VerificationError
 from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.library.home import Home

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import try_to_load_from_cache
 
 from p2pqwen.app import App
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.errors import DiskError, NetworkError, VerificationError
 from p2pqwen.events import Notice
 from p2pqwen.hub.cache import HubCache

@@ -12,7 +12,7 @@ import pytest
 
 from p2pqwen.catalogue import pages
 from p2pqwen.index.document import Withdrawal
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from tests.browser.conftest import some_models
 from tests.support.browser import WIDTHS, Reader, needs_chromium, web_server
 from tests.support.catalogue import CatalogueSite, Model, many

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.demo.local_hub import LocalHub
 from p2pqwen.errors import UsageError
 from p2pqwen.hidden import SHOWN, covered, hide

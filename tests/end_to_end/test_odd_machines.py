@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.errors import UsageError
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.mirrors.location import Location

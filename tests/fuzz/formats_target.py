@@ -19,7 +19,7 @@ from p2pqwen.index.mutable_item import parse_item, sign_item
 from p2pqwen.index.pointer import Pointer, parse_pointer
 from p2pqwen.index.publisher_link import PublisherLink, parse_publisher_link
 from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import prove
+from p2pqwen.manifest.proof import prove
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.magnet import parse_magnet

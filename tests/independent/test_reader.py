@@ -25,7 +25,8 @@ from p2pqwen.index.entry import parse_entry
 from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.manifest.lfs_pointer import parse_pointer, pointer_bytes
 from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.proof import prove
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.signing.keys import PrivateKey, PublicKey
 from p2pqwen.torrent import bencode
 from p2pqwen.torrent.comment import comment_of

@@ -12,7 +12,7 @@ import pytest
 
 from p2pqwen import snapshot_download
 from p2pqwen.app import open_app
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore

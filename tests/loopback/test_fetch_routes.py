@@ -128,7 +128,7 @@ def test_a_link_does_not_send_a_rebuild_into_the_users_network(hub, magnet, tmp_
 
 def test_the_token_goes_to_the_configured_hub_alone(hub, tmp_path):
     from p2pqwen.app import App
-    from p2pqwen.config import load
+    from p2pqwen.config.load import load
 
     app = App(load({"P2PQWEN_HOME": str(tmp_path), "HF_TOKEN": "secret", "HF_ENDPOINT": "https://hub.example"}))
     assert app.open_origin("https://hub.example", ignore)._hub._token == "secret"

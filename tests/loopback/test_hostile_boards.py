@@ -15,7 +15,7 @@ import pytest
 
 from p2pqwen.app import App
 from p2pqwen.assembly import serving
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.events import Notice
 from p2pqwen.index.acceptance import Position

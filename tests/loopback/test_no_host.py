@@ -11,7 +11,7 @@ import pytest
 
 from p2pqwen.app import App
 from p2pqwen.assembly import serving
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.library.home import Home
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.operations.indexes.pointer import all_pointers

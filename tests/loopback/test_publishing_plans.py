@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from p2pqwen.app import App
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.library.home import Home
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from p2pqwen.app import App
-from p2pqwen.config import load
+from p2pqwen.config.load import load
 from p2pqwen.events import Notice
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.verify.scrub import ScrubStoppedError

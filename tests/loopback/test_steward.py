@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.stewardship.rebalance import Holding, why_kept

@@ -19,7 +19,8 @@ from unittest import mock
 
 from p2pqwen.catalogue import pages
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet
+from p2pqwen.index.entry import Entry, entry_magnet
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.operations.archive.upstream import UpstreamAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
 from p2pqwen.operations.node.limits import LimitsAnswer

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from p2pqwen.index.document import INDEX_TYPE, IndexDocument, Withdrawal, encode_file
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet, row_order
+from p2pqwen.index.entry import Entry, entry_magnet, row_order
 from p2pqwen.index.root import (
     INDEX_ROLE,
     ROOT_ROLE,
@@ -21,6 +21,7 @@ from p2pqwen.index.root import (
     parse_root,
     root_document,
 )
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.infohash import InfoHash

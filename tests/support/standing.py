@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2pqwen.index.standing import Admission, Evidence, Judgement, Standing, Voice, judge
+from p2pqwen.index.standing import Admission, Evidence, Judgement, Standing, judge
+from p2pqwen.index.voice import Voice
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.shown import ShownManifest

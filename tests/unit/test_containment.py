@@ -36,7 +36,7 @@ ELSEWHERE = {
     "cli/index.py::_files": INSIDE,
     "cli/index.py::show": PARSED,
     "cli/index.py::update": INSIDE,
-    "cli/list.py::list_snapshots": PARSED,
+    "cli/list.py::_lines": PARSED,
     "cli/network_options.py::bundle_route": USER,
     "hub/cache.py::_candidates": PARSED,
     "hub/cache_look.py::look_at_cache": INSIDE,

@@ -14,7 +14,8 @@ import typer
 
 from p2pqwen.cli.help import manual
 from p2pqwen.cli.main import app
-from p2pqwen.config import AlertsConfig, ArchiveConfig, HubEndpointConfig, WatchConfig, load
+from p2pqwen.config.load import load
+from p2pqwen.config.settings import AlertsConfig, ArchiveConfig, HubEndpointConfig, WatchConfig
 from p2pqwen.errors import UsageError
 from p2pqwen.values.duration import parse_duration
 from scripts import make_manual, record_readme

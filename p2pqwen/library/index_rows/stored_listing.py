@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from p2pqwen.errors import DiskError
-from p2pqwen.index.entry import Entry, SkippedEntry, Upstream, checked_row
+from p2pqwen.index.entry import Entry, SkippedEntry, checked_row
 from p2pqwen.index.listing import Claims, Columns, Listing, Sought, folded, name_filter, word_filter
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.index_rows.parts import DamagedRowsError, Kind, Parts
 from p2pqwen.library.index_rows.records import (
     BLANKS,

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 
 from p2pqwen.events import Progress, Report, ignore
-from p2pqwen.index.entry import Upstream
 from p2pqwen.index.standing import Standing
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.index.withdrawals import WithdrawnAnswer
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.snapshots import State

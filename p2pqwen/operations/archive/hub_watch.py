@@ -8,11 +8,11 @@ is still running, since a node that was killed writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
 from p2pqwen.errors import FormatError, Interruption, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
@@ -21,23 +21,28 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions, BulkResult, bulk_preserve
 from p2pqwen.operations.archive.bulk_survey import Wanted
 from p2pqwen.operations.archive.upstream import check_upstream
+from p2pqwen.operations.archive.watch_record import (
+    Failure,
+    RoundDone,
+    RoundFailed,
+    RoundProgress,
+    WatchRecord,
+    keep_round,
+    last_round,
+)
 from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.stewardship.bulk_plan import Action
 from p2pqwen.values.byte_size import format_size
-from p2pqwen.values.json_value import FLAT, from_json, object_json
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
-from p2pqwen.values.strict_json import JsonObject, JsonValue
+from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time, parse_time
 
 LOOK_EVERY = 5.0  # seconds between looks at what is due
 HELD_EVERY = 0.5  # the same while held back: checking the user's hours costs nothing
 SETTLE = timedelta(minutes=5)  # a node that has just started serves its snapshots and asks no origin about them yet
-FIRST_RETRY = timedelta(minutes=5)
 ASK_AGAIN = timedelta(hours=1)  # after the Hub did not answer
 TELL_EVERY = 5.0  # seconds between notes of how far a round is
 SHOWN_FAILURES = 50
 STOP_SECONDS = 2.0  # for downloads to end: the next bytes that arrive end one; a hanging one is abandoned
-_DOCUMENT = "watch"
 
 
 class CutOffError(Interruption, P2pqwenError):
@@ -50,155 +55,6 @@ class Schedule:
 
     every: timedelta | None
     upstream_every: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class RoundProgress:
-    """How far an unfinished round is, in words."""
-
-    progress: str
-
-
-@dataclass(frozen=True, slots=True)
-class RoundFailed:
-    """Why a round failed."""
-
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A repository that could not be preserved."""
-
-    repo: RepoId
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RoundDone:
-    """What a round did: how many repositories, `bytes` of what it preserved, and the first failures."""
-
-    preserved: int = 0
-    unchanged: int = 0
-    skipped: int = 0
-    failed: int = 0
-    bytes: int = 0
-    failures: tuple[Failure, ...] = ()
-
-    @classmethod
-    def of(cls, result: BulkResult) -> RoundDone:
-        """Return what is remembered of a round."""
-        failed = result.of(Action.FAILED)
-        return cls(
-            len(result.done),
-            len(result.of(Action.UNCHANGED)),
-            len(result.of(Action.SKIPPED)),
-            len(failed),
-            result.size,
-            tuple(Failure(row.survey.wanted.repo, row.reason) for row in failed[:SHOWN_FAILURES]),
-        )
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """How many repositories had each result."""
-        return {
-            "preserved": self.preserved,
-            "unchanged": self.unchanged,
-            "skipped": self.skipped,
-            "failed": self.failed,
-        }
-
-
-Facts: TypeAlias = RoundProgress | RoundFailed | RoundDone | None
-
-
-@dataclass(frozen=True, slots=True)
-class WatchRecord:
-    """The last round: start, end (None: it runs, or was cut off), result, and how many rounds in a row failed.
-
-    `noted`: when it was last known to run. `interrupted`: when it was cut off, if the node could still write that.
-    """
-
-    started: datetime | None = None
-    ended: datetime | None = None
-    failed_rounds: int = 0
-    facts: Facts = field(default=None, metadata=FLAT)
-    noted: datetime | None = None
-    interrupted: datetime | None = None
-
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether it started and has not ended."""
-        return self.started is not None and self.ended is None
-
-    def cut_off(self, *, node_runs: bool) -> datetime | None:
-        """Return when the round was interrupted, None if it was not or is still running in a node."""
-        if not self.is_unfinished or (node_runs and self.interrupted is None):
-            return None
-        return self.interrupted or self.noted or self.started
-
-    def due(self, every: timedelta) -> datetime | None:
-        """Return when the next round is due, None for now."""
-        if self.started is None or self.ended is None:
-            return None
-        if self.failed_rounds:  # 5 minutes, 10, 20 … but never less often than usual
-            return self.ended + min(every, FIRST_RETRY * (1 << min(self.failed_rounds - 1, 16)))
-        return self.started + every
-
-    def to_json(self) -> JsonObject:
-        """Return the document of the state store."""
-        return object_json(self)
-
-    @classmethod
-    def from_json(cls, value: JsonValue) -> WatchRecord:
-        """Read a document; an invalid one counts as no round."""
-        try:
-            return from_json(cls, value)
-        except FormatError:
-            return cls()
-
-
-def last_round(store: StateStore) -> WatchRecord:
-    """Return the last round of this home's node."""
-    return WatchRecord.from_json(store.get(_DOCUMENT))
-
-
-@dataclass(frozen=True, slots=True)
-class WatchAnswer:
-    """`watch` of `status --json`: the last round, whether it is running, and when the next one is due."""
-
-    record: WatchRecord = field(metadata=FLAT)
-    running: bool
-    interrupted: datetime | None  # replaces the record's: a round that no node is running was interrupted
-    next: datetime | None
-
-    @classmethod
-    def of(cls, record: WatchRecord, every: timedelta | None, *, node_runs: bool) -> WatchAnswer | None:
-        """Return what is shown; None if nothing is watched and nothing ever was."""
-        if every is None and record.started is None:
-            return None
-        cut_off = record.cut_off(node_runs=node_runs)
-        due = None if every is None else record.due(every)
-        return cls(record, record.is_unfinished and cut_off is None, cut_off, due)
-
-
-def watch_words(record: WatchRecord, every: timedelta, *, node_runs: bool) -> str:
-    """Return the line of `status`."""
-    if record.started is None:
-        return "watch      no round yet"
-    facts = record.facts
-    far = facts.progress if isinstance(facts, RoundProgress) else ""
-    if (cut_off := record.cut_off(node_runs=node_runs)) is not None:
-        return f"watch      interrupted {cut_off:%Y-%m-%d %H:%M}{f' at {far}' if far else ''}; the node resumes it"
-    if record.ended is None:
-        return f"watch      since {record.started:%Y-%m-%d %H:%M}: {far or 'looking at the Hub'}"
-    due = record.due(every)
-    then = f"; next {due:%Y-%m-%d %H:%M}" if due is not None else ""
-    if isinstance(facts, RoundFailed):
-        return f"watch      {record.ended:%Y-%m-%d %H:%M}: {facts.error}{then}"
-    done = facts if isinstance(facts, RoundDone) else RoundDone()
-    counts = ", ".join(f"{count} {name}" for name, count in done.counts.items())
-    return f"watch      {record.ended:%Y-%m-%d %H:%M}: {counts}, {format_size(done.bytes)}{then}"
 
 
 @dataclass(slots=True)
@@ -296,7 +152,7 @@ class HubWatch:
             self.report(Happened("watch failed", {"error": message, "next": _next(ended, every)}))
             return
         self.keep_on()
-        done = RoundDone.of(result)
+        done = _done(result)
         ended = WatchRecord(now, self.places.clock(), 0, done)
         self._remember(ended)
         self.report(Happened("watch done", {**done.counts, "bytes": done.bytes, "next": _next(ended, every)}))
@@ -344,7 +200,7 @@ class HubWatch:
 
     def _remember(self, record: WatchRecord) -> None:
         noted = replace(record, noted=self.places.clock()) if record.is_unfinished else record
-        self.store.put(_DOCUMENT, noted.to_json())
+        keep_round(self.store, noted)
 
     def _interrupted(self) -> None:
         """Record that the last round was interrupted, if it has not ended."""
@@ -352,7 +208,7 @@ class HubWatch:
             record = last_round(self.store)
             if record.is_unfinished and record.interrupted is None:
                 at = self.places.clock() if self._cut_off else record.noted or record.started
-                self.store.put(_DOCUMENT, replace(record, interrupted=at).to_json())
+                keep_round(self.store, replace(record, interrupted=at))
         except P2pqwenError as error:
             self.report(Notice("warning", f"watch: {error.message}"))
 
@@ -379,3 +235,16 @@ def throttle(watch: Callable[[], HubWatch], rate: Callable[[], int]) -> Callable
 def _next(record: WatchRecord, every: timedelta) -> str | None:
     due = record.due(every)
     return None if due is None else format_time(due)
+
+
+def _done(result: BulkResult) -> RoundDone:
+    """Return the record of a round."""
+    failed = result.of(Action.FAILED)
+    return RoundDone(
+        len(result.done),
+        len(result.of(Action.UNCHANGED)),
+        len(result.of(Action.SKIPPED)),
+        len(failed),
+        result.size,
+        tuple(Failure(row.survey.wanted.repo, row.reason) for row in failed[:SHOWN_FAILURES]),
+    )

@@ -21,7 +21,7 @@ from typing import Protocol, Self
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, Interruption, P2pqwenError
 from p2pqwen.events import Happened, Report
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.operations.archive.adopt import Wishes
@@ -34,9 +34,7 @@ from p2pqwen.operations.node.jobs import FetchJob
 from p2pqwen.stewardship.allocation import Decision
 from p2pqwen.stewardship.danger import Danger, danger_of
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, health_of
-from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.digest import Sha256
-from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
 
 TICK = 1.0  # seconds between looks at running fetches
@@ -84,29 +82,6 @@ class KeeperOptions:
     every: timedelta
     wishes: Wishes = field(default_factory=Wishes)
     rebalance: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveAnswer:
-    """`archive` of `status --json`: the budget in bytes, what the node adopted within it, and when it last planned."""
-
-    budget: int
-    adopted: tuple[SnapshotId, ...]
-    planned: datetime
-
-    @classmethod
-    def of(cls, memory: StewardStore) -> ArchiveAnswer | None:
-        """Return what is remembered; None if no node of this home ever planned by itself."""
-        budget, planned = memory.budget(), memory.planned()
-        if budget is None or planned is None:
-            return None
-        return cls(budget, tuple(sorted(memory.adopted())), planned)
-
-    @property
-    def words(self) -> str:
-        """Return the line of `status`."""
-        adopted = plural(len(self.adopted), "snapshot")
-        return f"archive    {adopted} adopted within {format_size(self.budget)}; planned {self.planned:%Y-%m-%d %H:%M}"
 
 
 class _StoppedError(Interruption, P2pqwenError):

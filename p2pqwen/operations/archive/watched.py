@@ -14,8 +14,9 @@ from operator import attrgetter
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Report, ignore
-from p2pqwen.index.entry import Entry, Upstream, row_order
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.entry import Entry, row_order
+from p2pqwen.index.upstream import Upstream
+from p2pqwen.index.voice import Voice
 from p2pqwen.index.withdrawals import Withdrawn, all_withdrawn
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher

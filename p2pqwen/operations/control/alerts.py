@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.net.messages import NotSent
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
 from p2pqwen.operations.indexes.update import STALE_DAYS

@@ -17,7 +17,7 @@ from typing import Self
 
 from p2pqwen.containment import each
 from p2pqwen.errors import InUseError
-from p2pqwen.operations.archive.hub_watch import WatchAnswer
+from p2pqwen.operations.archive.watch_record import WatchAnswer
 from p2pqwen.operations.control.alerts import Folder, of_status
 from p2pqwen.operations.control.routes import NetworkAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow

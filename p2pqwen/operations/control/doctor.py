@@ -31,7 +31,7 @@ from p2pqwen.operations.control.other_clients import traces_of_other_clients
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.indexes.update import STALE_DAYS
 from p2pqwen.operations.node.limits import Limits, allowance
-from p2pqwen.operations.verify.scrub import ScrubRecord
+from p2pqwen.operations.verify.scrub_record import ScrubRecord
 from p2pqwen.portable.owners import others_may, user_id
 from p2pqwen.portable.process import open_file_limit
 from p2pqwen.portable.sockets import take_port_again

@@ -32,15 +32,17 @@ from p2pqwen.errors import UsageError
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
-from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
+from p2pqwen.operations.archive.watch_record import WatchAnswer, last_round
 from p2pqwen.operations.background import STOP_SECONDS
-from p2pqwen.operations.control.inventory import InventoryAnswer, inventory
-from p2pqwen.operations.control.snapshot_calls import SnapshotCalls, limits_answer
+from p2pqwen.operations.control.inventory import inventory
+from p2pqwen.operations.control.inventory_answer import InventoryAnswer
+from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRows
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.job_answer import JobAnswer, JobLine, JobsAnswer
 from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
 from p2pqwen.operations.node.limits import LimitsAnswer
+from p2pqwen.operations.node.preferences import limits_answer
 from p2pqwen.operations.node.state import NodeAddress
 from p2pqwen.operations.node.supervisor import Supervisor
 from p2pqwen.server.control import Call, Given

@@ -15,8 +15,8 @@ from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
 from p2pqwen.library.folders import AwayError
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, Library
-from p2pqwen.operations.node.limits import Limits, LimitsAnswer, Priority, allowance
-from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
+from p2pqwen.operations.node.limits import LimitsAnswer, Priority
+from p2pqwen.operations.node.preferences import Choice, Choices, limits_answer
 from p2pqwen.operations.verify.target import held_snapshot
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.known_snapshots import KnownSnapshots
@@ -172,22 +172,6 @@ class SnapshotCalls:
         if len(named) > 1:
             raise P2pqwenError(f"several snapshots of {target} are being fetched", hint="name the commit")
         return named[0]
-
-
-def limits_answer(limits: Limits, used: Transfer, now: datetime) -> LimitsAnswer:
-    """Return the limits with what was `used` this month; `now` is local time."""
-    allowed = allowance(limits, now=now, uploaded_this_month=used.uploaded)
-    return LimitsAnswer(
-        limits.upload,
-        limits.download,
-        limits.monthly_upload,
-        tuple(map(str, limits.hours)),
-        used.uploaded,
-        used.downloaded,
-        allowed.may_upload,
-        allowed.may_transfer,
-        allowed.reason or None,
-    )
 
 
 def _text(given: Given, name: str) -> str:

@@ -10,15 +10,14 @@ from p2pqwen.events import Report, ignore
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.operations.archive.hub_watch import WatchAnswer
-from p2pqwen.operations.archive.keeper import ArchiveAnswer
+from p2pqwen.operations.archive.keeper_answer import ArchiveAnswer
 from p2pqwen.operations.archive.upstream_answer import UpstreamAnswer
-from p2pqwen.operations.control.snapshot_calls import limits_answer
+from p2pqwen.operations.archive.watch_record import WatchAnswer
 from p2pqwen.operations.node.job_answer import JobAnswer
 from p2pqwen.operations.node.limits import LimitsAnswer
-from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
+from p2pqwen.operations.node.preferences import Choice, Choices, Transfer, limits_answer
 from p2pqwen.operations.node.state import NodeAddress, NodeState, SnapshotRow, SnapshotState, node_status
-from p2pqwen.operations.verify.scrub import ScrubRecord, scrub_records
+from p2pqwen.operations.verify.scrub_record import ScrubRecord, scrub_records
 from p2pqwen.operations.verify.standings import Standings
 from p2pqwen.stewardship.upstream import UpstreamRecord
 from p2pqwen.values.derived import Derived

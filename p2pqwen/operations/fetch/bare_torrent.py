@@ -21,7 +21,8 @@ from p2pqwen.operations.indexes.lookup import find_entries
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.comment import claimed_snapshot, comment_of
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import Metainfo, read_metainfo
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pqwen.index.standing import Standing, Vouching
 from p2pqwen.library.snapshots import State
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.fetch.run import Fetched
-from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.source_stats import WebSeedUsed
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.fetch.run import Fetched
 
 
 @dataclass(frozen=True, slots=True)

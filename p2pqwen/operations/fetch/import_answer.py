@@ -8,7 +8,8 @@ from pathlib import Path
 
 from p2pqwen.library.snapshots import State
 from p2pqwen.operations.fetch.import_folder import Import, Imported
-from p2pqwen.operations.verify.standings import StandingAnswer, Stood
+from p2pqwen.operations.verify.standing_answer import StandingAnswer
+from p2pqwen.operations.verify.standings import Stood
 from p2pqwen.operations.verify.verify import BadFile
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId

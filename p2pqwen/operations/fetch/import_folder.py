@@ -21,7 +21,8 @@ from p2pqwen.containment import each, first_of
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.index.standing import Standing, Voice, judge_torrent, keys_of
+from p2pqwen.index.standing import Standing, judge_torrent, keys_of
+from p2pqwen.index.voice import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import FileDigests, hash_file, hash_files

@@ -26,7 +26,8 @@ from p2pqwen.errors import (
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.entry_check import check_metadata
-from p2pqwen.index.standing import Evidence, Judgement, Voice, judge, keys_of
+from p2pqwen.index.standing import Evidence, Judgement, judge, keys_of
+from p2pqwen.index.voice import Voice
 from p2pqwen.index.withdrawals import unlisted_withdrawals
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
@@ -49,9 +50,10 @@ from p2pqwen.signing.keys import PublicKey
 from p2pqwen.swarm.untrusted_links import tracker_problem
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.comment import claimed_snapshot
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
-from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.torrent.metainfo import Metainfo, read_metainfo
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.host import is_private_url
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts

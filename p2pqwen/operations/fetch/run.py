@@ -42,7 +42,7 @@ from p2pqwen.operations.fetch.target import FetchTarget, NamedTarget
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.torrent.chosen_files import choose_files
-from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.values.model_file import quantisation_words, quantisations
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId

@@ -20,7 +20,8 @@ from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report
 from p2pqwen.hub_api.listing import FILE_BYTES, Refs
 from p2pqwen.hub_api.problem import entry_not_found, repo_not_found
-from p2pqwen.index.standing import NotAdmittedError, Voice
+from p2pqwen.index.standing import NotAdmittedError
+from p2pqwen.index.voice import Voice
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.torrent_facts import look_at
 from p2pqwen.library.verified import Look, Verified

@@ -26,7 +26,7 @@ from p2pqwen.errors import FormatError, NotFoundError
 from p2pqwen.hub_api.problem import repo_not_found, revision_not_found
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.listing import name_filter
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.voice import Voice
 from p2pqwen.server.hub_catalogue import HubMovedError, HubRefusedError
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import SHORTEST, RepoId, RepoKind, SnapshotId

@@ -43,7 +43,8 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath

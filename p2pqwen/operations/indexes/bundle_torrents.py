@@ -6,7 +6,7 @@ from p2pqwen.containment import first_of
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
 from p2pqwen.values.repo_path import RepoPath
 
 

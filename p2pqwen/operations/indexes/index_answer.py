@@ -14,7 +14,7 @@ from p2pqwen.operations.indexes.search_answer import magnet_v1
 from p2pqwen.operations.indexes.trust_answer import SkippedAnswer
 from p2pqwen.operations.indexes.updated import SourceResult, Updated
 from p2pqwen.operations.verify.file_answer import FilesShown
-from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.json_value import FLAT, named
 from p2pqwen.values.snapshot_id import SnapshotId

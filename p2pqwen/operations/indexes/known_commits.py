@@ -10,7 +10,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from p2pqwen.containment import each, warn
 from p2pqwen.events import Report
-from p2pqwen.index.standing import Voice, judge_torrent, keys_of
+from p2pqwen.index.standing import judge_torrent, keys_of
+from p2pqwen.index.voice import Voice
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest

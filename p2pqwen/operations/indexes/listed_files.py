@@ -21,7 +21,8 @@ from p2pqwen.mirrors.location import is_web
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.indexes.bundle_torrents import local_torrent
 from p2pqwen.operations.verify.file_answer import FileAnswer
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED
 
 WEB_SECONDS = 30.0

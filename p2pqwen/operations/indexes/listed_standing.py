@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.listing import Listing
-from p2pqwen.index.standing import Evidence, Standing, Voice, judge
+from p2pqwen.index.standing import Evidence, Standing, judge
+from p2pqwen.index.voice import Voice
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.snapshot_id import SnapshotId

@@ -16,15 +16,17 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry_check import check_copy, check_listed
 from p2pqwen.index.listing import Sought
 from p2pqwen.index.root import INDEX_ROLE
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.voice import Voice
 from p2pqwen.index.withdrawals import all_withdrawn
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
-from p2pqwen.manifest.provenance import Provenance, pointers_beside
+from p2pqwen.manifest.proof import pointers_beside
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.indexes.found import Found, describe_conflict, torrent_locations
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.near_names import did_you_mean
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId

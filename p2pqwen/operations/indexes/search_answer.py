@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from p2pqwen.index.entry import Entry, Upstream
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.operations.indexes.found import Found, conflicts
 from p2pqwen.operations.indexes.listed_standing import ListedAnswer, ListedStanding
 from p2pqwen.operations.verify.file_answer import FilesShown

@@ -16,7 +16,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.root import Root
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.voice import Voice
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.operations.indexes.own_index import last_published

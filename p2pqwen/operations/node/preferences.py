@@ -17,7 +17,7 @@ from typing import Any
 
 from p2pqwen.errors import UsageError
 from p2pqwen.library.state_store import Followed, StateStore
-from p2pqwen.operations.node.limits import Limits, Priority, month_of
+from p2pqwen.operations.node.limits import Limits, LimitsAnswer, Priority, allowance, month_of
 from p2pqwen.values.json_value import object_json
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonObject
@@ -147,3 +147,19 @@ def _transfer(value: Mapping[str, Any] | None) -> Transfer:
 def _added(before: Mapping[str, Any] | None, more: Transfer) -> dict[str, int]:
     known = _transfer(before)
     return {"uploaded": known.uploaded + more.uploaded, "downloaded": known.downloaded + more.downloaded}
+
+
+def limits_answer(limits: Limits, used: Transfer, now: datetime) -> LimitsAnswer:
+    """Return the limits with what was `used` this month; `now` is local time."""
+    allowed = allowance(limits, now=now, uploaded_this_month=used.uploaded)
+    return LimitsAnswer(
+        limits.upload,
+        limits.download,
+        limits.monthly_upload,
+        tuple(map(str, limits.hours)),
+        used.uploaded,
+        used.downloaded,
+        allowed.may_upload,
+        allowed.may_transfer,
+        allowed.reason or None,
+    )

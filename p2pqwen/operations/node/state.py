@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
@@ -21,13 +22,15 @@ from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.node.preferences import Choice, Transfer
-from p2pqwen.operations.verify.scrub import ScrubRecord
+from p2pqwen.operations.verify.scrub_record import ScrubRecord
 from p2pqwen.operations.verify.standings import Stood
 from p2pqwen.portable.files import allocated
-from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.json_value import FLAT, from_json, object_json
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time
+
+if TYPE_CHECKING:
+    from p2pqwen.torrent.metainfo import Metainfo
 
 MAX_STATE_BYTES = 16 << 20
 _SERVED = frozenset({"seeding", "damaged", "complete", "partial", "paused"})

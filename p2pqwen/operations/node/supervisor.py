@@ -32,7 +32,8 @@ from p2pqwen.operations.node.standing_watch import StandingWatch
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.operations.node.surroundings import Surroundings
 from p2pqwen.operations.node.transfer_meter import gone_on
-from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord, ScrubStoppedError
+from p2pqwen.operations.verify.scrub import Scrubber, ScrubStoppedError
+from p2pqwen.operations.verify.scrub_record import ScrubRecord
 from p2pqwen.operations.verify.standings import Stood
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.derived import Derived

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from p2pqwen.events import Happened, Report, ignore
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.voice import Voice
 from p2pqwen.index.withdrawals import Withdrawn, all_withdrawn, stops_seeding
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.values.seed_withdrawn import SeedWithdrawn

@@ -22,7 +22,8 @@ from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
 from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
-from p2pqwen.manifest.provenance import Provenance, prove  # noqa: TID251 - the manifest is made here
+from p2pqwen.manifest.proof import prove  # noqa: TID251 - the manifest is made here
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import pointer_in_place
 from p2pqwen.operations.verify.made_of_bytes import license_in

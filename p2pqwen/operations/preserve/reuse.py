@@ -31,7 +31,8 @@ from p2pqwen.library.verified import Look
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.verify.file_check import difference, right_bytes
 from p2pqwen.portable.files import allocated
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId

@@ -13,7 +13,8 @@ from typing import Self
 
 from p2pqwen.errors import FormatError, UsageError, VerificationError
 from p2pqwen.index.document import IndexDocument
-from p2pqwen.index.entry import PATH_FIELD, Entry, Upstream, entry_magnet
+from p2pqwen.index.entry import PATH_FIELD, Entry, entry_magnet
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import FileRow

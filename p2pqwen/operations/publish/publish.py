@@ -21,10 +21,11 @@ from p2pqwen.index.bundle import bundle_layout, bundle_paths
 from p2pqwen.index.diff import IndexDiff, describe, diff
 from p2pqwen.index.diff_summary import summarise
 from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, IndexDocument, encode_file, parse_file
-from p2pqwen.index.entry import Entry, Upstream, torrent_location
+from p2pqwen.index.entry import Entry, torrent_location
 from p2pqwen.index.next_index import next_document, next_position
 from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library import durable
 from p2pqwen.library.index_rows.judging import accept_apart
 from p2pqwen.library.index_source import FileSource, bytes_of

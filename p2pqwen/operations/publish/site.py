@@ -28,7 +28,7 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.torrent_reader import TorrentReader
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.publish.deltas import write_deltas
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
 
 _TORRENT = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
 

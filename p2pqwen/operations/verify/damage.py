@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.library.hashing import OnBytes, hash_file
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.verify.file_check import bad_pieces, difference
+from p2pqwen.operations.verify.scrub_record import Damage
 from p2pqwen.torrent.metainfo import Metainfo
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A damaged file: the torrent's pieces that must be fetched again, and what was expected and got.
-
-    No pieces: they match the torrent, but the manifest differs, so no peer can send better ones.
-    """
-
-    path: str
-    pieces: tuple[int, ...]
-    expected: str
-    got: str
 
 
 def look_for_damage(

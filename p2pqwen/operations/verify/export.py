@@ -16,7 +16,7 @@ from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError, VerificationError, about
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.voice import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import hash_file
@@ -27,7 +27,8 @@ from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.operations.verify.verify import verify_again
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import Metainfo, read_metainfo
 from p2pqwen.values.repo_path import RepoPath
 
 PADS = ".pad"

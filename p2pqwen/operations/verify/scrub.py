@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, FormatError, Interruption, VerificationError
@@ -24,14 +23,13 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import Followed, StateStore
 from p2pqwen.library.verified import Look, Verified, VerifiedFiles
 from p2pqwen.manifest.manifest import FileRow
-from p2pqwen.operations.verify.damage import Damage, look_for_damage
+from p2pqwen.operations.verify.damage import look_for_damage
+from p2pqwen.operations.verify.scrub_record import Damage, ScrubRecord, record_name, scrub_records
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.values.json_value import FLAT, named, to_json
+from p2pqwen.values.json_value import FLAT, named
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.values.strict_json import JsonObject
-from p2pqwen.values.utc_time import format_time, parse_time
 
 SLOWEST = 20 << 20
 """Bytes a second that a pass is always allowed; it gets more if a library is too large for its interval."""
@@ -39,38 +37,6 @@ SLOWEST = 20 << 20
 
 class ScrubStoppedError(Interruption):
     """The pass was told to stop; what it read so far is remembered."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScrubRecord:
-    """What is known of one snapshot. `read` are the files of the pass under way; times are UTC."""
-
-    finished: datetime | None = None
-    read: frozenset[str] = frozenset()
-    damage: tuple[Damage, ...] = ()
-
-    def to_json(self) -> JsonObject:
-        """Return the stored document."""
-        return {
-            "finished": None if self.finished is None else format_time(self.finished),
-            "read": to_json(sorted(self.read)),
-            "damage": [[one.path, list(one.pieces), one.expected, one.got] for one in self.damage],
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any] | None) -> ScrubRecord:
-        """Read the stored document; anything else counts as never scrubbed."""
-        try:
-            if value is None:
-                return cls()
-            finished = None if value["finished"] is None else parse_time(value["finished"])
-            damage = tuple(
-                Damage(str(path), tuple(map(int, pieces)), str(expected), str(got))
-                for path, pieces, expected, got in value["damage"]
-            )
-            return cls(finished, frozenset(map(str, value["read"])), damage)
-        except (KeyError, TypeError, ValueError, FormatError):
-            return cls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +85,7 @@ class Scrubber:
 
     def record(self, snapshot: SnapshotId) -> ScrubRecord:
         """Return what is known of a snapshot."""
-        return ScrubRecord.from_json(self.store.get(_name(snapshot)))
+        return ScrubRecord.from_json(self.store.get(record_name(snapshot)))
 
     def records(self) -> Mapping[str, ScrubRecord]:
         """Return what is known, by `org/model@commit`."""
@@ -127,7 +93,7 @@ class Scrubber:
 
     def forget(self, snapshot: SnapshotId) -> None:
         """Forget a snapshot that is no longer held."""
-        self.store.delete(_name(snapshot))
+        self.store.delete(record_name(snapshot))
 
     def due(self, *, everything: bool = False) -> list[HeldSnapshot]:
         """Return the snapshots whose last pass is older than the interval; those under way first, then the oldest."""
@@ -261,19 +227,14 @@ class Scrubber:
         self.report(Notice("warning", f"{held.id}: {damage.path} is damaged: {damage.expected}, got {damage.got}"))
 
     def _remember(self, snapshot: SnapshotId, record: ScrubRecord) -> None:
-        self.store.put(_name(snapshot), record.to_json())
-
-
-def scrub_records(store: StateStore) -> dict[str, ScrubRecord]:
-    """Return what is known of every snapshot, by `org/model@commit`."""
-    return {name: ScrubRecord.from_json(value) for name, value in store.items("scrub/").items()}
+        self.store.put(record_name(snapshot), record.to_json())
 
 
 def damage_found(store: StateStore) -> Callable[[HeldSnapshot], list[str]]:
     """Return a function that gives the files that scrubs found damaged in a snapshot, unless it was rewritten since."""
 
     def paths(held: HeldSnapshot) -> list[str]:
-        record = ScrubRecord.from_json(store.get(_name(held.id)))
+        record = ScrubRecord.from_json(store.get(record_name(held.id)))
         # The time is kept in whole seconds.
         written_again = record.finished is not None and _arrived(held) >= record.finished + timedelta(seconds=1)
         return [] if written_again else [one.path for one in record.damage]
@@ -294,10 +255,6 @@ def _rows(held: HeldSnapshot) -> dict[RepoPath, FileRow]:
     except VerificationError:
         return {}
     return {} if manifest is None else {row.path: row for row in manifest.files}
-
-
-def _name(snapshot: SnapshotId) -> str:
-    return f"scrub/{snapshot}"
 
 
 def _facts(snapshot: SnapshotId) -> dict[str, str | int | float | bool | None]:

@@ -11,22 +11,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TYPE_CHECKING, TypeAlias
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError
 from p2pqwen.events import Report, ignore
-from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, keys_of
+from p2pqwen.index.standing import Evidence, Judgement, Standing, judge, keys_of
 from p2pqwen.index.withdrawals import Withdrawn, all_withdrawn
 from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.library.snapshots import HeldSnapshot, State
-from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
-from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.manifest.shown import ShownManifest
-from p2pqwen.operations.verify.made_of_bytes import is_made_of_bytes
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
+
+if TYPE_CHECKING:
+    from p2pqwen.index.voice import Voice
+    from p2pqwen.library.state_store import StateStore
+
+Voices: TypeAlias = Callable[[], "Sequence[Voice]"]
+"""Whom this home trusts at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +48,18 @@ class Stood:
 
 
 class Standings:
-    """Finds the standing of held snapshots; thread-safe. `voices` says who is trusted now.
+    """Finds the standing of held snapshots; thread-safe.
 
-    `store` None: nothing is remembered, because nothing is held.
+    `store` None: nothing is remembered, because nothing is held. `voices` says who is trusted now. `read` reads the
+    torrents of which nothing is remembered (`read_facts`).
     """
 
-    def __init__(self, store: StateStore | None, voices: Callable[[], Sequence[Voice]]) -> None:
+    def __init__(
+        self, store: StateStore | None, voices: Voices, read: Callable[[HeldSnapshot, Voices], TorrentFacts]
+    ) -> None:
         self._facts = None if store is None else FactsStore(store)
         self._lifts = None if store is None else LiftStore(store)
-        self._voices = voices
+        self.voices, self._read_facts = voices, read
         self._lock = threading.Lock()
         self._known: dict[SnapshotId, TorrentFacts] | None = None
 
@@ -78,12 +85,12 @@ class Standings:
 
     def withdrawn(self) -> Mapping[SnapshotId, tuple[Withdrawn, ...]]:
         """Return what the publishers trusted now have withdrawn, with who did so and why."""
-        return all_withdrawn(self._voices())
+        return all_withdrawn(self.voices())
 
     def _judge(self, snapshot: SnapshotId, facts: TorrentFacts) -> Judgement:
         evidence = Evidence(snapshot, facts.infohash, facts.manifest, facts.provenance, facts.signers)
         alone = judge(evidence, ())
-        return alone if alone.standing is Standing.PROVEN else judge(evidence, self._voices())
+        return alone if alone.standing is Standing.PROVEN else judge(evidence, self.voices())
 
     def _load(self) -> dict[SnapshotId, TorrentFacts]:
         with self._lock:
@@ -119,49 +126,18 @@ class Standings:
             return True
         if all(one.state != "unknown key" for one in facts.signers):
             return False
-        keys = keys_of(self._voices())
+        keys = keys_of(self.voices())
         return any(one.state == "unknown key" and one.keyid in keys for one in facts.signers)
 
     def _read(self, held: HeldSnapshot) -> TorrentFacts:
-        look = look_at(held.torrent_path)  # before it is read, so that a later change is noticed
-        whole = held.state is State.COMPLETE
-        torrent = held.torrent()
-        manifest = torrent.manifest
-        of_bytes = manifest is not None and whole and is_made_of_bytes(manifest, held.folder)
-        needed = torrent.signatures and torrent.provenance is not Provenance.PROVEN
-        keys = keys_of(self._voices()) if needed else {}
-        layout = torrent.metainfo.layout
-        return TorrentFacts(
-            look,
-            torrent.infohash,
-            layout.total_size,
-            len(pickle_files(file.path for file in layout.files)),
-            None if manifest is None else ShownManifest(manifest.snapshot, manifest.digest, of_bytes),
-            whole,
-            torrent.provenance,
-            (held.torrent(keys) if needed else torrent).signers(keys),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class StandingAnswer:
-    """What is shown of a snapshot's standing; nothing is known of one whose torrent was never read."""
-
-    standing: Standing
-    trusted_unverified: bool
-
-    @classmethod
-    def of(cls, stood: Stood | None) -> StandingAnswer:
-        """Return the answer about a standing."""
-        if stood is None:
-            return cls(Standing.UNVOUCHED, trusted_unverified=False)
-        return cls(stood.standing, stood.trusted_unverified)
+        return self._read_facts(held, self.voices)
 
 
 def standing_words(stood: Stood | None) -> str:
     """Return the standing as `list` and `status` print it."""
-    shown = StandingAnswer.of(stood)
-    return f"{shown.standing}{' (trusted unverified)' if shown.trusted_unverified else ''}"
+    if stood is None:  # its torrent was never read
+        return str(Standing.UNVOUCHED)
+    return f"{stood.standing}{' (trusted unverified)' if stood.trusted_unverified else ''}"
 
 
 def _is_lifted(infohash: Sha256 | None, facts: TorrentFacts, judgement: Judgement) -> bool:

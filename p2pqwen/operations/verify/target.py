@@ -9,12 +9,13 @@ from pathlib import Path
 from p2pqwen.containment import first_of
 from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError, about
 from p2pqwen.events import Report, ignore
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.voice import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.verify.verify import Verification, verify_again, verify_folder
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
+from p2pqwen.torrent.limits import MAX_TORRENT_BYTES
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.known_snapshots import KnownSnapshots
 from p2pqwen.values.snapshot_id import RepoId

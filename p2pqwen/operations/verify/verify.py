@@ -12,7 +12,8 @@ from pathlib import Path
 
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
-from p2pqwen.index.standing import Judgement, Standing, Voice, judge_torrent, keys_of
+from p2pqwen.index.standing import Judgement, Standing, judge_torrent, keys_of
+from p2pqwen.index.voice import Voice
 from p2pqwen.library.hashing import FileDigests, hash_files
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import Verified
@@ -24,7 +25,7 @@ from p2pqwen.operations.verify.made_of_bytes import is_made_of_bytes
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout, PayloadFile
-from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 

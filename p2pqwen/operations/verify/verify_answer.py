@@ -12,7 +12,7 @@ from p2pqwen.operations.verify.file_answer import FilesShown
 from p2pqwen.operations.verify.verify import BadFile, Verification
 from p2pqwen.torrent.links_answer import LinksAnswer
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.torrent.snapshot_magnet import magnet_of
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.json_value import FLAT

@@ -7,7 +7,7 @@ from p2pqwen.assembly.running import RunAnswer
 from p2pqwen.cli.completion import InstalledAnswer, ScriptAnswer
 from p2pqwen.cli.dashboard import DashboardAnswer
 from p2pqwen.cli.help import PageAnswer, Topics
-from p2pqwen.cli.output import _EventLine, _Failed
+from p2pqwen.cli.json_text import _EventLine, _Failed
 from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
@@ -15,7 +15,7 @@ from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
 from p2pqwen.operations.control.alerts import AlertsAnswer, TriedAnswer
 from p2pqwen.operations.control.daemon import DaemonAnswer
 from p2pqwen.operations.control.doctor import Findings
-from p2pqwen.operations.control.inventory import InventoryAnswer
+from p2pqwen.operations.control.inventory_answer import InventoryAnswer
 from p2pqwen.operations.control.moved_answer import MoveAnswer
 from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, ChoicesAnswer, RemovedAnswer

@@ -6,7 +6,7 @@ import pytest
 
 from p2pqwen.app import App
 from p2pqwen.assembly import fetching
-from p2pqwen.config import Config, NetworkConfig
+from p2pqwen.config.settings import Config, NetworkConfig
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import ignore
 from p2pqwen.library.home import Home

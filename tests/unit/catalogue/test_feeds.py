@@ -14,7 +14,7 @@ from p2pqwen.catalogue.beside import metalink, sitemap
 from p2pqwen.catalogue.feeds import ITEMS, base_of, feeds_of, render_feed
 from p2pqwen.catalogue.view import Copies, Facts, Row, Site
 from p2pqwen.index.acceptance import TrustedState, accept
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.manifest.manifest import parse_manifest
 from tests.support.catalogue import Model
 from tests.support.publishing import NOW, Publisher, make_entry

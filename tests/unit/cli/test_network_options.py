@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from p2pqwen.app import App
 from p2pqwen.cli import main, network_options
 from p2pqwen.cli.network_options import SWITCH_HELP, SwitchedOff, network_choices, network_switches
-from p2pqwen.config import Config, NetworkConfig, load
+from p2pqwen.config.load import load
+from p2pqwen.config.settings import Config, NetworkConfig
 from p2pqwen.errors import UsageError
 from p2pqwen.library.home import Home
 from p2pqwen.values.network_choices import SWITCHES, UNRESTRICTED

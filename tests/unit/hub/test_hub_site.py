@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pqwen.app import App
-from p2pqwen.config import Config, HubConfig
+from p2pqwen.config.settings import Config, HubConfig
 from p2pqwen.errors import UsageError
 from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.library.home import Home

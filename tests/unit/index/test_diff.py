@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from p2pqwen.index.diff import describe, diff
 from p2pqwen.index.diff_summary import SHOWN, headline, summarise
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from tests.support.publishing import Rules, chain, make_document, make_entry, withdrawal
 
 ROOTS = chain(Rules())

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError
-from p2pqwen.index.entry import MAX_FILES, Entry, Upstream, entry_magnet, parse_entry
+from p2pqwen.index.entry import MAX_FILES, Entry, entry_magnet, parse_entry
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.recipe import RECIPE_1

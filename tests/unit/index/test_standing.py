@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from p2pqwen.errors import VerificationError
-from p2pqwen.index.standing import Admission, Evidence, Judgement, NotAdmittedError, Standing, Voice, judge
+from p2pqwen.index.standing import Admission, Evidence, Judgement, NotAdmittedError, Standing, judge
+from p2pqwen.index.voice import Voice
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.torrent.signer import SignerResult
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import OriginName, RepoId, SnapshotId
 from tests.support.publishing import Rules, keyid

@@ -13,7 +13,7 @@ from p2pqwen.index.acceptance import RefusedError, TrustedState, accept, accept_
 from p2pqwen.index.delta import parse_delta
 from p2pqwen.index.row_sink import MemoryRows
 from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import prove
+from p2pqwen.manifest.proof import prove
 from p2pqwen.signing.envelope import pae
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.checked import CheckedTorrent

@@ -203,7 +203,7 @@ def test_a_library_that_is_a_link_to_an_absent_disk(tmp_path):
     ],
 )
 def test_the_setting(tmp_path, text, found):
-    from p2pqwen.config import load
+    from p2pqwen.config.load import load
 
     (tmp_path / "config.toml").write_text(f"[library]\n{text}\n")
     if found is None:
@@ -216,7 +216,7 @@ def test_the_setting(tmp_path, text, found):
 
 @pytest.mark.parametrize(("text", "days"), [("", 30), ('scrub_every = "7d"', 7)])
 def test_how_often_everything_is_read_again(tmp_path, text, days):
-    from p2pqwen.config import load
+    from p2pqwen.config.load import load
 
     (tmp_path / "config.toml").write_text(f"[library]\n{text}\n")
     assert load({"P2PQWEN_HOME": str(tmp_path)}).library.scrub_every == timedelta(days=days)

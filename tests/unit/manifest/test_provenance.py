@@ -6,7 +6,8 @@ from p2pqwen.errors import VerificationError
 from p2pqwen.manifest.git_object import commit_oid, tree_oid
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import Manifest, parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.proof import prove
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId

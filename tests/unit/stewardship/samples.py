@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.stewardship.allocation import Candidate
 from p2pqwen.stewardship.swarm_health import SwarmHealth
 from p2pqwen.values.digest import CommitId

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.stewardship.danger import Danger, danger_key, danger_of, expected_copies
 from p2pqwen.stewardship.swarm_health import (
     HALF_LIFE,

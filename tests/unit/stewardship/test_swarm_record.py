@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.stewardship.swarm_health import Sighting, Source, Trend
 from p2pqwen.stewardship.swarm_record import HISTORY_DAYS, NEVER_SEEN, WebSeedLook, health_of, remember
 from tests.unit.stewardship.samples import NOW

@@ -12,16 +12,8 @@ from p2pqwen.events import Happened
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive import hub_watch
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
-from p2pqwen.operations.archive.hub_watch import (
-    CutOffError,
-    HubWatch,
-    RoundFailed,
-    RoundProgress,
-    Schedule,
-    WatchRecord,
-    last_round,
-    throttle,
-)
+from p2pqwen.operations.archive.hub_watch import CutOffError, HubWatch, Schedule, throttle
+from p2pqwen.operations.archive.watch_record import RoundFailed, RoundProgress, WatchRecord, last_round
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from p2pqwen.errors import NetworkError
-from p2pqwen.index.entry import Entry, Upstream
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore

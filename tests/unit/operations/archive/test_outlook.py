@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pqwen.index.entry import Upstream, row_order
+from p2pqwen.index.entry import row_order
 from p2pqwen.index.listing import EntryList
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.index.withdrawals import all_withdrawn
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.operations.archive import rebalance as rebalance_module

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.errors import NetworkError
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.operations.archive import rebalance as module

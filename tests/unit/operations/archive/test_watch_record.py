@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from p2pqwen.operations.archive.hub_watch import (
+from p2pqwen.operations.archive.watch_record import (
     Failure,
     RoundDone,
     RoundFailed,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.upstream import Upstream
 from p2pqwen.index.withdrawals import WithdrawnAnswer
 from p2pqwen.library.alert_store import AlertStore
 from p2pqwen.library.state_store import StateStore

@@ -19,8 +19,7 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.operations.control.doctor import DoctorContext, RunningNode, examine
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.node.limits import Hours, Limits
-from p2pqwen.operations.verify.damage import Damage
-from p2pqwen.operations.verify.scrub import ScrubRecord
+from p2pqwen.operations.verify.scrub_record import Damage, ScrubRecord
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
 from tests.support.other_user import BOB, needs_root, place_for_all

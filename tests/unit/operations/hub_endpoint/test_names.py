@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from p2pqwen.index.standing import Voice
+from p2pqwen.index.voice import Voice
 from p2pqwen.operations.hub_endpoint.names import ListQuery, MainWords, Names
 from p2pqwen.server.hub_catalogue import HubMovedError, HubRefusedError
 from p2pqwen.values.digest import CommitId

@@ -30,7 +30,9 @@ from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
 from p2pqwen.operations.node.standing_watch import StandingWatch
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.operations.node.supervisor import CHOICES_EVERY, COUNT_EVERY, DISKS_EVERY, MEND_EVERY, Supervisor
-from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord
+from p2pqwen.operations.verify.read_facts import read_facts
+from p2pqwen.operations.verify.scrub import Scrubber
+from p2pqwen.operations.verify.scrub_record import ScrubRecord
 from p2pqwen.operations.verify.standings import Standings
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.torrent.checked import CheckedTorrent
@@ -112,7 +114,9 @@ class World:
         )
         vouchers = Vouchers(TrustStore(self.home), KeyStore(self.home))
         self.watch = StandingWatch(
-            self.library, Standings(store, vouchers.voices), Riser(self.library, vouchers, BundleStore(self.home))
+            self.library,
+            Standings(store, vouchers.voices, read_facts),
+            Riser(self.library, vouchers, BundleStore(self.home)),
         )
         self.supervisor = Supervisor(
             library=self.library,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.index.acceptance import accept
-from p2pqwen.index.standing import Standing, Voice
+from p2pqwen.index.standing import Standing
+from p2pqwen.index.voice import Voice
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.lift_store import LiftStore
@@ -20,7 +21,9 @@ from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.manifest.manifest import Manifest, parse_manifest
 from p2pqwen.operations.indexes.vouchers import Vouchers
-from p2pqwen.operations.verify.standings import StandingAnswer, Standings, Stood, standing_words
+from p2pqwen.operations.verify.read_facts import read_facts
+from p2pqwen.operations.verify.standing_answer import StandingAnswer
+from p2pqwen.operations.verify.standings import Standings, Stood, standing_words
 from p2pqwen.torrent.checked import CheckedTorrent
 from tests.support.publishing import Publisher, key, make_entry
 from tests.support.snapshots import hold, sign_torrent
@@ -64,7 +67,7 @@ def listed(held: HeldSnapshot) -> Voice:
 
 
 def standing(store: StateStore, held: HeldSnapshot, asked: Asked) -> Standing:
-    return Standings(store, asked).of([held])[held.id].standing
+    return Standings(store, asked, read_facts).of([held])[held.id].standing
 
 
 def test_a_proof_is_read_once_and_asks_nobody(store, reads, tmp_path):
@@ -111,7 +114,7 @@ def test_a_listing_of_another_manifest_vouches_for_none_but_what_the_bytes_make(
 
 
 def judge_held(store: StateStore, held: HeldSnapshot, *voices: Voice) -> Stood:
-    return Standings(store, Asked(*voices)).of([held])[held.id]
+    return Standings(store, Asked(*voices), read_facts).of([held])[held.id]
 
 
 def test_a_torrent_that_changed_is_read_again(store, reads, tmp_path):
@@ -133,7 +136,7 @@ def test_a_torrent_of_another_snapshots_manifest_is_left_out_or_unvouched(store,
     assert standing(store, moved, Asked()) is Standing.UNVOUCHED
     held.torrent_path.write_bytes(b"not a torrent")
     said: list[object] = []
-    assert Standings(store, Asked()).of([held], said.append) == {}
+    assert Standings(store, Asked(), read_facts).of([held], said.append) == {}
     assert len(said) == 1
 
 
@@ -147,7 +150,7 @@ def test_a_record_that_makes_no_sense_is_none(document):
 def test_records_come_back_as_they_were(store, tmp_path):
     held = hold(Home(tmp_path), proven=False)
     Library(Home(tmp_path)).replace_torrent(held.id, signed(held))
-    facts = Standings(store, Asked(voice())).of([held])[held.id].facts
+    facts = Standings(store, Asked(voice()), read_facts).of([held])[held.id].facts
     assert FactsStore(store).all() == {held.id: facts}
     assert facts.look == look_at(held.torrent_path)
     assert [one.state for one in facts.signers] == ["valid"]
@@ -157,12 +160,12 @@ def test_the_users_word_is_told_of_that_torrent_while_nobody_else_vouches(store,
     held = hold(Home(tmp_path), proven=False)
     infohash = held.metainfo().infohash
     LiftStore(store).note(held.id, infohash, datetime(2026, 1, 1, tzinfo=UTC))
-    alone = Standings(store, Asked()).of([held])[held.id]
+    alone = Standings(store, Asked(), read_facts).of([held])[held.id]
     assert (alone.trusted_unverified, standing_words(alone)) == (True, "unvouched (trusted unverified)")
-    vouched = Standings(store, Asked(listed(held))).of([held])[held.id]
+    vouched = Standings(store, Asked(listed(held)), read_facts).of([held])[held.id]
     assert StandingAnswer.of(vouched) == StandingAnswer(Standing.SIGNED, trusted_unverified=False)
     LiftStore(store).note(held.id, replace(infohash, v2=type(infohash.v2)(bytes(32))), datetime(2026, 1, 1, tzinfo=UTC))
-    assert not Standings(store, Asked()).of([held])[held.id].trusted_unverified
+    assert not Standings(store, Asked(), read_facts).of([held])[held.id].trusted_unverified
 
 
 def test_nothing_known_is_unvouched():

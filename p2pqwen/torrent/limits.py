@@ -1,0 +1,3 @@
+"""The size limit of a .torrent file."""
+
+MAX_TORRENT_BYTES = 64 * 1024 * 1024
