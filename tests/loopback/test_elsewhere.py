@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -23,14 +25,20 @@ def hub(tmp_path):
         yield simulator
 
 
-def someone(tmp_path, hub, name) -> ElsewhereCommandLine:
-    user = ElsewhereCommandLine(tmp_path / name, hub.endpoint)
-    quiet_config(user)
-    return user
+@pytest.fixture
+def someone(tmp_path, hub) -> Iterator[Callable[[str], ElsewhereCommandLine]]:
+    with ExitStack() as stack:
+
+        def made(name: str) -> ElsewhereCommandLine:
+            user = stack.enter_context(ElsewhereCommandLine(tmp_path / name, hub.endpoint))
+            quiet_config(user)
+            return user
+
+        yield made
 
 
-def test_a_model_is_preserved_published_seeded_fetched_verified_and_removed(tmp_path, hub):
-    publisher, reader = someone(tmp_path, hub, "publisher"), someone(tmp_path, hub, "reader")
+def test_a_model_is_preserved_published_seeded_fetched_verified_and_removed(tmp_path, someone):
+    publisher, reader = someone("publisher"), someone("reader")
     assert "preserve" in publisher.run("--help").stdout
     assert publisher.ok("preserve", REPO)["provenance"] == "proven"
     assert publisher.ok("verify", REPO)["ok"] is True

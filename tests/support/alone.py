@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,14 +69,19 @@ def run_within(
     within: Within, arguments: Sequence[str | Path], *, cwd: Path, seconds: float, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, without this user's Hub settings."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "P2PQWEN_", "GIT_"))}
     return subprocess.run(
         [*within, *map(str, arguments)],
         cwd=cwd,
-        env={**inherited, **environment},
+        env=surroundings_within(environment),
         capture_output=True,
         text=True,
         timeout=seconds,
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def surroundings_within(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of this process without this user's Hub settings, and with `extra`."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "P2PQWEN_", "GIT_"))}
+    return {**inherited, **extra}

@@ -24,13 +24,17 @@ from p2pqwen.index.upstream import Upstream
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
+from p2pqwen.library.torrent_reader import TorrentReader
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.operations.publish import site_pages as listing
+from p2pqwen.operations.publish.site import listed_manifest
 from p2pqwen.operations.publish.site_pages import SitePages
 from p2pqwen.stewardship.swarm_health import Sighting, Source
 from p2pqwen.stewardship.swarm_record import SwarmRecord
 from p2pqwen.torrent import merkle
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
@@ -40,7 +44,6 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from tests.support.publishing import NOW, Publisher, key
-from tests.support.snapshots import sign_torrent
 
 CARD = b"""---
 license: apache-2.0
@@ -78,6 +81,10 @@ class Model:
 
     def torrent(self) -> Metainfo:
         """Its torrent by recipe 1, proven by a commit made for it."""
+        return self.checked().metainfo
+
+    def checked(self) -> CheckedTorrent:
+        """That torrent with its manifest, as it is right after it was made."""
         rows = [FileRow(RepoPath("README.md"), len(self.readme), Sha256.of(self.readme), blob_oid(self.readme), False)]
         for name, size in self.sizes.items():
             digest = Sha256.of(f"{self.repo} {self.message} {name}".encode())
@@ -93,7 +100,8 @@ class Model:
         place = [row.path.text for row in rows].index("README.md")
         hasher = PieceHasher(layout.piece_length, padded=layout.pad_after(place) > 0)
         hasher.update(self.readme)
-        return build_metainfo(manifest, layout, {**hashes, RepoPath("README.md"): hasher.finish()})
+        metainfo = build_metainfo(manifest, layout, {**hashes, RepoPath("README.md"): hasher.finish()})
+        return CheckedTorrent.around(metainfo, manifest)
 
     def entry(self, torrent: Metainfo) -> Entry:
         snapshot = SnapshotId(RepoId.parse(self.repo), torrent.commit)
@@ -181,9 +189,10 @@ class CatalogueSite:
             entry, data = _torrent(model)
             sources = tuple(mirror + entry.torrent for mirror in changes.get("mirrors", ()))
             entries.append(replace(entry, magnet=str(replace(parse_magnet(entry.magnet), exact_sources=sources))))
-            if not (out / entry.torrent).exists():
-                durable.write(out / entry.torrent, data, mode=durable.SHARED, sync=False)
-                durable.write(out / f"{entry.torrent.removesuffix('.torrent')}.README.md", model.readme, sync=False)
+            if not (path := out / entry.torrent).exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+                path.with_suffix(".README.md").write_bytes(model.readme)
             if model.seeds is not None:
                 look = Sighting(NOW, Source.TRACKER, model.seeds, model.seeds + 1)
                 records[entry.id] = SwarmRecord((look,), (), NOW)
@@ -191,21 +200,33 @@ class CatalogueSite:
         durable.write(out / "index.json", data, mode=durable.SHARED)
         self.accepted = accept(data, TrustedState(self.publisher.id), now)
         site_pages = SitePages(self.home, Library(self.home), records, now)
-        with mock.patch.object(pages, "_qr", _qr):
+        with mock.patch.object(pages, "_qr", _qr), mock.patch.object(listing, "listed_manifest", _listed_manifest):
             site_pages.write(out, self.accepted, (key("index"),) if signed else ())
+
+
+def _listed_manifest(out: Path, entry: Entry, torrents: TorrentReader) -> Manifest | None:
+    """Return the manifest in a torrent of the site, without reading one that is as it was made here."""
+    made, path = _MANIFESTS.get(entry.manifest), out / entry.torrent
+    if made is not None and path.is_file() and path.read_bytes() == made[0]:
+        return made[1]
+    return listed_manifest(out, entry, torrents)
 
 
 # A QR code takes half the time of a model's page, and many sites list the same models.
 _qr = cache(pages._qr)
 # Inventing a torrent of hundreds of gigabytes takes 0.1 s, and every site has some, so they are shared.
 _MADE: dict[Model, tuple[Entry, bytes]] = {}
+_MANIFESTS: dict[Sha256, tuple[bytes, Manifest | None]] = {}
+_KEY = key("index")
 
 
 def _torrent(model: Model) -> tuple[Entry, bytes]:
     name = replace(model, sizes=_Frozen(model.sizes))
     if name not in _MADE:
-        torrent = model.torrent()
-        _MADE[name] = model.entry(torrent), sign_torrent(torrent, key("index"), "index").encode()
+        torrent = model.checked()
+        entry, data = model.entry(torrent.metainfo), torrent.signed(_KEY, "index").metainfo.encode()
+        _MADE[name] = entry, data
+        _MANIFESTS[entry.manifest] = data, torrent.manifest
     return _MADE[name]
 
 

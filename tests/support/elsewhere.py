@@ -10,13 +10,14 @@ import functools
 import importlib
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 from tests.support.command import DEADLINE, CommandLine, Ended
 from tests.support.processes import ROOT
 from tests.support.windows_locks import WINDOWS
+from tests.support.zygote import Zygote
 
 MODULES = ("fcntl", "termios", "resource", "pwd", "grp")
 NAMES = (
@@ -29,6 +30,8 @@ _THEIRS = (
     "huggingface_hub.file_download", "huggingface_hub.hf_api", "libtorrent", "platformdirs", "prometheus_client",
     "rich", "shutil", "sqlite3", "tempfile", "typer.main", "uuid",
 )  # fmt: skip
+_PREPARE = "from tests.support.elsewhere import _hide; _hide()"
+_MAIN = "import sys; from p2pqwen.cli.main import main; sys.exit(main())"
 
 
 def elsewhere(*arguments: str | Path) -> list[str | Path]:
@@ -37,15 +40,25 @@ def elsewhere(*arguments: str | Path) -> list[str | Path]:
 
 
 class ElsewhereCommandLine(CommandLine):
-    """A user of such a system; every command runs in a separate process."""
+    """A user of such a system; every command runs in a separate process, forked from one where `_hide` has run."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        super().__init__(folder, endpoint)
+        # Of this user alone: huggingface_hub reads its settings while it is imported.
+        self._zygote = Zygote(_PREPARE, environment=self.environment)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zygote.__exit__(None, None, None)
 
     def run(self, *arguments: str | Path, **extra: str) -> Ended:
         """Run one command to its end."""
+        assert not any(name.startswith("HF_") for name in extra), "that was read when the first command started"
         environment = {**os.environ, **self.environment, **extra}
-        done = subprocess.run(
-            elsewhere(*arguments), capture_output=True, text=True, timeout=DEADLINE, cwd=ROOT, env=environment,
-            check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        given = [str(one) for one in arguments]
+        done = self._zygote.run(_MAIN, given, environment=environment, cwd=ROOT, seconds=DEADLINE)
         assert "Traceback" not in done.stderr, done.stderr
         return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -67,4 +80,4 @@ def _hide() -> None:
 
 if __name__ == "__main__":
     _hide()
-    sys.exit(importlib.import_module("p2pqwen.cli.main").main())
+    exec(_MAIN)

@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.demo.tiny_model import TinyShape, write_tiny_model
-from tests.support.alone import Within, run_within
+from tests.support.alone import Within, run_within, surroundings_within
 from tests.support.models import write_folder
 from tests.support.world import REPO
+from tests.support.zygote import Zygote
 
 SECONDS = 240
 HF = Path(sys.executable).with_name("hf")
@@ -31,6 +32,7 @@ EMBEDDING, GGUF, ROWS = "Qwen/Tiny-Embedding", "Qwen/Tiny-GGUF", "Qwen/Rows"
 WEIGHTS = "model.safetensors"
 GGUF_FILE = "tiny-Q8_0.gguf"
 ABSENT = "Qwen/Nothing"
+_IMPORT_MUCH = {"transformers", "sentence_transformers", "datasets"}
 
 JAVASCRIPT = ("@huggingface/hub@2.17.5", "@huggingface/gguf@0.4.6", "@huggingface/transformers@4.3.1")
 OLDER_HUB = "huggingface_hub>=1,<2"
@@ -98,9 +100,15 @@ class Client:
                 pytest.skip(f"{name} is not installed")
 
     def run(
-        self, url: str, out: Path, installed: Installed, within: Within = (), repo: str | None = None
+        self,
+        url: str,
+        out: Path,
+        installed: Installed,
+        within: Within = (),
+        repo: str | None = None,
+        zygote: Zygote | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run it in a new home, `within` a namespace."""
+        """Run it in a new home, `within` a namespace; one that imports much is forked from `zygote`."""
         self.require()
         out.mkdir(parents=True)
         program, *rest = self.arguments
@@ -110,19 +118,19 @@ class Client:
         elif program == OLDER_HUB:
             program = installed.older_python()
         values = {"url": url, "repo": repo or self.repo, "out": str(out)}
-        return run_within(
-            list(within),
-            [program, *(one.format(**values) if "{" in one else one for one in rest)],
-            cwd=cwd,
-            seconds=SECONDS,
-            HF_ENDPOINT=url,
-            HF_HOME=str(out / "hf-home"),
-            HOME=str(out),
-            HF_HUB_DISABLE_TELEMETRY="1",
-            HF_HUB_DISABLE_PROGRESS_BARS="1",
-            GIT_TERMINAL_PROMPT="0",
-            GIT_LFS_SKIP_SMUDGE="1",
-        )
+        filled = [one.format(**values) if "{" in one else one for one in rest]
+        environment = {
+            "HF_ENDPOINT": url,
+            "HF_HOME": str(out / "hf-home"),
+            "HOME": str(out),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+        }
+        if zygote is not None and program == PYTHON and not _IMPORT_MUCH.isdisjoint(self.needs):
+            return zygote.run(filled[1], cwd=cwd, seconds=SECONDS, environment=surroundings_within(environment))
+        return run_within(list(within), [program, *filled], cwd=cwd, seconds=SECONDS, **environment)
 
 
 def _python(code: str, absent: str, *needs: str, program: str = PYTHON, repo: str = REPO, **gives: str) -> Client:
