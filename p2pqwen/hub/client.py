@@ -377,8 +377,9 @@ def _listed_file(entry: RepoFile) -> ListedFile:
 
 
 def _with_hint(error: P2pqwenError, hint: str) -> P2pqwenError:
-    """Return the error with this hint, unless it has one."""
-    return type(error)(error.what, expected=error.expected, got=error.got, hint=error.hint or hint)
+    """Return the error with this hint after its own, if it has one."""
+    hints = [one for one in (error.hint, hint) if one]
+    return type(error)(error.what, expected=error.expected, got=error.got, hint="; ".join(hints))
 
 
 def _is_busy(error: Exception) -> bool:
