@@ -163,6 +163,27 @@ def test_a_scrub_stops_anywhere_and_goes_on_where_it_was(scrubbing, user):
     assert scrubber.due() == []
 
 
+def test_a_pass_that_stops_before_its_first_file_keeps_what_the_last_one_found(scrubbing, user):
+    scrubber, one, _ = scrubbing
+    flip(held(user) / "model.safetensors", 100)
+    assert scrubber.scrub(one).damage
+    found = scrubber.record(one.id)
+    with pytest.raises(ScrubStoppedError):
+        scrubber.scrub(one, stopping=lambda: True)
+    assert scrubber.record(one.id) == found
+
+
+def test_a_pass_is_recorded_now_and_then_and_not_for_each_file(scrubbing, monkeypatch):
+    """The record has the path of each file that was read: with 10,000 files, each record would list thousands."""
+    scrubber, one, _ = scrubbing
+    records = []
+    monkeypatch.setattr("p2pqwen.operations.verify.scrub.REMEMBER_EVERY", 3600.0)
+    monkeypatch.setattr(type(scrubber), "_remember", lambda self, snapshot, record: records.append(len(record.read)))
+    files = scrubber.scrub(one).files
+    assert files > 2
+    assert records == [1, 0]  # the first file, and the end of the pass
+
+
 def test_the_schedule(scrubbing):
     scrubber, one, _ = scrubbing
     arrived = datetime.now(UTC)

@@ -1,15 +1,17 @@
 """Look for bit rot: read every held file again on a schedule, a little at a time, and remember the progress.
 
     scrub/<org>/<model>@<commit> in the state store: when the last whole pass ended, what it found, and the files that
-    the pass under way has read. A pass resumes after a restart; a file is the unit.
+    the pass under way has read. A pass resumes after a restart, with the first file that was not read whole.
 
 A pass bypasses the page cache (`library.idle`), because it is the disk that rots.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +35,9 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 SLOWEST = 20 << 20
 """Bytes a second that a pass is always allowed; it gets more if a library is too large for its interval."""
+
+REMEMBER_EVERY = 1.0
+"""Seconds between records of a pass: each has the path of every file that was read. A killed pass reads these again."""
 
 
 class ScrubStoppedError(Interruption):
@@ -63,6 +68,15 @@ class ScrubAnswer:
 
     scrubbed: tuple[Scrubbed, ...]
     failed: tuple[ScrubFailed, ...]
+
+
+@dataclass(slots=True)
+class _Pass:
+    """A pass under way: the files that it has read, the damage that it found, and how files looked in this call."""
+
+    read: set[str]
+    damage: list[Damage]
+    looks: dict[RepoPath, Look] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -146,9 +160,8 @@ class Scrubber:
         """
         metainfo, rows = held.metainfo(), _rows(held)
         record = self.record(held.id)
-        damage = list(record.damage) if record.read else []
-        read, count = set(record.read), 0
-        looks: dict[RepoPath, Look] = {}  # of what this call has read
+        known = _Pass(set(record.read), list(record.damage) if record.read else [])
+        count = 0
 
         def took(size: int) -> None:
             nonlocal count
@@ -159,36 +172,75 @@ class Scrubber:
             if throttle is not None:
                 throttle.took(size)
 
-        for index in self._files(held, metainfo):
-            file = metainfo.layout.files[index].path
-            if (path := file.text) in read:
-                continue
-            forget_cached(held.folder / path)
-            with suppress(OSError):
-                looks[metainfo.files[index].path] = Look.of(held.folder / path)
-            try:
-                found = look_for_damage(metainfo, held.folder, index, rows.get(file), took)
-            except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
-                found = Damage(path, tuple(metainfo.layout.pieces(index)), "a readable file", error.message)
-                with suppress(DiskError):  # the home's own disk may be the bad one
-                    self.faults.note(held.folder, error)
-            forget_cached(held.folder / path)
-            if found is not None:
-                self.library.require_here(held)  # a disk that was pulled is no rot
-                damage.append(found)
-                self._found(held, found)
-            read.add(path)
-            self._remember(held.id, ScrubRecord(record.finished, frozenset(read), tuple(damage)))
+        with self._remembering(held.id, record.finished, known) as remember:
+            for index in self._files(held, metainfo):
+                file = metainfo.files[index].path
+                if file.text not in known.read:
+                    self._look(held, metainfo, index, rows.get(file), known, took)
+                    remember()
+        damage = known.damage
         if (sums := held.torrent_damage()) is not None:
             expected, got = (f"sha256 {one}" for one in sums)
             damage.append(Damage(held.torrent_path.name, (), expected, got))
             self._found(held, damage[-1])
         self._remember(held.id, ScrubRecord(self.now(), frozenset(), tuple(damage)))
-        if not damage and len(looks) == len(read):
-            self.verified.keep(held.id, Verified(metainfo.infohash.v2, looks))
-        done = Scrubbed(held.id, len(read), count, tuple(damage))
+        if not damage and len(known.looks) == len(known.read):
+            self.verified.keep(held.id, Verified(metainfo.infohash.v2, known.looks))
+        done = Scrubbed(held.id, len(known.read), count, tuple(damage))
         self.report(Happened("scrubbed", {**_facts(held.id), "bytes": count, "bad_files": len(damage)}))
         return done
+
+    @contextmanager
+    def _remembering(
+        self, snapshot: SnapshotId, finished: datetime | None, known: _Pass
+    ) -> Iterator[Callable[[], None]]:
+        """Give a function that records the pass, at most once in `REMEMBER_EVERY`; an error in the block does too."""
+        next_time = -math.inf
+
+        def record() -> None:
+            self._remember(snapshot, ScrubRecord(finished, frozenset(known.read), tuple(known.damage)))
+
+        def remember() -> None:
+            nonlocal next_time
+            if time.monotonic() >= next_time:
+                record()
+                next_time = time.monotonic() + REMEMBER_EVERY
+
+        try:
+            yield remember
+        except BaseException:
+            if known.read:  # else the record of the last pass still holds
+                with suppress(DiskError):
+                    record()
+            raise
+
+    def _look(
+        self,
+        held: HeldSnapshot,
+        metainfo: Metainfo,
+        index: int,
+        row: FileRow | None,
+        known: _Pass,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        """Read one file; raises `AwayError`, and what `on_bytes` raises."""
+        path = metainfo.files[index].path
+        location = held.folder / path.text
+        forget_cached(location)
+        with suppress(OSError):
+            known.looks[path] = Look.of(location)
+        try:
+            found = look_for_damage(metainfo, held.folder, index, row, on_bytes)
+        except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
+            found = Damage(path.text, tuple(metainfo.layout.pieces(index)), "a readable file", error.message)
+            with suppress(DiskError):  # the home's own disk may be the bad one
+                self.faults.note(held.folder, error)
+        forget_cached(location)
+        if found is not None:
+            self.library.require_here(held)  # a disk that was pulled is no rot
+            known.damage.append(found)
+            self._found(held, found)
+        known.read.add(path.text)
 
     def note(self, held: HeldSnapshot, bad: Collection[str]) -> None:
         """Note what another reading of every file, such as `verify`, found: these paths are bad.
