@@ -53,6 +53,8 @@ def main(target: str) -> None:
             for header, value in answer.headers.items():
                 if header.lower() not in {"transfer-encoding", "connection", "date", "server"}:
                     self.send_header(header, value)
+            if answer.headers.get("Transfer-Encoding"):
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
             connection.close()
