@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 from p2pqwen.library.home import Home
-from p2pqwen.manifest import manifest, provenance
+from p2pqwen.manifest import manifest, proof
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.torrent import metainfo, signature
 from p2pqwen.torrent.metainfo import Metainfo
@@ -31,7 +31,7 @@ COUNTED = (
     (metainfo, "parse_metainfo"),
     (manifest, "parse_manifest"),
     (signature, "is_made_by"),
-    (provenance, "prove"),
+    (proof, "prove"),
 )
 
 

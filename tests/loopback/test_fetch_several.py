@@ -113,7 +113,7 @@ def test_what_fails_stops_nothing_else(fetch, typed, code, fetched):
 @pytest.mark.parametrize(
     ("typed", "code", "said"),
     [
-        (["Qwen/Tiny", "Other/One", "sub/con fig.json"], 2, "files are named after one model"),
+        (["Qwen/Tiny", "Other/One", "sub/con fig.json"], 2, "files can be named for one model only"),
         (["Qwen/Tiny", "Other/One", "--local-dir", "x"], 2, "--local-dir is for one model"),
         (["Qwen/*", "--repo", "Qwen/Tiny"], 2, "--repo is for one model"),
         (["Qwen/Tiny", "Qwen/Absent"], 4, "no trusted index lists a model of that name"),

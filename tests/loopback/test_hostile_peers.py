@@ -197,7 +197,8 @@ def test_addresses_that_a_stranger_names_are_called_only_where_they_are_allowed(
     """In a network namespace, since nothing on loopback alone is a private or a public network."""
     if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
         pytest.skip("needs root, unshare and ip for a network namespace")
-    command = ["unshare", "--net", sys.executable, "-m", "tests.support.named_by_peers", stranger, *allowed]
+    program = [sys.executable, "-m", "tests.support.named_by_peers"]
+    command = ["unshare", "--net", *program, stranger, ",".join(sorted(called)) or "none", *allowed]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     if "unshare failed" in done.stderr:
         pytest.skip("this machine does not let us make network namespaces")
