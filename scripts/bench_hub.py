@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=16)
     parser.add_argument("--models", type=int, default=10_000, help="listed while HEAD is measured")
     parser.add_argument("--clients", type=int, default=64, help="that read at once under load")
-    parser.add_argument("--share", type=int, default=1, help="of the file: each client reads one part of so many")
+    parser.add_argument("--share", type=int, default=1, help="of the file: each client reads one part of this many")
     parser.add_argument("--only", choices=("library", "peer", "range", "head", "load"))
     parser.add_argument("--small", type=int, default=_SMALL, help="small files beside the large ones")
     parser.add_argument("--large", type=int, default=1, help="large files, which have the size together")

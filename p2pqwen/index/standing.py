@@ -62,7 +62,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a checked torrent shows, whoever is trusted.
+    """What a checked torrent shows by itself, without any trusted publisher.
 
     `snapshot` is what it is taken for; `manifest` is its manifest, None without one, and `provenance` what that
     proves. `signers` are its signatures, tried with the keys of trusted publishers.

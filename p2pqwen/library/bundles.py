@@ -43,7 +43,7 @@ _INFO = re.compile(r"(?P<name>.+)\.(?P<infohash>[0-9a-f]{40})\.info", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class HeldBundle:
-    """A bundle that is here, whole or in part. `save_path` is the torrent's: the folder that contains `<name>/`."""
+    """A held bundle, whole or in part. `save_path` is the torrent's: the folder that contains `<name>/`."""
 
     publisher: Sha256
     position: Position
@@ -74,7 +74,7 @@ class HeldBundle:
 
     @property
     def has_index(self) -> bool:
-        """Whether its index.json is here. It is not if the index came as a delta."""
+        """Whether its index.json is held. It is not if the index came as a delta."""
         return _has_content(self.path(INDEX_PATH))
 
     def files_here(self, metainfo: Metainfo) -> frozenset[RepoPath]:
@@ -89,11 +89,11 @@ class BundleStore:
         self._home = home
 
     def newest(self, publisher: Sha256) -> HeldBundle | None:
-        """Return the newest bundle of a publisher that is here."""
+        """Return the newest held bundle of a publisher."""
         return next(iter(self.all(publisher)), None)
 
     def all(self, publisher: Sha256) -> list[HeldBundle]:
-        """Return every bundle of a publisher that is here, the newest first."""
+        """Return every held bundle of a publisher, the newest first."""
         folder = self.folder(publisher)
         found = [
             self._held(publisher, position, Sha1.parse(match["infohash"]))
@@ -103,7 +103,7 @@ class BundleStore:
         return sorted(found, key=lambda held: held.position, reverse=True)
 
     def get(self, publisher: Sha256, position: Position) -> HeldBundle | None:
-        """Return the bundle of the index at a position, if it is here; prefer one that has its index.json."""
+        """Return the bundle of the index at a position, if it is held; prefer one that has its index.json."""
         found = [held for held in self.all(publisher) if held.position == position]
         return max(found, key=lambda held: held.has_index, default=None)
 

@@ -76,7 +76,7 @@ _TORRENT_NAME = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
 
 
 class State(enum.StrEnum):
-    """How much of a snapshot is here."""
+    """How much of a snapshot is held."""
 
     COMPLETE = "complete"
     PARTIAL = "partial"  # the files chosen with --include are here and verified

@@ -18,8 +18,8 @@ class Action(enum.StrEnum):
     """What is done with a repository."""
 
     NEW = "new"  # to preserve
-    CHANGED = "changed"  # to preserve; an earlier commit of it is here
-    UNCHANGED = "unchanged"  # this commit is here
+    CHANGED = "changed"  # to preserve; an earlier commit of it is held
+    UNCHANGED = "unchanged"  # this commit is held
     SKIPPED = "skipped"  # by our choice or its owner's
     FAILED = "failed"
 
@@ -31,7 +31,7 @@ WORK = frozenset({Action.NEW, Action.CHANGED})
 class Survey:
     """What was found about one wanted repository. Sizes in bytes; `to_bring`: those that are not on this disk yet.
 
-    `held`: this commit is here and complete; `earlier`: how many other commits are. `closed`: gated, private or
+    `held`: this commit is held and complete; `earlier`: how many other commits are. `closed`: gated, private or
     disabled. `error`: why nothing is known; `absent`: the Hub says that it does not exist. `repeated`: another wanted
     name leads to the same snapshot.
     """

@@ -7,7 +7,7 @@ saw damage and makes no progress starts again with one peer at a time. A peer th
 is not asked again.
 
 Without piece layers, a download asks one peer at a time from the start (`singly`), until no peer is left. There a file
-may turn out to have a wrong block only once all of it is here. libtorrent 2.1.1 then counts the pieces that it fetches
+may turn out to have a wrong block only once all of it has come. libtorrent 2.1.1 then counts the pieces that it fetches
 again twice, which ends in a crash, a torrent that is never released, or a piece that is never requested. With one peer,
 which is dropped at its first wrong piece, no piece is fetched again.
 """

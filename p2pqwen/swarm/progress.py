@@ -12,7 +12,7 @@ class Phase(enum.StrEnum):
     METADATA = "metadata"  # asking peers for the info dictionary
     CHECKING = "checking"  # reading what is on disk
     DOWNLOADING = "downloading"
-    FINISHED = "finished"  # every wanted piece is here and was checked
+    FINISHED = "finished"  # every wanted piece has arrived and was checked
 
 
 @dataclass(frozen=True, slots=True)

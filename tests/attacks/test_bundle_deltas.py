@@ -1,4 +1,4 @@
-"""Attack 163: a bundle whose delta lies, given by whoever has the pointer's key."""
+"""Attack 163: a bundle whose delta lies, given by a stranger who has the pointer's key."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def home(tmp_path: Path) -> Home:
     "commit", [pytest.param(OTHER, id="58-another-commit"), pytest.param(GENUINE, id="59-its-own-commit")]
 )
 def test_one_hash_approves_and_another_writes(home: Home, commit: str, lie: str) -> None:
-    """One magnet with a source and a web seed, and no peer: its manifest is of what is here, its pieces are not."""
+    """One magnet with a source and a web seed, and no peer: its manifest describes what is held, its pieces do not."""
     metainfo = forged(FILES, EVIL, REPO, commit, lie=lie)
     payload = served(approved_by_pieces(FILES, EVIL, lie), metainfo)
     with PlainServer(payload) as server:
@@ -489,7 +489,7 @@ def test_65_a_node_reads_what_changed_under_it_before_it_serves_it_again(tmp_pat
     look = seeding.SeedLoop._look_at_files
 
     def changed_then_looked_at(loop: seeding.SeedLoop) -> None:
-        # Not while libtorrent is still loading the torrent: then it reads the file anew before the node looks.
+        # Not while libtorrent is still loading the torrent: then it reads the file again before the node looks.
         if "seeding" in told and not changed and all(one.torrent.checked for one in loop._seeds.values()):
             changed.append(weights.write_bytes(EVIL[WEIGHTS]))
         look(loop)

@@ -338,7 +338,7 @@ def strangers_copy(metainfo: Metainfo) -> Metainfo:
     """The same infohash without proof and signatures, and with a web seed of the stranger's."""
     assert metainfo.manifest is not None
     bare = replace(parse_manifest(metainfo.manifest), commit_object=None)
-    # A manifest that was read keeps its bytes: one that is made anew has its own.
+    # A manifest that was read keeps its bytes: one that is made again has its own.
     made = type(bare)(bare.snapshot, None, "mit", bare.files)
     return replace(metainfo, manifest=made.encode(), signatures={}, web_seeds=("http://127.0.0.1:9/evil/",))
 

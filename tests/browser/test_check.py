@@ -227,7 +227,7 @@ def test_an_index_that_was_rolled_back_alone_turns_red_for_everybody(tmp_path, r
     (site.out / "index.json").write_bytes(old)
     with web_server(site.out) as url:
         assert reader.verdict(url) == ("no", "this page was made of index 0.2, and index.json is 0.1")
-        word, reason = reader.verdict(url + PAGE)  # made before, and not made anew
+        word, reason = reader.verdict(url + PAGE)  # made before, and not made again
         assert (word, reason) == ("no", "SHA256SUMS is of index 0.2, index.json is 0.1")
 
 

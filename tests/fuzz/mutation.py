@@ -1,7 +1,7 @@
 """Change an index file as somebody would who holds the keys: bytes at random hardly ever get past a signature.
 
 A file is changed in its tree; then, as chance has it, left as it is, signed again, or mended: chain linked and signed
-anew, header fitted to it. What comes of that reaches every rule of acceptance, the last one too.
+again, header fitted to it. What comes of that reaches every rule of acceptance, the last one too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A node with a budget adopts by itself, plans anew when health changes, and gives up only what it adopted itself."""
+"""A node with a budget adopts by itself, plans again when health changes, and gives up only what it adopted itself."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_a_chain_that_does_not_fit_stands_behind_its_hash(tmp_path, nodes, clock
     assert find() == []
     follower.store.keep(identity, found.item)
     done = follower.do(lambda dht: refresh(dht, follower.store, identity, roots, ADDRESS))
-    assert done.boards == BOARD_SLOTS  # whoever holds an accepted index has the chain
+    assert done.boards == BOARD_SLOTS  # a holder of an accepted index has the chain
     assert find()[0].pointer == pointer(1)
 
 

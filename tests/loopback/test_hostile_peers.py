@@ -189,7 +189,7 @@ def test_what_a_magnet_names_on_this_machine_is_never_called(tmp_path, strangers
     [
         ("private", ["lan", "loopback"], {"private", "own"}),
         ("private", ["lan"], {"private"}),
-        ("public", ["lan", "loopback"], set()),  # whoever is outside has nothing to say about the inside
+        ("public", ["lan", "loopback"], set()),  # a peer outside may not name addresses inside
         ("public", [], set()),
     ],
 )

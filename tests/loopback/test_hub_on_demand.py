@@ -82,7 +82,7 @@ def test_a_file_that_only_a_peer_has(world):
     [row] = held(reader)
     assert (row["state"], row["commit"]) == ("partial", world.commit)
     assert reader.ok("verify", REPO)["ok"]
-    with hub_process(reader, "--no-upstream") as url:  # nobody is needed for what is here
+    with hub_process(reader, "--no-upstream") as url:  # what is held needs no other source
         assert ask(url, resolve(WEIGHTS)).body == FILES[WEIGHTS]
 
 

@@ -87,7 +87,7 @@ def test_a_running_node_serves_on_from_the_new_place(keeper, disk):
     with seeding(keeper.user) as (node, port):
         node.line(30, containing='"seeding"')
         keeper.user.ok("library", "move", REPO, "--to", disk)
-        wait_until(lambda: node.stdout.count('"event": "seeding"') == 2, 30, "it is loaded anew")
+        wait_until(lambda: node.stdout.count('"event": "seeding"') == 2, 30, "it is loaded again")
         assert row(keeper.user, COMMITS[0])["state"] == "seeding"
         reader = keeper.trusted_by("reader")
         quiet_config(reader)

@@ -162,7 +162,7 @@ def test_pause_holds_a_seed_and_a_fetch_and_survives_a_restart(preserver, user):
             wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
             assert user.ok("pause", REPO)["paused"] is True
             wait_until(lambda: row(user, COMMITS[0])["state"] == "paused", 15, "the pause")
-            wait_until(lambda: f"p2pqwen resume {REPO}" in command.stderr, 15, "whoever waits for it to be told")
+            wait_until(lambda: f"p2pqwen resume {REPO}" in command.stderr, 15, "the waiting command to be told")
             here = row(user, COMMITS[0])["progress"]
             assert here < 1
         preserver.user.ok("limits", "--upload", "0")

@@ -564,7 +564,7 @@ def test_a_root_shows_what_it_changes_before_it_is_signed(world: World, tmp_path
     assert "  Bob joins" in signed.stderr
     assert "root       2 of 2 keys must sign, before 1 of 1" in signed.stderr
     world.keeper.ok("keys", "accept", draft)
-    # whoever has root 2 signs no other root 2
+    # a holder of root 2 signs no other root 2
     before = other.read_bytes()
     refused = world.keeper.run("keys", "sign", other)
     assert (refused.code, "older than the trusted one" in refused.stderr) == (3, True)

@@ -1,4 +1,4 @@
-"""What the relay says to whoever asks it: the right bytes with 206 or 200, or nothing and a closed connection."""
+"""What the relay answers: the right bytes with 206 or 200, or nothing and a closed connection."""
 
 from __future__ import annotations
 

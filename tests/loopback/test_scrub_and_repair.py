@@ -134,7 +134,7 @@ def test_a_flipped_bit_in_the_torrent_is_found_and_nothing_of_it_is_believed(use
     assert (ended.code, [bad["path"] for bad in ended.json["scrubbed"][0]["bad"]]) == (3, [torrent.name])
     found = user.run("verify", REPO, "--json")
     assert (found.code, [bad["path"] for bad in found.json["bad"]]) == (3, [torrent.name])
-    assert user.ok("verify", REPO, "--repair", "--timeout", "5")["ok"]  # every piece is here: nobody is needed
+    assert user.ok("verify", REPO, "--repair", "--timeout", "5")["ok"]  # every piece is held: no peer is needed
     assert parse_metainfo(torrent.read_bytes()).comment is None
     assert user.ok("library", "scrub", "--all")["scrubbed"][0]["bad"] == []
 

@@ -98,7 +98,7 @@ def test_what_is_held_calls_nobody_before_it_starts(snapshot, tmp_path):
         held = swarm.add_magnet(Sha1(b"\1" * 20), None, held=True)
         held.connect(Endpoint(*listener.getsockname()))
         other = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
-        other.connect(address)  # after: whoever is called by now was not held
+        other.connect(address)  # after: a peer that was called by now was not held
         pump_until(lambda: other.met, seed, swarm, what="the other torrent's peer")
         assert not called()
         held.start()

@@ -1,4 +1,4 @@
-"""Survey every wanted repository before anything is downloaded: its commit, its size, and what is here already."""
+"""Survey every wanted repository before anything is downloaded: its commit, its size, and what is held already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trusted indexes list, and which of it is here, in columns.
+"""What trusted indexes list, and which of it is held, in columns.
 
 Of most rows in a large index nothing else is known. So they stay text and numbers, and the index is read only on
 demand: a node that learns nothing new reads no index.
@@ -23,7 +23,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A snapshot that is here. `size` counts the whole snapshot, `taken` the wanted files; both in bytes."""
+    """A held snapshot. `size` counts the whole snapshot, `taken` the wanted files; both in bytes."""
 
     held: HeldSnapshot
     size: int
@@ -72,7 +72,7 @@ class Listed:
 
     @cached_property
     def kept(self) -> list[Kept]:
-        """What is here, ordered by snapshot; the size is the index's if one lists it."""
+        """What is held, ordered by snapshot; the size is the index's if one lists it."""
         held = {str(one.id): one for one in self.here}
         if not held:
             return []

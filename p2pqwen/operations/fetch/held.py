@@ -34,7 +34,7 @@ class HeldGuard:
             return
         held = self._library.get(plan.snapshot)
         if held is not None and (stored := self.stored(held)) is not None and stored.infohash.v2 == plan.v2:
-            return  # it is here already and replaces nothing
+            return  # it is held already and replaces nothing
         self.refuse_unlisted(plan, plan.snapshot, plan.judgement.words)
 
     def refuse_unlisted(self, plan: FetchPlan, snapshot: SnapshotId, words: str) -> None:

@@ -111,7 +111,7 @@ class MagnetPlan:
 
 @dataclass(frozen=True, slots=True)
 class TorrentPlan:
-    """A torrent that is here. `route` says what named it, `origin` what delivered it, both in words.
+    """A torrent that was found. `route` says what named it, `origin` what delivered it, both in words.
 
     `signers` are its signatures, checked with the keys that we know, `listed` the trusted entries with its infohash,
     and `judgement` sums all of it up.

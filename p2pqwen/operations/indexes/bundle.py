@@ -101,7 +101,7 @@ class BundleIndex:
 
     @property
     def is_delta(self) -> bool:
-        """Whether it came as a delta from an index that is here."""
+        """Whether it came as a delta from a held index."""
         return self.file != INDEX_PATH
 
 

@@ -220,7 +220,7 @@ class BundleRoute:
         self._remember(metainfo.infohash.v1, peers)
 
     def _held(self, publisher: TrustedPublisher, *, with_index: bool = False) -> HeldBundle:
-        """Return the bundle of the accepted index, looking it up in the DHT if only the index is here.
+        """Return the bundle of the accepted index, looking it up in the DHT if only the index is held.
 
         `with_index`: a bundle that provided only a delta, whose index.json was never fetched, does not suffice.
         """

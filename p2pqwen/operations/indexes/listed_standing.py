@@ -1,7 +1,7 @@
 """How listed snapshots stand here: a publisher's claim remains a claim until this home has checked it.
 
 A held snapshot has its own standing. One that is not held is `signed` if a trusted index lists it, and otherwise
-unvouched. It cannot be proven before its torrent is here.
+unvouched. It cannot be proven before its torrent is held.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _STUCK = frozenset({JobState.WAITING, JobState.PAUSED})
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """The outcome for one snapshot; if `error` is None, it is here and verified."""
+    """The outcome for one snapshot; if `error` is None, it is held and verified."""
 
     snapshot: SnapshotId
     error: P2pqwenError | None = None

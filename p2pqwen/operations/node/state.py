@@ -191,7 +191,7 @@ def _read_at_rest(library: Library, held: HeldSnapshot) -> SnapshotState:
 
 
 def _on_disk(held: HeldSnapshot, metainfo: Metainfo) -> float:
-    """Estimate how much of an unfinished fetch is here from the blocks its sparse files have."""
+    """Estimate how much of an unfinished fetch has arrived from the blocks its sparse files have."""
     total = metainfo.layout.total_size
     paths = [(held.folder / file.path.text, file.size) for file in metainfo.files]
     here = sum(min(size, allocated(path)) for path, size in paths if path.is_file())

@@ -30,7 +30,7 @@ def license_of_listing(listing: Listing, origin: Origin, staged: Path, known: Pa
         for path in (known, origin.download(listing, readme, staged) if known is None else None):
             if path is not None and _is(readme, data := path.read_bytes()):
                 return license_of_readme(data)
-        (staged / readme.path.text).unlink(missing_ok=True)  # left by another try, whoever vouched for it
+        (staged / readme.path.text).unlink(missing_ok=True)  # left by another try, no matter who vouched for it
         return license_of_readme(origin.download(listing, readme, staged).read_bytes())
 
 

@@ -85,7 +85,7 @@ def sign_draft(
 ) -> Rotation:
     """Add the signatures of the root keys in this home to a draft, after showing what it changes.
 
-    Raises `NotFoundError` when none of the keys is here, `P2pqwenError` when it is not approved.
+    Raises `NotFoundError` when none of the keys is held, `P2pqwenError` when it is not approved.
     """
     roots = read_roots(draft)
     if len(roots) < 2:

@@ -1,7 +1,7 @@
 """What a snapshot's own bytes say: which files are LFS, the license, and so a manifest without a proof.
 
-No infohash covers a manifest. A manifest that says only what these functions say adds nothing to the bytes, whoever
-wrote it.
+No infohash covers a manifest. A manifest that says only what these functions say adds nothing to the bytes, no
+matter who wrote it.
 """
 
 from __future__ import annotations
