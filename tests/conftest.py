@@ -34,12 +34,9 @@ TESTS = Path(__file__).parent
 _SLOW = {"attacks", "end_to_end", "faults", "loopback"}
 # ... but for these, which take few seconds each. A slow test anywhere else says so itself.
 _QUICK = {
-    "attacks": {"parsing", "roots", "table"},
-    "loopback": {
-        "bundle", "busy_ports", "dht_count", "engine_contract", "hub_client", "hub_git", "hub_simulator", "preserve",
-        "preserve_folder", "rebuild", "relay_answers",
-    },
-}  # fmt: skip
+    "attacks": {"parsing", "table"},
+    "loopback": {"busy_ports", "dht_count", "engine_contract", "hub_simulator", "relay_answers"},
+}
 
 
 # What takes a minute and more at a stretch begins first, or at the end all workers wait for one.

@@ -10,6 +10,8 @@ from p2pqwen.index.acceptance import RefusedError, accept
 from tests.fuzz.index_target import NOW, STATES, judge, seeds
 from tests.fuzz.mutation import damaged, mutate
 
+pytestmark = pytest.mark.slow
+
 DAMAGED = 1500
 CHANGED = 1500
 

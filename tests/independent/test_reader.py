@@ -45,6 +45,8 @@ from tests.strategies import hash_payload, manifests
 from tests.support.publishing import make_entry
 from tests.support.snapshots import FILES
 
+pytestmark = pytest.mark.slow
+
 VECTORS = Path(__file__).parents[1] / "vectors"
 CASES = json.loads((VECTORS / "index" / "expected.json").read_text())
 COMMON = json.loads((VECTORS / "common.json").read_text())

@@ -60,6 +60,7 @@ def test_a_board_is_where_everybody_with_the_id_finds_it():
     assert parse_board(item.value).addresses == (ADDRESS,)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.lists(RULES, min_size=1, max_size=6))
 def test_a_chain_of_roots_is_read_as_it_was_written_and_judged_as_ever(rules):

@@ -368,6 +368,7 @@ def test_who_reads_the_old_one_reads_on(one: Path):
     assert database(one)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_is_silent(one: Path):
     """Wherever it is, in a row or in what SQLite finds rows by: it is told, or nothing reads otherwise."""
     listed = read_accepted(one, PUBLISHER, NOW)

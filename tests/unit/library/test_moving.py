@@ -93,6 +93,7 @@ def require_nothing_lost(*roots: Path, whole: Library | None) -> None:
         assert {name: (held.folder / name).read_bytes() for name in FILES} == FILES
 
 
+@pytest.mark.slow
 def test_a_move_that_is_killed_at_any_step_loses_nothing_and_is_ended_by_the_next(tmp_path, folder):
     step, going = 0, True
     while going:

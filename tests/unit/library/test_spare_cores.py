@@ -24,6 +24,8 @@ from p2pqwen.values.digest import Sha256
 from tests.strategies import content, edge_sizes
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PIECE = 2 * BLOCK_SIZE
 
 

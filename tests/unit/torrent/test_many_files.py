@@ -20,6 +20,8 @@ from p2pqwen.values.repo_path import MAX_FILES, RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 PIECE = 262_144
 EMPTY = b"6:%06dd0:d6:lengthi0eee"
 MEGABYTES = 250

@@ -106,6 +106,7 @@ def listings(draw):
 LONG_AGO = NOW - timedelta(days=100)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     indexes=st.lists(listings(), max_size=3),
