@@ -26,7 +26,7 @@ from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
-from p2pqwen.portable.files import BINARY, open_plain_raw, prefix_of, require_plain, without_waiting
+from p2pqwen.portable.files import open_plain_descriptor, open_plain_raw, prefix_of
 from p2pqwen.portable.process import is_thread_idle
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, SmallFile, hash_small, steps
@@ -207,10 +207,8 @@ def _read_small(path: str, piece_length: int, *, git_blob: bool) -> _Small | Non
 
     Raises `OSError`, `FileChangedError`, `CollisionAttackError`.
     """
-    descriptor = without_waiting(path, os.O_RDONLY | BINARY)  # one system call less than `open_plain_raw`
+    descriptor, before = open_plain_descriptor(path)
     try:
-        before = os.fstat(descriptor)
-        require_plain(before)
         size = before.st_size
         if size > min(READ_SIZE, MAX_KEPT, piece_length - 1):
             return None

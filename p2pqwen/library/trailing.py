@@ -23,7 +23,7 @@ from p2pqwen.library.durable import disk_error, disk_errors
 from p2pqwen.library.early_sync import SYNC_EVERY, EarlySync
 from p2pqwen.library.hashing import SMALL_IN_JOB, Digester, FileDigests, digest_content, hash_workers
 from p2pqwen.library.run_child import READ_SIZE
-from p2pqwen.portable.files import BINARY, hole_after, open_plain_raw, require_plain, without_waiting
+from p2pqwen.portable.files import hole_after, open_plain_descriptor, open_plain_raw
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
@@ -133,9 +133,8 @@ class TrailingHasher:
         if not os.path.exists(location) and not self._wait_for(lambda: os.path.exists(location)):  # noqa: PTH110
             return None
         try:
-            descriptor = without_waiting(location, os.O_RDONLY | BINARY)
+            descriptor, _ = open_plain_descriptor(location)
             try:
-                require_plain(os.fstat(descriptor))
                 while not self._all_written and hole_after(descriptor, 0) < file.size:
                     if not self._look_again():
                         return None

@@ -268,14 +268,30 @@ def open_plain_raw(path: Path) -> FileIO:
 
     A pipe may have no writer, a device no end, and opening a device may have effects, so these are not even opened.
     """
-    require_plain(path.stat())
-    file = FileIO(path, "rb", opener=without_waiting)
+    _require_plain(path.stat())
+    file = FileIO(path, "rb", opener=_without_waiting)
     try:
-        require_plain(os.fstat(file.fileno()))  # in case something took its place
+        _require_plain(os.fstat(file.fileno()))  # in case something took its place
     except OSError:
         file.close()
         raise
     return file
+
+
+def open_plain_descriptor(path: str) -> tuple[int, os.stat_result]:
+    """Open a regular file for reading in two system calls, and look at it; the caller closes the descriptor.
+
+    It is for each of many files: it costs one call less than `open_plain_raw`, but opens a device before it refuses it.
+    Raises `OSError`.
+    """
+    descriptor = _without_waiting(path, os.O_RDONLY | BINARY)
+    try:
+        found = os.fstat(descriptor)
+        _require_plain(found)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor, found
 
 
 def open_plain_or_pipe(path: Path) -> BinaryIO:
@@ -285,22 +301,22 @@ def open_plain_or_pipe(path: Path) -> BinaryIO:
     """
     if not stat.S_ISFIFO(path.stat().st_mode):
         return open_plain(path)
-    file = FileIO(path, "rb", opener=without_waiting)
+    file = FileIO(path, "rb", opener=_without_waiting)
     os.set_blocking(file.fileno(), True)
     return BufferedReader(file)
 
 
-def without_waiting(path: str, flags: int) -> int:
-    """Open what may be a pipe without waiting for a writer. An `opener` of `open`; `require_plain` is to follow."""
+def _without_waiting(path: str, flags: int) -> int:
+    """Open what may be a pipe without waiting for a writer. An `opener` of `open`; `_require_plain` follows."""
     try:
         return os.open(path, flags | _NO_WAIT | _NO_TERMINAL)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            require_plain(os.stat(path))  # noqa: PTH116 - a text, of each of many files
+            _require_plain(os.stat(path))  # noqa: PTH116 - a text, of each of many files
         raise
 
 
-def require_plain(found: os.stat_result) -> None:
+def _require_plain(found: os.stat_result) -> None:
     """Raise `OSError` for anything but a regular file."""
     kind = stat.S_IFMT(found.st_mode)
     if kind == stat.S_IFREG:

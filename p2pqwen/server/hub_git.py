@@ -54,12 +54,10 @@ class GitAnswers:
             if request.query.get("service") != _SERVICE:
                 raise HubRefusedError(HubProblem(403, None, "only smart HTTP, and only reading"))
             body = await asyncio.get_running_loop().run_in_executor(pool, self.side.advertise, repo)
-            if "version=2" not in request.headers.get("Git-Protocol", "").split(
-                ":"
-            ):  # otherwise the clone would be empty
-                body = self.side.refusal(
-                    "this server speaks only protocol version 2: it takes git 2.18 and protocol.version=2"
-                )
+            spoken = request.headers.get("Git-Protocol", "").split(":")
+            if "version=2" not in spoken:  # git would take the answer for an empty repository
+                needs = "git 2.18 and protocol.version=2"
+                body = self.side.refusal(f"this server speaks only protocol version 2: it takes {needs}")
             return web.Response(body=body, content_type=f"application/x-{_SERVICE}-advertisement", headers=_UNCACHED)
         if request.method != "POST":
             raise HubRefusedError(HubProblem(405, None, "git asks with POST"))
